@@ -1,0 +1,200 @@
+//! What is known of one OOM kill: the one type that every sink delivers, and its JSON form.
+//!
+//! The JSON form is `oom-finding.schema.json` beside this crate's manifest; a test holds the two
+//! together. What is unknown is absent, never a made-up value.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use ring::digest;
+use serde::Serialize;
+
+/// One OOM kill of one container, and the start that followed it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// The version of the JSON form.
+    pub schema: Schema,
+    /// The kill's identity: the same for the same kill, over restarts, replicas and replays.
+    pub id: KillId,
+    /// The cluster's name, as configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// When this program learned of it, by its own clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detected_at: Option<Timestamp>,
+    /// The Pod's namespace.
+    pub namespace: String,
+    /// The Pod.
+    pub pod: Pod,
+    /// The container as its Pod describes it.
+    pub container: Container,
+    /// The instance that was killed.
+    pub killed: Killed,
+    /// The instance that was started after it; `None` for a kill that no restart followed.
+    pub restarted: Option<Restarted>,
+    /// All of it in a sentence; the text of the Kubernetes Event.
+    pub message: String,
+}
+
+/// The name and version of the JSON form of a [`Finding`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum Schema {
+    /// The first and only version.
+    #[default]
+    #[serde(rename = "oom-finding/v1")]
+    V1,
+}
+
+/// The Pod that a killed container belongs to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pod {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `spec.nodeName`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// The memory limit of the Pod as a whole, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_limit_bytes: Option<u64>,
+    /// The topmost owner that the Pod itself shows.
+    pub workload: Workload,
+    /// The UID that Events about this Pod carry. For a mirror pod that is the static pod's, by
+    /// which `kubectl describe pod` looks them up (annotation `kubernetes.io/config.mirror`).
+    #[serde(skip)]
+    pub event_uid: String,
+    /// `metadata.labels`, for `match` alone: no sink shows them.
+    #[serde(skip)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What a Pod belongs to: its Deployment, CronJob or other controlling owner, or itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct Workload {
+    /// The owner's kind, such as `Deployment`.
+    pub kind: String,
+    /// The owner's name.
+    pub name: String,
+}
+
+/// A container as its Pod describes it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Container {
+    /// Its name within the Pod.
+    pub name: String,
+    /// Which of the Pod's lists it stands in.
+    #[serde(rename = "type")]
+    pub kind: ContainerKind,
+    /// The image, as the Pod's spec names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The memory limit in force, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_limit_bytes: Option<u64>,
+    /// The memory request in force, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_request_bytes: Option<u64>,
+}
+
+/// Which of a Pod's lists a container stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContainerKind {
+    /// `spec.containers`.
+    Container,
+    /// `spec.initContainers`, run to completion before the others.
+    Init,
+    /// `spec.initContainers` with `restartPolicy: Always`.
+    Sidecar,
+    /// `spec.ephemeralContainers`.
+    Ephemeral,
+}
+
+impl ContainerKind {
+    /// The field of the Pod's spec that lists containers of this kind.
+    pub fn spec_field(self) -> &'static str {
+        match self {
+            Self::Container => "containers",
+            Self::Init | Self::Sidecar => "initContainers",
+            Self::Ephemeral => "ephemeralContainers",
+        }
+    }
+}
+
+/// The instance that was killed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Killed {
+    /// The runtime's ID of the instance, such as `containerd://…`. Virtual kubelets leave it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container_id: Option<String>,
+    /// Usually 137. Another one means that the container was marked OOM-killed for a child process
+    /// and ended otherwise.
+    pub exit_code: i32,
+    /// When the instance was started, by its node's clock, to the second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it ended, by its node's clock, to the second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+}
+
+/// The instance that was started after a kill.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Restarted {
+    /// The runtime's ID of the instance; unknown where a `Started` Event alone tells of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container_id: Option<String>,
+    /// When it was started, by its node's clock, to the second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// `restartCount` of the instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restart_count: Option<u32>,
+}
+
+/// The identity of one kill: 32 hexadecimal digits, safe in names of Kubernetes objects.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct KillId(String);
+
+impl KillId {
+    /// The identity that the parts spell together. Their order and borders count.
+    pub fn new(parts: &[&str]) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        for part in parts {
+            context.update(part.as_bytes());
+            context.update(&[0]);
+        }
+        let digest = context.finish();
+        let half = digest.as_ref().iter().take(16);
+        Self(half.map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// The 32 digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A kill's [`Killed::exit_code`] that needs no mention: 128 + SIGKILL.
+pub const EXIT_CODE_OF_SIGKILL: i32 = 137;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_depends_on_every_part_and_border() {
+        let id = KillId::new(&["ab", "c"]);
+        assert_eq!(id.as_str().len(), 32);
+        assert_eq!(id, KillId::new(&["ab", "c"]));
+        assert_ne!(id, KillId::new(&["a", "bc"]));
+        assert_ne!(id, KillId::new(&["ab"]));
+    }
+}
