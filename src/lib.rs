@@ -1,1 +1,4 @@
-
+pub mod fanout;
+pub mod health;
+pub mod metrics;
+pub mod server;

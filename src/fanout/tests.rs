@@ -1,0 +1,669 @@
+//! Fakes named by their misbehaviour, and what the fan-out makes of them. Time is paused: it jumps
+//! to the next timer whenever everything waits.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    future, io,
+    sync::{Mutex, MutexGuard},
+};
+
+use async_trait::async_trait;
+use proptest::prelude::*;
+use sinks::{Container, ContainerKind, KillId, Killed, Limits, Outcome, Pod, Schema, Workload};
+use tokio::time::sleep;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// Takes ten at a time, two times at once.
+const WIDE: Limits =
+    Limits { batch: 10, concurrency: 2, interval: Duration::ZERO, timeout: Duration::from_secs(10) };
+
+/// Takes one call at a time, as Slack does.
+const NARROW: Limits = Limits { batch: 10, concurrency: 1, interval: SECOND, ..WIDE };
+
+/// A kill of the container, whose message is its number.
+pub(crate) fn finding(namespace: &str, container: &str, number: usize) -> Arc<Finding> {
+    Arc::new(Finding {
+        schema: Schema::V1,
+        id: KillId::new(&[namespace, container, &number.to_string()]),
+        cluster: None,
+        detected_at: Some("2026-05-01T12:00:07Z".parse().unwrap()),
+        namespace: namespace.to_owned(),
+        pod: Pod {
+            name: "cart-6c9f7-x2x".to_owned(),
+            uid: "7a".to_owned(),
+            node: None,
+            memory_limit_bytes: None,
+            workload: Workload { kind: "Deployment".to_owned(), name: "cart".to_owned() },
+            event_uid: "7a".to_owned(),
+            labels: BTreeMap::new(),
+        },
+        container: Container {
+            name: container.to_owned(),
+            kind: ContainerKind::Container,
+            image: None,
+            memory_limit_bytes: None,
+            memory_request_bytes: None,
+        },
+        killed: Killed {
+            container_id: Some(format!("containerd://{number}")),
+            exit_code: 137,
+            started_at: None,
+            finished_at: Some("2026-05-01T12:00:00Z".parse().unwrap()),
+        },
+        restarted: None,
+        message: number.to_string(),
+    })
+}
+
+/// What a fake does with one call.
+#[derive(Clone, Debug)]
+enum Manner {
+    Succeeds,
+    Delays(Duration),
+    /// Answers these in turn, over and over.
+    FailsInPart(Vec<Outcome>),
+    Hangs,
+    Panics,
+    AnswersTooFew,
+    AnswersTooMany,
+}
+
+/// A sink that behaves as the script says, call by call, and at its end as in the last one.
+struct Fake {
+    limits: Limits,
+    script: Mutex<Vec<Manner>>,
+    begun: Instant,
+    calls: Mutex<Vec<(Duration, Vec<String>)>>,
+    answers: Mutex<Vec<(KillId, Outcome)>>,
+}
+
+impl Fake {
+    fn new(limits: Limits, script: impl IntoIterator<Item = Manner>) -> Arc<Self> {
+        let mut script: Vec<_> = script.into_iter().collect();
+        script.reverse();
+        let (calls, answers) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { limits, script: Mutex::new(script), begun: Instant::now(), calls, answers })
+    }
+
+    /// The calls so far: when, and the messages in each.
+    fn calls(&self) -> Vec<(Duration, Vec<String>)> {
+        self.calls.lock().unwrap().clone()
+    }
+
+    fn manner(&self) -> Manner {
+        let mut script = self.script.lock().unwrap();
+        if script.len() > 1 { script.pop().unwrap() } else { script[0].clone() }
+    }
+}
+
+#[async_trait]
+impl Sink for Fake {
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    async fn deliver(&self, batch: &[Arc<Finding>]) -> Vec<Outcome> {
+        assert!((1..=self.limits.batch).contains(&batch.len()));
+        let messages = batch.iter().map(|finding| finding.message.clone()).collect();
+        self.calls.lock().unwrap().push((self.begun.elapsed(), messages));
+        let all = |outcome| vec![outcome; batch.len()];
+        let outcomes = match self.manner() {
+            Manner::Succeeds => all(Outcome::Delivered),
+            Manner::Delays(by) => {
+                sleep(by).await;
+                all(Outcome::Delivered)
+            }
+            Manner::FailsInPart(outcomes) => outcomes.into_iter().cycle().take(batch.len()).collect(),
+            Manner::Hangs => future::pending().await,
+            Manner::Panics => panic!("a fake that panics"),
+            Manner::AnswersTooFew => vec![Outcome::Delivered; batch.len() - 1],
+            Manner::AnswersTooMany => vec![Outcome::Delivered; batch.len() + 1],
+        };
+        let ids = batch.iter().map(|finding| finding.id.clone());
+        self.answers.lock().unwrap().extend(ids.zip(outcomes.iter().cloned()));
+        outcomes
+    }
+}
+
+fn retry() -> Outcome {
+    Outcome::Retry { reason: "500".to_owned(), after: None }
+}
+
+fn retry_after(after: Duration) -> Outcome {
+    Outcome::Retry { reason: "429".to_owned(), after: Some(after) }
+}
+
+fn refused() -> Outcome {
+    Outcome::Refused { reason: "invalid_blocks".to_owned() }
+}
+
+fn gone() -> Outcome {
+    Outcome::Gone { reason: "the namespace".to_owned() }
+}
+
+/// A route that takes everything, gathers nothing, and is patient for an hour.
+fn route(name: &str, sink: &Arc<Fake>) -> Route {
+    Route {
+        name: name.to_owned(),
+        sink: Arc::<Fake>::clone(sink),
+        matches: Box::new(|_| true),
+        grouping: Grouping::NONE,
+        retry_for: HOUR,
+        queue_capacity: 4096,
+    }
+}
+
+fn start(routes: Vec<Route>) -> (Fanout, Arc<Metrics>) {
+    let metrics = Arc::new(Metrics::new());
+    (Fanout::start(routes, Arc::clone(&metrics)), metrics)
+}
+
+fn send(fanout: &Fanout, numbers: impl IntoIterator<Item = usize>) {
+    for number in numbers {
+        fanout.send(Arc::unwrap_or_clone(finding("shop", "app", number)));
+    }
+}
+
+/// A sink's account as `/metrics` shows it.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Shown {
+    delivered: u64,
+    duplicate: u64,
+    filtered: u64,
+    failed: u64,
+    dropped: u64,
+    waiting: u64,
+}
+
+/// What `/metrics` shows of the sink, after a check that the books balance.
+fn shown(metrics: &Metrics, sink: &str) -> Shown {
+    let text = metrics.render(Instant::now());
+    let figure = |series: String| -> u64 {
+        let series = format!("oom_event_generator_{series} ");
+        text.lines().find_map(|line| line.strip_prefix(&series)).expect(&series).parse().unwrap()
+    };
+    let outcome = |outcome| figure(format!("deliveries_total{{sink=\"{sink}\",outcome=\"{outcome}\"}}"));
+    let shown = Shown {
+        delivered: outcome("delivered"),
+        duplicate: outcome("duplicate"),
+        filtered: outcome("filtered"),
+        failed: outcome("failed"),
+        dropped: outcome("dropped"),
+        waiting: figure(format!("queue_length{{sink=\"{sink}\"}}")),
+    };
+    let Shown { delivered, duplicate, filtered, failed, dropped, waiting } = shown;
+    let sum = delivered + duplicate + filtered + failed + dropped + waiting;
+    assert_eq!(sum, figure("findings_total".to_owned()), "{sink}: {shown:?}");
+    shown
+}
+
+/// Everything that is logged on this thread while the guard lives.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn listen() -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.0.lock().unwrap()
+    }
+
+    /// The lines that contain all of these.
+    fn lines(&self, parts: &[&str]) -> Vec<String> {
+        let text = String::from_utf8(self.bytes().clone()).unwrap();
+        let wanted = text.lines().filter(|line| parts.iter().all(|part| line.contains(part)));
+        wanted.map(str::to_owned).collect()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_goes_in_batches_as_large_and_as_often_as_the_sink_allows() {
+    let sink = Fake::new(NARROW, [Manner::Succeeds]);
+    let (fanout, metrics) = start(vec![route("team", &sink)]);
+    send(&fanout, 0..25);
+    assert_eq!(shown(&metrics, "team").waiting, 25);
+    sleep(5 * SECOND).await;
+    let calls: Vec<_> = sink.calls().iter().map(|(at, batch)| (at.as_secs(), batch.len())).collect();
+    assert_eq!(calls, [(0, 10), (1, 10), (2, 5)]);
+    assert_eq!(shown(&metrics, "team"), Shown { delivered: 25, ..Shown::default() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_calls_at_once_than_the_sink_allows() {
+    let sink = Fake::new(WIDE, [Manner::Delays(SECOND)]);
+    let (fanout, metrics) = start(vec![route("team", &sink)]);
+    send(&fanout, 0..40);
+    sleep(SECOND / 2).await;
+    assert_eq!(sink.calls().len(), 2);
+    assert_eq!(fanout.drain(10 * SECOND).await.undelivered, 0);
+    assert_eq!(sink.begun.elapsed().as_secs(), 2);
+    assert_eq!(shown(&metrics, "team").delivered, 40);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_finding_of_a_batch_has_its_own_outcome() {
+    let (log, _listening) = Log::listen();
+    let outcomes = vec![Outcome::Delivered, Outcome::Duplicate, retry(), refused(), gone()];
+    let sink = Fake::new(NARROW, [Manner::FailsInPart(outcomes), Manner::Succeeds]);
+    let (fanout, metrics) = start(vec![route("team", &sink)]);
+    send(&fanout, 0..5);
+    sleep(SECOND / 2).await;
+    let expected = Shown { delivered: 1, duplicate: 1, failed: 2, waiting: 1, ..Shown::default() };
+    assert_eq!(shown(&metrics, "team"), expected);
+    sleep(5 * SECOND).await;
+    assert_eq!(sink.calls()[1].1, ["2"]);
+    assert_eq!(shown(&metrics, "team").waiting, 0);
+    assert_eq!(log.lines(&["undelivered finding"]).len(), 1, "what is gone is not missed");
+    let json = serde_json::to_string(&*finding("shop", "app", 3)).unwrap();
+    assert_eq!(log.lines(&["ERROR", "undelivered finding", "invalid_blocks", &json]).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_sink_delays_no_other_and_is_given_up_at_its_time_out() {
+    let (hanging, fast) = (Fake::new(WIDE, [Manner::Hangs]), Fake::new(WIDE, [Manner::Succeeds]));
+    let (fanout, metrics) = start(vec![route("hanging", &hanging), route("fast", &fast)]);
+    for number in 0..100 {
+        send(&fanout, [number]);
+        sleep(SECOND / 4).await;
+    }
+    let times: Vec<_> = fast.calls().iter().map(|(at, _)| *at).collect();
+    let sent: Vec<_> = (0..100).map(|number| number * SECOND / 4).collect();
+    assert_eq!(times, sent);
+    assert_eq!(shown(&metrics, "fast").delivered, 100);
+    assert_eq!(shown(&metrics, "hanging").waiting, 100);
+    assert_eq!(hanging.calls()[2].0, WIDE.timeout);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panicking_sink_fails_its_findings_and_the_courier_lives_on() {
+    let (log, _listening) = Log::listen();
+    let sink = Fake::new(WIDE, [Manner::Panics, Manner::Succeeds]);
+    let (fanout, metrics) = start(vec![route("team", &sink)]);
+    send(&fanout, 0..3);
+    sleep(SECOND).await;
+    assert_eq!(shown(&metrics, "team").failed, 3);
+    assert_eq!(log.lines(&["ERROR", "undelivered finding", "a fake that panics"]).len(), 3);
+    send(&fanout, 3..5);
+    sleep(SECOND).await;
+    assert_eq!(shown(&metrics, "team"), Shown { delivered: 2, failed: 3, ..Shown::default() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_number_of_outcomes_is_said_and_leaves_the_books_balanced() {
+    let (log, _listening) = Log::listen();
+    let sink = Fake::new(WIDE, [Manner::AnswersTooFew, Manner::AnswersTooMany]);
+    let (fanout, metrics) = start(vec![route("team", &sink)]);
+    send(&fanout, 0..3);
+    sleep(SECOND).await;
+    assert_eq!(shown(&metrics, "team"), Shown { delivered: 2, failed: 1, ..Shown::default() });
+    assert_eq!(log.lines(&["ERROR", "2 outcomes for 3 findings"]).len(), 1);
+    send(&fanout, 3..5);
+    sleep(SECOND).await;
+    assert_eq!(shown(&metrics, "team"), Shown { delivered: 4, failed: 1, ..Shown::default() });
+    assert_eq!(log.lines(&["ERROR", "3 outcomes for 2 findings"]).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pauses_between_retries_grow_until_the_finding_is_too_old() {
+    let (log, _listening) = Log::listen();
+    let sink = Fake::new(WIDE, [Manner::FailsInPart(vec![retry()])]);
+    let patient = Route { retry_for: 10 * 60 * SECOND, ..route("team", &sink) };
+    let (fanout, metrics) = start(vec![patient]);
+    send(&fanout, [0]);
+    sleep(HOUR).await;
+    assert_eq!(shown(&metrics, "team").failed, 1);
+    assert_eq!(log.lines(&["ERROR", "undelivered finding", "in 600 s: 500"]).len(), 1);
+
+    let times: Vec<_> = sink.calls().into_iter().map(|(at, _)| at).collect();
+    let pauses: Vec<_> = times.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect();
+    // Timers are rounded up to the next millisecond.
+    for (pause, least) in pauses.iter().zip([1, 2, 4, 8, 16, 30, 30]) {
+        assert!((least * SECOND..=2 * least * SECOND + SECOND / 100).contains(pause), "{pauses:?}");
+    }
+    assert!(pauses.iter().all(|pause| *pause <= 61 * SECOND), "{pauses:?}");
+    assert_eq!(times.last().unwrap().as_secs(), 600, "the last attempt is the latest possible");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finding_that_waits_for_its_retry_holds_up_no_other() {
+    let sink = Fake::new(NARROW, [Manner::FailsInPart(vec![retry()]), Manner::Succeeds]);
+    let (fanout, _metrics) = start(vec![route("team", &sink)]);
+    send(&fanout, [0]);
+    sleep(SECOND / 2).await;
+    send(&fanout, [1]);
+    sleep(SECOND * 9 / 10).await;
+    assert_eq!(sink.calls()[1].1[0], "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_of_one_call_at_a_time_that_asks_to_be_left_alone_is() {
+    let sink = Fake::new(NARROW, [Manner::FailsInPart(vec![retry_after(90 * SECOND)]), Manner::Succeeds]);
+    let (fanout, _metrics) = start(vec![route("team", &sink)]);
+    send(&fanout, [0]);
+    sleep(SECOND).await;
+    send(&fanout, [1]);
+    sleep(HOUR).await;
+    let calls = sink.calls();
+    assert_eq!(calls.len(), 2);
+    assert_eq!(
+        (calls[1].0.as_secs(), calls[1].1.as_slice()),
+        (90, ["1".to_owned(), "0".to_owned()].as_slice())
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_of_several_calls_at_once_asks_for_one_finding_alone() {
+    let sink = Fake::new(WIDE, [Manner::FailsInPart(vec![retry_after(90 * SECOND)]), Manner::Succeeds]);
+    let (fanout, _metrics) = start(vec![route("events", &sink)]);
+    send(&fanout, [0]);
+    sleep(SECOND).await;
+    send(&fanout, [1]);
+    sleep(HOUR).await;
+    let calls: Vec<_> = sink.calls().into_iter().map(|(at, batch)| (at.as_secs(), batch)).collect();
+    assert_eq!(calls[1..], [(1, vec!["1".to_owned()]), (90, vec!["0".to_owned()])]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn asked_to_wait_longer_than_it_may_a_finding_is_given_up_and_the_sink_is_not() {
+    let sink = Fake::new(NARROW, [Manner::FailsInPart(vec![retry_after(Duration::MAX)]), Manner::Succeeds]);
+    let (fanout, metrics) = start(vec![route("team", &sink)]);
+    send(&fanout, [0]);
+    sleep(SECOND).await;
+    assert_eq!(shown(&metrics, "team").failed, 1);
+    send(&fanout, [1]);
+    sleep(HOUR).await;
+    assert_eq!(shown(&metrics, "team").delivered, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_sink_is_said_once_and_so_is_its_recovery() {
+    let (log, _listening) = Log::listen();
+    let mut script = vec![Manner::FailsInPart(vec![retry()]); 20];
+    script.push(Manner::Succeeds);
+    let sink = Fake::new(NARROW, script);
+    let (fanout, metrics) = start(vec![route("team", &sink)]);
+    send(&fanout, 0..30);
+    sleep(9 * 60 * SECOND).await;
+    assert_eq!(shown(&metrics, "team").delivered, 30);
+    assert_eq!(log.lines(&["WARN", "500"]).len(), 1);
+    assert_eq!(log.lines(&["INFO", "works again"]).len(), 1);
+    drop(fanout);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_sink_is_said_again_after_a_while_and_for_another_reason() {
+    let (log, _listening) = Log::listen();
+    let mut script = vec![Manner::FailsInPart(vec![retry()]); 15];
+    script.push(Manner::FailsInPart(vec![retry_after(SECOND)]));
+    let sink = Fake::new(NARROW, script);
+    let (fanout, _metrics) = start(vec![route("team", &sink)]);
+    send(&fanout, [0]);
+    sleep(50 * 60 * SECOND).await;
+    assert!((1..=2).contains(&log.lines(&["WARN", "500"]).len()));
+    assert!((3..=5).contains(&log.lines(&["WARN", "429"]).len()));
+    assert!(sink.calls().len() > 40);
+    drop(fanout);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_drops_the_newest_and_logs_it_whole() {
+    let (log, _listening) = Log::listen();
+    let sink = Fake::new(NARROW, [Manner::Delays(5 * SECOND)]);
+    let grouping = Grouping { wait: 2 * SECOND, interval: HOUR };
+    let full = Route { queue_capacity: 3, grouping, ..route("team", &sink) };
+    let (fanout, metrics) = start(vec![full]);
+    send(&fanout, 0..4);
+    sleep(3 * SECOND).await;
+    send(&fanout, [4]);
+    assert_eq!(shown(&metrics, "team"), Shown { dropped: 2, waiting: 3, ..Shown::default() });
+    for number in [3, 4] {
+        let json = serde_json::to_string(&*finding("shop", "app", number)).unwrap();
+        assert_eq!(log.lines(&["ERROR", "undelivered finding", "queue is full", &json]).len(), 1);
+    }
+    sleep(10 * SECOND).await;
+    send(&fanout, [5]);
+    assert_eq!(shown(&metrics, "team"), Shown { dropped: 2, delivered: 3, waiting: 1, ..Shown::default() });
+    assert_eq!(sink.calls()[0].1, ["0", "1", "2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_sink_does_not_want_is_counted_as_filtered() {
+    let sink = Fake::new(WIDE, [Manner::Succeeds]);
+    let choosy = Route { matches: Box::new(|finding| finding.message == "1"), ..route("team", &sink) };
+    let (fanout, metrics) = start(vec![choosy, route("all", &sink)]);
+    send(&fanout, 0..3);
+    assert_eq!(fanout.drain(SECOND).await.undelivered, 0);
+    assert_eq!(shown(&metrics, "team"), Shown { delivered: 1, filtered: 2, ..Shown::default() });
+    assert_eq!(shown(&metrics, "all"), Shown { delivered: 3, ..Shown::default() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_loop_is_one_batch_early_and_one_an_interval() {
+    let sink = Fake::new(Limits { batch: 1000, ..NARROW }, [Manner::Succeeds]);
+    let grouping = Grouping { wait: 2 * SECOND, interval: HOUR };
+    let (fanout, metrics) = start(vec![Route { grouping, ..route("team", &sink) }]);
+    // A kill every 5 minutes, for two and a half hours.
+    for number in 0..30 {
+        send(&fanout, [number]);
+        sleep(5 * 60 * SECOND).await;
+        shown(&metrics, "team");
+    }
+    sleep(2 * HOUR).await;
+    let numbers = |range: std::ops::Range<usize>| range.map(|number| number.to_string()).collect::<Vec<_>>();
+    let calls: Vec<_> = sink.calls().into_iter().map(|(at, batch)| (at.as_secs(), batch)).collect();
+    assert_eq!(
+        calls,
+        [(2, numbers(0..1)), (3602, numbers(1..13)), (7202, numbers(13..25)), (10802, numbers(25..30))]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_delivers_what_is_gathered_and_what_waits_for_a_retry_at_once() {
+    let script = [Manner::FailsInPart(vec![retry()]), Manner::FailsInPart(vec![retry()]), Manner::Succeeds];
+    let sink = Fake::new(WIDE, script);
+    let grouping = Grouping { wait: 60 * SECOND, interval: HOUR };
+    let (fanout, metrics) = start(vec![Route { grouping, ..route("team", &sink) }]);
+    send(&fanout, [0]);
+    sleep(60 * SECOND).await;
+    send(&fanout, [1]);
+    assert_eq!(fanout.drain(20 * SECOND).await.undelivered, 0);
+    assert_eq!(
+        sink.begun.elapsed().as_secs(),
+        61,
+        "a failure costs a second, and the rest of the grace isn't needed"
+    );
+    assert_eq!(shown(&metrics, "team").delivered, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_ends_with_the_grace_and_counts_and_logs_what_is_left() {
+    let (log, _listening) = Log::listen();
+    let (hanging, slow) =
+        (Fake::new(NARROW, [Manner::Hangs]), Fake::new(NARROW, [Manner::Delays(3 * SECOND)]));
+    let failing = Fake::new(WIDE, [Manner::FailsInPart(vec![Outcome::Delivered, retry()])]);
+    let patient = Route { retry_for: SECOND, ..route("failing", &failing) };
+    let (fanout, metrics) = start(vec![route("hanging", &hanging), route("slow", &slow), patient]);
+    send(&fanout, 0..12);
+    sleep(SECOND / 2).await;
+    let drained = fanout.drain(8 * SECOND).await;
+    assert_eq!(shown(&metrics, "hanging"), Shown { failed: 12, ..Shown::default() });
+    assert_eq!(shown(&metrics, "slow"), Shown { delivered: 12, ..Shown::default() });
+    let left = shown(&metrics, "failing");
+    assert_eq!(left.delivered + left.failed, 12);
+    assert_eq!(drained.undelivered, 12 + left.failed);
+    assert_eq!(hanging.begun.elapsed().as_millis(), 8500);
+    let whole =
+        log.lines(&["ERROR", "undelivered finding", "the program ended", "\"schema\":\"oom-finding/v1\""]);
+    assert_eq!(u64::try_from(whole.len()).unwrap(), drained.undelivered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_does_not_wait_for_a_sink_that_asked_for_longer_than_the_grace() {
+    let sink = Fake::new(NARROW, [Manner::FailsInPart(vec![retry_after(60 * SECOND)])]);
+    let (fanout, metrics) = start(vec![route("team", &sink)]);
+    send(&fanout, [0]);
+    sleep(SECOND).await;
+    assert_eq!(fanout.drain(20 * SECOND).await.undelivered, 1);
+    assert_eq!(sink.begun.elapsed().as_secs(), 1);
+    assert_eq!(shown(&metrics, "team").failed, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fan_out_that_is_dropped_leaves_nothing_uncounted() {
+    let (log, _listening) = Log::listen();
+    let sink = Fake::new(NARROW, [Manner::Hangs]);
+    let (fanout, metrics) = start(vec![route("team", &sink)]);
+    send(&fanout, 0..15);
+    drop(fanout);
+    sleep(SECOND).await;
+    assert_eq!(shown(&metrics, "team").failed, 15);
+    assert_eq!(log.lines(&["ERROR", "undelivered finding"]).len(), 15);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Send { container: usize, count: usize },
+    Wait(Duration),
+}
+
+/// A sink and its route, at random.
+#[derive(Clone, Debug)]
+struct Plan {
+    limits: Limits,
+    grouping: Grouping,
+    capacity: usize,
+    retry_for: Duration,
+    script: Vec<Manner>,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        (0..3_usize, 1..8_usize).prop_map(|(container, count)| Step::Send { container, count }),
+        (0..100_000_u64).prop_map(|pause| Step::Wait(Duration::from_millis(pause))),
+    ];
+    prop::collection::vec(step, 1..20)
+}
+
+fn outcomes() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        Just(Outcome::Delivered),
+        Just(Outcome::Duplicate),
+        Just(retry()),
+        (0..200_u64).prop_map(|after| retry_after(Duration::from_secs(after))),
+        Just(refused()),
+        Just(gone()),
+    ]
+}
+
+fn manners() -> impl Strategy<Value = Manner> {
+    prop_oneof![
+        3 => Just(Manner::Succeeds),
+        2 => (0..15_000_u64).prop_map(|by| Manner::Delays(Duration::from_millis(by))),
+        3 => prop::collection::vec(outcomes(), 1..5).prop_map(Manner::FailsInPart),
+        1 => Just(Manner::Hangs),
+        1 => Just(Manner::Panics),
+        1 => Just(Manner::AnswersTooFew),
+    ]
+}
+
+fn plans() -> impl Strategy<Value = Plan> {
+    let limits = (1..5_usize, 1..4_usize, 0..1500_u64);
+    let grouping = (0..3_u64, 0..120_u64);
+    let script = prop::collection::vec(manners(), 1..12);
+    (limits, grouping, 1..30_usize, 0..300_u64, script).prop_map(
+        |((batch, concurrency, interval), (wait, between), capacity, retry_for, script)| Plan {
+            limits: Limits { batch, concurrency, interval: Duration::from_millis(interval), ..WIDE },
+            grouping: Grouping { wait: Duration::from_secs(wait), interval: Duration::from_secs(between) },
+            capacity,
+            retry_for: Duration::from_secs(retry_for),
+            script,
+        },
+    )
+}
+
+/// Follows the steps, checks the books after each, drains, and checks that each finding had
+/// exactly one end, of which the sinks' own records tell the same.
+async fn follow(plans: [Plan; 2], steps: Vec<Step>, grace: Duration) {
+    let fakes = plans.clone().map(|plan| Fake::new(plan.limits, plan.script));
+    let routes = ["one", "two"].into_iter().zip(&fakes).zip(plans).map(|((name, fake), plan)| Route {
+        matches: Box::new(move |finding| name == "one" || finding.container.name != "0"),
+        grouping: plan.grouping,
+        retry_for: plan.retry_for,
+        queue_capacity: plan.capacity,
+        ..route(name, fake)
+    });
+    let (fanout, metrics) = start(routes.collect());
+    let mut number = 0;
+    for step in steps {
+        match step {
+            Step::Wait(pause) => sleep(pause).await,
+            Step::Send { container, count } => {
+                for _ in 0..count {
+                    number += 1;
+                    fanout.send(Arc::unwrap_or_clone(finding("shop", &container.to_string(), number)));
+                }
+            }
+        }
+        shown(&metrics, "one");
+        shown(&metrics, "two");
+    }
+    let drained = fanout.drain(grace).await;
+    let shown = ["one", "two"].map(|name| shown(&metrics, name));
+    assert!(drained.undelivered <= shown.iter().map(|shown| shown.failed).sum());
+    for (shown, fake) in shown.into_iter().zip(fakes) {
+        assert_eq!(shown.waiting, 0);
+        let answers = fake.answers.lock().unwrap();
+        let count = |wanted: Outcome| answers.iter().filter(|(_, outcome)| *outcome == wanted).count();
+        assert_eq!(u64::try_from(count(Outcome::Delivered)).unwrap(), shown.delivered);
+        assert_eq!(u64::try_from(count(Outcome::Duplicate)).unwrap(), shown.duplicate);
+        let mut ended = HashSet::new();
+        for (id, outcome) in &*answers {
+            assert!(!ended.contains(id), "{id:?} was tried again after its end");
+            if !matches!(outcome, Outcome::Retry { .. }) {
+                ended.insert(id);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_books_balance_and_each_finding_ends_once_whatever_the_sinks_do(
+        plans in [plans(), plans()],
+        steps in steps(),
+        grace in 0..30_u64,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.unwrap().block_on(follow(plans, steps, Duration::from_secs(grace)));
+    }
+}
