@@ -71,7 +71,7 @@ pub struct Pod {
     pub labels: BTreeMap<String, String>,
 }
 
-/// What a Pod belongs to: its Deployment, CronJob or other controlling owner, or itself.
+/// What a Pod belongs to: its Deployment, `CronJob` or other controlling owner, or itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Workload {
     /// The owner's kind, such as `Deployment`.
@@ -173,7 +173,8 @@ impl KillId {
         }
         let digest = context.finish();
         let half = digest.as_ref().iter().take(16);
-        Self(half.map(|byte| format!("{byte:02x}")).collect())
+        let digits = half.flat_map(|byte| [byte >> 4, byte & 0xf]);
+        Self(digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect())
     }
 
     /// The 32 digits.
@@ -186,8 +187,132 @@ impl KillId {
 pub const EXIT_CODE_OF_SIGKILL: i32 = 137;
 
 #[cfg(test)]
+impl Finding {
+    /// A finding with everything that can be known.
+    pub(crate) fn full() -> Self {
+        let labels = BTreeMap::from([("app".into(), "cart".into())]);
+        Self {
+            schema: Schema::V1,
+            id: KillId::new(&["containerd://a"]),
+            cluster: Some("prod".into()),
+            detected_at: "2026-03-01T12:00:05.123456Z".parse().ok(),
+            namespace: "shop".into(),
+            pod: Pod {
+                name: "cart-6c9f7-x2x".into(),
+                uid: "0b6e2f4e-7a6c-4b63-9d0e-3f1d2c1b0a99".into(),
+                node: Some("n1".into()),
+                memory_limit_bytes: Some(256 << 20),
+                workload: Workload { kind: "Deployment".into(), name: "cart".into() },
+                event_uid: "0b6e2f4e-7a6c-4b63-9d0e-3f1d2c1b0a99".into(),
+                labels,
+            },
+            container: Container {
+                name: "app".into(),
+                kind: ContainerKind::Container,
+                image: Some("registry.example/cart:1.2".into()),
+                memory_limit_bytes: Some(64 << 20),
+                memory_request_bytes: Some(32 << 20),
+            },
+            killed: Killed {
+                container_id: Some("containerd://a".into()),
+                exit_code: EXIT_CODE_OF_SIGKILL,
+                started_at: "2026-03-01T11:56:50Z".parse().ok(),
+                finished_at: "2026-03-01T12:00:02Z".parse().ok(),
+            },
+            restarted: Some(Restarted {
+                container_id: Some("containerd://b".into()),
+                started_at: "2026-03-01T12:00:03Z".parse().ok(),
+                restart_count: Some(3),
+            }),
+            message: "The previous instance of the container 'app' (containerd://a) was OOMKilled".into(),
+        }
+    }
+
+    /// The same with nothing but what is always known.
+    pub(crate) fn minimal() -> Self {
+        let full = Self::full();
+        Self {
+            cluster: None,
+            detected_at: None,
+            pod: Pod { node: None, memory_limit_bytes: None, ..full.pod },
+            container: Container {
+                image: None,
+                memory_limit_bytes: None,
+                memory_request_bytes: None,
+                ..full.container
+            },
+            killed: Killed { container_id: None, exit_code: 137, started_at: None, finished_at: None },
+            restarted: None,
+            ..full
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+
+    /// Allows no property that it doesn't name, so what validates has none that it lacks.
+    fn schema() -> Value {
+        serde_json::from_str(include_str!("../oom-finding.schema.json")).unwrap()
+    }
+
+    fn problems(finding: &Value) -> Vec<String> {
+        let options = jsonschema::options().should_validate_formats(true);
+        let validator = options.build(&schema()).unwrap();
+        validator.iter_errors(finding).map(|error| format!("{}: {error}", error.instance_path())).collect()
+    }
+
+    #[test]
+    fn the_schema_is_one() {
+        assert!(jsonschema::meta::is_valid(&schema()));
+    }
+
+    #[test]
+    fn the_schema_allows_what_findings_say() {
+        let known_from_the_event_alone = Finding {
+            restarted: Some(Restarted { container_id: None, restart_count: None, ..Restarted::default() }),
+            ..Finding::full()
+        };
+        for finding in [Finding::full(), Finding::minimal(), known_from_the_event_alone] {
+            assert_eq!(problems(&json!(finding)), Vec::<String>::new());
+        }
+        for kind in [ContainerKind::Init, ContainerKind::Sidecar, ContainerKind::Ephemeral] {
+            let mut finding = Finding::full();
+            finding.container.kind = kind;
+            assert_eq!(problems(&json!(finding)), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn the_schema_names_nothing_that_findings_lack() {
+        fn compare(schema: &Value, value: &Value, path: &str) {
+            for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+                let path = format!("{path}/{name}");
+                assert!(property["description"].is_string(), "{path} has no description");
+                assert!(value.get(name).is_some(), "{path} is in the schema and in no finding");
+                compare(property, &value[name], &path);
+            }
+        }
+        compare(&schema(), &json!(Finding::full()), "");
+    }
+
+    #[test]
+    fn the_schema_demands_what_is_always_known() {
+        fn names(value: &Value) -> Vec<String> {
+            value.as_object().unwrap().keys().cloned().collect()
+        }
+        let minimal = json!(Finding::minimal());
+        for place in ["", "/pod", "/pod/workload", "/container", "/killed"] {
+            for name in names(minimal.pointer(place).unwrap()) {
+                let mut without = minimal.clone();
+                without.pointer_mut(place).unwrap().as_object_mut().unwrap().remove(&name);
+                assert_ne!(problems(&without), Vec::<String>::new(), "{place}/{name} is not demanded");
+            }
+        }
+    }
 
     #[test]
     fn an_identity_depends_on_every_part_and_border() {

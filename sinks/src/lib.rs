@@ -4,6 +4,7 @@
 //! time-outs belong to its courier (`src/fanout.rs` of the program). A new sink is a file here and
 //! a line in [`TYPES`].
 
+mod causes;
 mod finding;
 
 pub mod kubernetes;

@@ -1,0 +1,197 @@
+use kube::Config;
+use serde_json::{Value, json};
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers};
+
+use super::*;
+use crate::{Container, ContainerKind, Pod};
+
+fn client_of(url: &str) -> Client {
+    let mut config = Config::new(url.parse().unwrap());
+    config.default_retry = false;
+    Client::try_from(config).unwrap()
+}
+
+/// What becomes of a finding when the API server answers so.
+async fn outcome(answer: ResponseTemplate) -> Outcome {
+    let server = MockServer::start().await;
+    Mock::given(matchers::any()).respond_with(answer).mount(&server).await;
+    let sink = Kubernetes::new(client_of(&server.uri()));
+    let mut outcomes = sink.deliver(&[Arc::new(Finding::full())]).await;
+    assert_eq!(outcomes.len(), 1);
+    outcomes.remove(0)
+}
+
+fn status(code: u16, reason: &str, message: &str, details: &Value) -> ResponseTemplate {
+    ResponseTemplate::new(code).set_body_json(json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": message, "reason": reason, "details": details, "code": code,
+    }))
+}
+
+fn retried(outcome: &Outcome) -> (&str, Option<Duration>) {
+    match outcome {
+        Outcome::Retry { reason, after } => (reason, *after),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn the_event_is_created_as_kubectl_shows_it() {
+    let server = MockServer::start().await;
+    Mock::given(matchers::method("POST"))
+        .and(matchers::path("/api/v1/namespaces/shop/events"))
+        .respond_with(ResponseTemplate::new(201).set_body_json(json!({ "kind": "Event" })))
+        .expect(1)
+        .mount(&server)
+        .await;
+    let finding = Finding::full();
+    let sink = Kubernetes::new(client_of(&server.uri()));
+    assert_eq!(sink.deliver(&[Arc::new(finding.clone())]).await, [Outcome::Delivered]);
+
+    let requests = server.received_requests().await.unwrap();
+    assert_eq!(
+        requests[0].body_json::<Value>().unwrap(),
+        json!({
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": { "name": format!("cart-6c9f7-x2x.{}", finding.id.as_str()), "namespace": "shop" },
+            "involvedObject": {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "namespace": "shop",
+                "name": "cart-6c9f7-x2x",
+                "uid": "0b6e2f4e-7a6c-4b63-9d0e-3f1d2c1b0a99",
+                "fieldPath": "spec.containers{app}",
+            },
+            "type": "Warning",
+            "reason": "PreviousContainerWasOOMKilled",
+            "message": "The previous instance of the container 'app' (containerd://a) was OOMKilled",
+            "source": { "component": "oom-event-generator" },
+            "reportingComponent": "oom-event-generator",
+            "count": 1,
+            "firstTimestamp": "2026-03-01T12:00:05Z",
+            "lastTimestamp": "2026-03-01T12:00:05Z",
+        })
+    );
+}
+
+#[test]
+fn an_event_about_a_mirror_pod_carries_the_static_pods_uid() {
+    let full = Finding::full();
+    let finding = Finding { pod: Pod { event_uid: "b16c5e6a".into(), ..full.pod }, ..full };
+    assert_eq!(event(&finding).involved_object.uid.as_deref(), Some("b16c5e6a"));
+}
+
+#[test]
+fn an_event_about_a_sidecar_points_into_the_init_containers() {
+    let full = Finding::full();
+    let container = Container { kind: ContainerKind::Sidecar, name: "proxy".into(), ..full.container };
+    let finding = Finding { container, ..full };
+    assert_eq!(event(&finding).involved_object.field_path.as_deref(), Some("spec.initContainers{proxy}"));
+}
+
+#[test]
+fn the_longest_pod_names_give_valid_names_of_events() {
+    let id = KillId::new(&["a"]);
+    let longest = "a".repeat(253);
+    assert_eq!(event_name(&longest, &id), format!("{}.{}", "a".repeat(220), id.as_str()));
+    assert_eq!(event_name(&longest, &id).len(), LONGEST_NAME);
+    assert_ne!(event_name(&longest, &id), event_name(&longest, &KillId::new(&["b"])));
+
+    for ending in ["-.-", "...", "---"] {
+        let cut_there = format!("{}{ending}{}", "a".repeat(218), "b".repeat(32));
+        assert_eq!(event_name(&cut_there, &id), format!("{}.{}", "a".repeat(218), id.as_str()));
+    }
+    assert_eq!(event_name("web-0.db", &id), format!("web-0.db.{}", id.as_str()));
+}
+
+#[tokio::test]
+async fn what_exists_is_a_duplicate() {
+    let answer = status(409, "AlreadyExists", "events \"x\" already exists", &json!({ "name": "x" }));
+    assert_eq!(outcome(answer).await, Outcome::Duplicate);
+}
+
+#[tokio::test]
+async fn a_conflict_over_a_quota_is_retried() {
+    let message = "Operation cannot be fulfilled on resourcequotas \"q\": the object has been modified";
+    retried(&outcome(status(409, "Conflict", message, &json!({}))).await);
+}
+
+#[tokio::test]
+async fn a_missing_rule_is_named_with_whom_to_grant_it() {
+    let message = "events is forbidden: User \"system:serviceaccount:monitoring:oom\" cannot create resource \
+                   \"events\" in API group \"\" in the namespace \"shop\"";
+    let outcome = outcome(status(403, "Forbidden", message, &json!({ "kind": "events" }))).await;
+    insta::assert_snapshot!(retried(&outcome).0, @r#"creating an Event in namespace shop: 403 Forbidden: events is forbidden: User "system:serviceaccount:monitoring:oom" cannot create resource "events" in API group "" in the namespace "shop". Grant it to ServiceAccount monitoring/oom: a Role in namespace shop, or a ClusterRole, with the rule apiGroups [""], resources ["events"], verbs ["create"]"#);
+}
+
+#[tokio::test]
+async fn what_a_quota_or_webhook_forbids_is_retried_without_naming_a_rule() {
+    let message = "admission webhook \"deny.example\" denied the request:\nno Events here";
+    let outcome = outcome(status(403, "Forbidden", message, &json!({}))).await;
+    insta::assert_snapshot!(retried(&outcome).0, @r#"creating an Event in namespace shop: 403 Forbidden: admission webhook "deny.example" denied the request: no Events here. Let the webhook or quota that forbids it make an exception for this program's Events"#);
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_being_deleted_is_gone() {
+    let causes = json!({ "causes": [{ "reason": "NamespaceTerminating", "field": "metadata.namespace" }] });
+    let outcome = outcome(status(403, "Forbidden", "unable to create new content", &causes)).await;
+    assert_eq!(outcome, Outcome::Gone { reason: "namespace shop is being deleted".into() });
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_deleted_is_gone() {
+    let outcome = outcome(status(404, "NotFound", "namespaces \"shop\" not found", &json!({}))).await;
+    assert_eq!(outcome, Outcome::Gone { reason: "namespace shop is gone".into() });
+}
+
+#[tokio::test]
+async fn credentials_that_are_not_accepted_are_said_and_retried() {
+    let outcome = outcome(status(401, "Unauthorized", "Unauthorized", &json!({}))).await;
+    assert!(retried(&outcome).0.contains("check the service account's token"), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn an_overloaded_server_is_left_alone_as_long_as_it_asks() {
+    let throttled = ResponseTemplate::new(429).insert_header("retry-after", "7");
+    let throttled = outcome(throttled.set_body_string("Too many requests, please try again later.\n")).await;
+    assert_eq!(
+        retried(&throttled),
+        (
+            "creating an Event in namespace shop: 429 Too Many Requests: Too many requests, please try again \
+             later.",
+            Some(Duration::from_secs(7))
+        )
+    );
+    let timed_out = status(504, "Timeout", "request did not complete", &json!({ "retryAfterSeconds": 3 }));
+    assert_eq!(retried(&outcome(timed_out).await).1, Some(Duration::from_secs(3)));
+}
+
+#[tokio::test]
+async fn server_errors_are_retried_whatever_their_body() {
+    for code in [408, 500, 502, 503, 504] {
+        for body in ["", "{}", "<html>", "null"] {
+            let outcome = outcome(ResponseTemplate::new(code).set_body_string(body)).await;
+            assert_eq!(retried(&outcome).1, None);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_can_never_succeed_is_refused() {
+    for code in [302, 400, 405, 413, 422] {
+        let outcome = outcome(status(code, "", "metadata.name: Invalid value", &json!({}))).await;
+        let Outcome::Refused { reason } = outcome else { panic!("{outcome:?}") };
+        assert!(reason.contains("metadata.name: Invalid value"), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn an_api_server_that_is_not_there_is_retried() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let sink = Kubernetes::new(client_of(&format!("http://{free}")));
+    let outcomes = sink.deliver(&[Arc::new(Finding::full())]).await;
+    let (reason, after) = retried(&outcomes[0]);
+    assert!(reason.contains("Connection refused"), "{reason}");
+    assert_eq!(after, None);
+}

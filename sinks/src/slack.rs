@@ -1,0 +1,124 @@
+//! The `slack` sink: what was killed, in words, in the channel of an incoming webhook.
+//!
+//! Findings that come together are told together: [`message`] says how, within Slack's limits;
+//! [`webhook`] posts and says what the answers mean.
+
+mod message;
+mod webhook;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use secrecy::ExposeSecret;
+use tokio::time::Instant;
+
+use crate::{Finding, Grouping, Limits, Outcome, Settings, Sink, SinkType, Surroundings, settings::Section};
+use message::Message;
+use webhook::{Webhook, WebhookUrl};
+
+/// `type: slack`.
+pub const TYPE: SinkType = SinkType { name: "slack", grouping: GROUPING, read };
+
+/// A crash loop is one message in its first seconds and one an hour after that. The wait gathers the
+/// Pods of a workload that die together.
+const GROUPING: Grouping = Grouping { wait: Duration::from_secs(2), interval: Duration::from_secs(60 * 60) };
+
+/// As a rule one or two messages; a storm of 500 kills is then about ten.
+const BATCH: usize = 100;
+
+/// Slack takes "one message a second" from a webhook, and more only in short bursts.
+const PACE: Duration = Duration::from_secs(1);
+
+/// Slack answers within a second as a rule; a proxy or a lost connection may not answer at all.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A batch of the longest possible names is some 25 messages. The sink ends in time by itself (see
+/// [`LAST_START`]), since an attempt cut short would send again what was sent already.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A message begun later in the attempt than this might not end before [`TIMEOUT`].
+const LAST_START: Duration = Duration::from_secs(45);
+
+/// What is read of the configuration.
+#[derive(Debug)]
+struct SlackSettings {
+    url: WebhookUrl,
+}
+
+fn read(section: &mut Section<'_>) -> Option<Arc<dyn Settings>> {
+    let secret = section.secret("webhook_url")?;
+    match WebhookUrl::parse(secret.expose_secret()) {
+        Ok(url) => Some(Arc::new(SlackSettings { url })),
+        Err(problem) => {
+            section.error(
+                "webhook_url",
+                problem,
+                "the https URL that Slack shows for an incoming webhook; http only to a loopback address",
+            );
+            None
+        }
+    }
+}
+
+impl Settings for SlackSettings {
+    fn build(&self, _: &Surroundings) -> Result<Arc<dyn Sink>, String> {
+        let webhook = Webhook::new(self.url.clone(), REQUEST_TIMEOUT)?;
+        Ok(Arc::new(Slack { webhook, pace: PACE, next: tokio::sync::Mutex::new(Instant::now()) }))
+    }
+}
+
+/// Posts findings as messages.
+struct Slack {
+    webhook: Webhook,
+    /// The least time between two messages.
+    pace: Duration,
+    /// When the next message may be sent.
+    next: tokio::sync::Mutex<Instant>,
+}
+
+impl Slack {
+    async fn post(&self, message: &Message) -> Outcome {
+        let mut next = self.next.lock().await;
+        tokio::time::sleep_until(*next).await;
+        let outcome = self.webhook.post(&message.body()).await;
+        *next = Instant::now() + self.pace;
+        outcome
+    }
+}
+
+#[async_trait]
+impl Sink for Slack {
+    fn limits(&self) -> Limits {
+        Limits { batch: BATCH, concurrency: 1, interval: PACE, timeout: TIMEOUT }
+    }
+
+    /// Sends as few messages as Slack's limits allow. After one that must be tried again the others
+    /// are not sent: they would fare the same.
+    ///
+    /// # Cancel safety
+    ///
+    /// Slack knows no identity of a message: one whose answer was not waited for may be sent twice.
+    async fn deliver(&self, batch: &[Arc<Finding>]) -> Vec<Outcome> {
+        let begun = Instant::now();
+        let mut outcomes = vec![None; batch.len()];
+        let mut rest =
+            Outcome::Retry { reason: "Slack took too long over the messages before".into(), after: None };
+        for message in message::compose(batch) {
+            if begun.elapsed() > LAST_START {
+                break;
+            }
+            let outcome = self.post(&message).await;
+            for &finding in message.findings() {
+                outcomes[finding] = Some(outcome.clone());
+            }
+            if matches!(outcome, Outcome::Retry { .. }) {
+                rest = outcome;
+                break;
+            }
+        }
+        outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|| rest.clone())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,232 @@
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers};
+
+use super::*;
+
+/// Stands for the secret in these tests; nothing may show it.
+const PATH: &str = "/services/T00/B00/s3cr3t";
+
+fn slack_at(url: &str) -> Slack {
+    // The program does this at its start; here every test does, and the first one succeeds.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let url = WebhookUrl::parse(url).unwrap();
+    let webhook = Webhook::new(url, REQUEST_TIMEOUT).unwrap();
+    Slack { webhook, pace: Duration::ZERO, next: tokio::sync::Mutex::new(Instant::now()) }
+}
+
+fn shared(findings: impl IntoIterator<Item = Finding>) -> Vec<Arc<Finding>> {
+    findings.into_iter().map(Arc::new).collect()
+}
+
+/// The outcomes of a batch where Slack answers so.
+async fn outcomes(answer: ResponseTemplate, batch: &[Arc<Finding>]) -> Vec<Outcome> {
+    let server = MockServer::start().await;
+    Mock::given(matchers::any()).respond_with(answer).mount(&server).await;
+    slack_at(&format!("{}{PATH}", server.uri())).deliver(batch).await
+}
+
+async fn outcome(answer: ResponseTemplate) -> Outcome {
+    let mut outcomes = outcomes(answer, &shared([Finding::full()])).await;
+    assert_eq!(outcomes.len(), 1);
+    let shown = format!("{outcomes:?}");
+    assert!(!shown.contains("s3cr3t") && !shown.contains("services"), "{shown}");
+    outcomes.remove(0)
+}
+
+#[tokio::test]
+async fn one_kill_is_one_message() {
+    let server = MockServer::start().await;
+    let answer = ResponseTemplate::new(200).set_body_string("ok");
+    Mock::given(matchers::method("POST")).and(matchers::path(PATH)).respond_with(answer).mount(&server).await;
+    let slack = slack_at(&format!("{}{PATH}", server.uri()));
+    assert_eq!(slack.deliver(&shared([Finding::full()])).await, [Outcome::Delivered]);
+
+    let requests = server.received_requests().await.unwrap();
+    assert_eq!(requests.len(), 1);
+    let agent = requests[0].headers["user-agent"].to_str().unwrap();
+    assert_eq!(agent, format!("kubernetes-oom-event-generator/{}", env!("CARGO_PKG_VERSION")));
+    let body: Value = requests[0].body_json().unwrap();
+    assert_eq!(
+        body,
+        json!({
+            "text": "OOM kill of app in Deployment cart, namespace shop, cluster prod",
+            "blocks": [{
+                "type": "section",
+                "text": {
+                    "type": "mrkdwn",
+                    "verbatim": true,
+                    "text": "*OOM kill* of `app` in Deployment `cart`\n\
+                             In namespace `shop`, cluster `prod`\n\
+                             Memory limit 64 MiB, of the whole Pod 256 MiB\n\
+                             • `cart-6c9f7-x2x` on node `n1`: killed \
+                             <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, \
+                             after running for 3m 12s, restart count now 3",
+                },
+            }],
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_busy_slack_is_left_alone_as_long_as_it_asks() {
+    let answer =
+        ResponseTemplate::new(429).insert_header("retry-after", "30").set_body_string("rate_limited");
+    let reason = "posting to Slack: 429 Too Many Requests, rate_limited".into();
+    assert_eq!(outcome(answer).await, Outcome::Retry { reason, after: Some(Duration::from_secs(30)) });
+}
+
+#[tokio::test]
+async fn server_errors_are_retried() {
+    for code in [408, 500, 502, 503, 504] {
+        let outcome = outcome(ResponseTemplate::new(code).set_body_string("rollup_error")).await;
+        assert!(matches!(outcome, Outcome::Retry { after: None, .. }), "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_slack_refuses_is_refused_with_a_remedy() {
+    for (code, word, remedy) in [
+        (400, "invalid_payload", "report this as a bug"),
+        (400, "invalid_blocks", "report this as a bug"),
+        (403, "action_prohibited", "administrator"),
+        (404, "no_service", "create a new one"),
+        (404, "channel_not_found", "create a webhook for another one"),
+        (410, "channel_is_archived", "Restore the channel"),
+        (418, "teapot", "the URL is the one that Slack shows"),
+    ] {
+        let outcome = outcome(ResponseTemplate::new(code).set_body_string(word)).await;
+        let Outcome::Refused { reason } = outcome else { panic!("{outcome:?}") };
+        assert!(reason.contains(&format!("{code}")) && reason.contains(word), "{reason}");
+        assert!(reason.contains(remedy), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_slacks_is_not_shown() {
+    for body in [format!("denied: {PATH}"), "word ".repeat(100_000), String::new(), "ok\n<script>".into()] {
+        for code in [200, 403, 500] {
+            let outcome = outcome(ResponseTemplate::new(code).set_body_string(&body)).await;
+            let (Outcome::Refused { reason } | Outcome::Retry { reason, .. }) = outcome else {
+                panic!("{outcome:?}")
+            };
+            assert!(reason.contains("a body that is not Slack's") && reason.len() < 250, "{reason}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let server = MockServer::start().await;
+    let moved = ResponseTemplate::new(308).insert_header("location", "/elsewhere");
+    Mock::given(matchers::path(PATH)).respond_with(moved).expect(1).mount(&server).await;
+    Mock::given(matchers::path("/elsewhere"))
+        .respond_with(ResponseTemplate::new(200))
+        .expect(0)
+        .mount(&server)
+        .await;
+    let outcomes = slack_at(&format!("{}{PATH}", server.uri())).deliver(&shared([Finding::full()])).await;
+    let [Outcome::Refused { reason }] = outcomes.as_slice() else { panic!("{outcomes:?}") };
+    assert!(reason.contains("Redirects are not followed"), "{reason}");
+}
+
+#[tokio::test]
+async fn no_answer_is_retried_and_shows_no_url() {
+    let silent = MockServer::start().await;
+    let late = ResponseTemplate::new(200).set_delay(Duration::from_secs(600));
+    Mock::given(matchers::any()).respond_with(late).mount(&silent).await;
+    let silent = format!("{}{PATH}", silent.uri());
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let absent = format!("http://{free}{PATH}");
+    for (url, said) in [(silent, "operation timed out"), (absent, "Connection refused")] {
+        let mut slack = slack_at(&url);
+        slack.webhook = Webhook::new(WebhookUrl::parse(&url).unwrap(), Duration::from_millis(100)).unwrap();
+        let outcomes = slack.deliver(&shared([Finding::full()])).await;
+        let [Outcome::Retry { reason, after: None }] = outcomes.as_slice() else { panic!("{outcomes:?}") };
+        assert!(reason.contains(said), "{reason}");
+        assert!(!reason.contains("s3cr3t") && !reason.contains("services"), "{reason}");
+    }
+}
+
+/// A batch that needs several messages.
+fn several() -> Vec<Arc<Finding>> {
+    shared((0..120).map(|kill| {
+        let mut finding = Finding::minimal();
+        finding.pod.workload.name = kill.to_string();
+        finding
+    }))
+}
+
+#[tokio::test]
+async fn a_refused_message_says_nothing_about_the_others() {
+    let server = MockServer::start().await;
+    let bad = |request: &Request| String::from_utf8_lossy(&request.body).contains("`70`");
+    let refused = ResponseTemplate::new(400).set_body_string("invalid_blocks");
+    Mock::given(bad).respond_with(refused).with_priority(1).mount(&server).await;
+    let answer = ResponseTemplate::new(200).set_body_string("ok");
+    Mock::given(matchers::any()).respond_with(answer).mount(&server).await;
+    let outcomes = slack_at(&format!("{}{PATH}", server.uri())).deliver(&several()).await;
+    let refused: BTreeSet<usize> =
+        (0..120).filter(|place| matches!(outcomes[*place], Outcome::Refused { .. })).collect();
+    assert_eq!(refused, (50..100).collect());
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::Delivered).count(), 70);
+}
+
+#[tokio::test]
+async fn after_a_message_to_retry_the_others_are_not_sent() {
+    let server = MockServer::start().await;
+    let answer = ResponseTemplate::new(200).set_body_string("ok");
+    Mock::given(matchers::any()).respond_with(answer).up_to_n_times(1).mount(&server).await;
+    let busy = ResponseTemplate::new(429).insert_header("retry-after", "1");
+    Mock::given(matchers::any()).respond_with(busy).expect(1).mount(&server).await;
+    let outcomes = slack_at(&format!("{}{PATH}", server.uri())).deliver(&several()).await;
+    assert_eq!(outcomes[..50], vec![Outcome::Delivered; 50]);
+    let busy = |outcome: &Outcome| matches!(outcome, Outcome::Retry { after: Some(_), .. });
+    assert!(outcomes[50..].iter().all(busy), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn messages_keep_their_distance_over_calls_too() {
+    let server = MockServer::start().await;
+    let answer = ResponseTemplate::new(200).set_body_string("ok");
+    Mock::given(matchers::any()).respond_with(answer).mount(&server).await;
+    let pace = Duration::from_millis(50);
+    let slack = Slack { pace, ..slack_at(&format!("{}{PATH}", server.uri())) };
+    let begun = Instant::now();
+    assert_eq!(slack.deliver(&several()).await.len(), 120);
+    slack.deliver(&shared([Finding::full()])).await;
+    assert!(begun.elapsed() >= pace * 3);
+}
+
+#[test]
+fn only_https_and_loopback_urls_are_taken() {
+    for url in [
+        "https://hooks.slack.com/services/x",
+        "http://localhost:8080/x",
+        "http://127.0.0.1/x",
+        "http://[::1]:8080/x",
+    ] {
+        assert!(WebhookUrl::parse(url).is_ok(), "{url}");
+    }
+    for url in [
+        "http://hooks.slack.com/s3cr3t",
+        "http://localhost.example/s3cr3t",
+        "http://10.0.0.1/s3cr3t",
+        "ftp://127.0.0.1/s3cr3t",
+        "hooks.slack.com/services/s3cr3t",
+        "s3cr3t",
+        "",
+    ] {
+        let problem = WebhookUrl::parse(url).unwrap_err();
+        assert!(!problem.contains("s3cr3t"), "{problem}");
+    }
+}
+
+#[test]
+fn debug_shows_no_url() {
+    let settings =
+        SlackSettings { url: WebhookUrl::parse(&format!("https://hooks.slack.com{PATH}")).unwrap() };
+    let shown = format!("{settings:?}");
+    assert!(!shown.contains("s3cr3t") && !shown.contains("slack.com"), "{shown}");
+}

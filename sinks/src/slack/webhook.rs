@@ -1,0 +1,156 @@
+//! One incoming webhook: posts a payload and says what the answer means.
+//!
+//! The URL is the whole of the secret: no error, log or `Debug` of this module shows it.
+
+use std::{net::IpAddr, time::Duration};
+
+use reqwest::{Client, Response, StatusCode, Url, header::RETRY_AFTER, redirect};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use crate::{Outcome, causes::with_causes};
+
+/// Slack answers with a word; longer than this it is something else.
+const LONGEST_WORD: usize = 64;
+
+/// The address of a webhook: `https`, or `http` to this very machine.
+#[derive(Clone, Debug)]
+pub(super) struct WebhookUrl {
+    url: SecretString,
+    loopback: bool,
+}
+
+impl WebhookUrl {
+    /// # Errors
+    ///
+    /// What is wrong with it, without showing it.
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+        let url = Url::parse(text).map_err(|_| "is not a URL")?;
+        let host = url.host_str().unwrap_or_default();
+        let loopback = match url.scheme() {
+            "https" => false,
+            "http" if is_loopback(host) => true,
+            "http" => return Err("would send the findings and the secret URL unencrypted"),
+            _ => return Err("is not an https URL"),
+        };
+        Ok(Self { url: String::from(url).into(), loopback })
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// Posts to one URL.
+pub(super) struct Webhook {
+    client: Client,
+    url: WebhookUrl,
+}
+
+impl Webhook {
+    /// Certificate authorities are the system's, or those of `$SSL_CERT_FILE` and `$SSL_CERT_DIR`;
+    /// proxies those of `$HTTPS_PROXY` and `$NO_PROXY`.
+    ///
+    /// # Errors
+    ///
+    /// There are no certificate authorities to trust.
+    pub(super) fn new(url: WebhookUrl, timeout: Duration) -> Result<Self, String> {
+        let mut client = Client::builder()
+            .user_agent(concat!("kubernetes-oom-event-generator/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .timeout(timeout);
+        if url.loopback {
+            // No proxy can reach this machine's own loopback address.
+            client = client.no_proxy();
+        }
+        let client = client.build().map_err(|error| {
+            format!(
+                "preparing HTTPS for Slack: {}. Mount the certificate authorities and name their file in \
+                 $SSL_CERT_FILE",
+                with_causes(&error)
+            )
+        })?;
+        Ok(Self { client, url })
+    }
+
+    /// Posts the payload. Cancelled, it may have been posted nevertheless.
+    pub(super) async fn post(&self, payload: &Value) -> Outcome {
+        match self.client.post(self.url.url.expose_secret()).json(payload).send().await {
+            Ok(response) => self.judge(response).await,
+            Err(error) => unanswered(error),
+        }
+    }
+
+    async fn judge(&self, response: Response) -> Outcome {
+        let status = response.status();
+        let after = response.headers().get(RETRY_AFTER);
+        let after = after.and_then(|value| value.to_str().ok()?.trim().parse().ok()).map(Duration::from_secs);
+        let word = match word(response).await {
+            Ok(word) => word,
+            // Whatever follows a status that is final changes nothing.
+            Err(error) if !status.is_client_error() => return unanswered(error),
+            Err(_) => None,
+        };
+        let answer = word.as_deref().unwrap_or("a body that is not Slack's");
+        let reason = |remedy| format!("posting to Slack: {status}, {answer}{remedy}");
+        match status {
+            StatusCode::OK if answer == "ok" => Outcome::Delivered,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
+                Outcome::Retry { reason: reason(""), after }
+            }
+            _ if status.is_server_error() => Outcome::Retry { reason: reason(""), after },
+            _ if status.is_redirection() => Outcome::Refused {
+                reason: reason(". Redirects are not followed: give the URL that Slack shows for the webhook"),
+            },
+            _ => Outcome::Refused { reason: reason(remedy(answer)) },
+        }
+    }
+}
+
+fn unanswered(error: reqwest::Error) -> Outcome {
+    let error = error.without_url();
+    Outcome::Retry { reason: format!("posting to Slack: {}", with_causes(&error)), after: None }
+}
+
+/// The body, where it is a word as Slack's answers are. Any other body (a proxy's error page) stays
+/// unseen: it may show the URL.
+async fn word(mut response: Response) -> Result<Option<String>, reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > LONGEST_WORD {
+            return Ok(None);
+        }
+    }
+    let word = String::from_utf8(body).unwrap_or_default();
+    let is_word = word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    Ok(Some(word).filter(|word| is_word && !word.is_empty()))
+}
+
+/// What a person can do about an answer (Slack: "Handling errors" of incoming webhooks).
+fn remedy(answer: &str) -> &'static str {
+    match answer {
+        "no_service" | "no_service_id" | "no_active_hooks" | "invalid_token" | "no_team" => {
+            ". The webhook is deleted, switched off or mistyped: create a new one and configure its URL"
+        }
+        "team_disabled" => ". The Slack workspace is switched off: use a webhook of another one",
+        "channel_is_archived" => ". Restore the channel, or create a webhook for another one",
+        "channel_not_found" => ". The webhook's channel is gone: create a webhook for another one",
+        "action_prohibited" | "posting_to_general_channel_denied" => {
+            ". An administrator of the Slack workspace forbids posting there: ask them, or use another channel"
+        }
+        "user_not_found" => ". The webhook's user is gone: create a new webhook",
+        "invalid_payload"
+        | "invalid_blocks"
+        | "invalid_blocks_format"
+        | "no_text"
+        | "msg_blocks_too_long" => {
+            ". Slack could not read the message: please report this as a bug of this program"
+        }
+        "ok" => "",
+        _ => {
+            ". See that the URL is the one that Slack shows for the webhook, and what a proxy on the way says"
+        }
+    }
+}

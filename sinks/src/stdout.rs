@@ -1,0 +1,309 @@
+//! The `stdout` sink: one line of JSON per finding, whole, as soon as it is known.
+//!
+//! A thread of its own does the writing, so a reader that stops reading blocks nothing but this sink,
+//! and the end of the program does not wait for it either.
+
+use std::{
+    fs::File,
+    io::{self, ErrorKind, Write},
+    os::fd::AsFd,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+use crate::{Finding, Grouping, Limits, Outcome, Settings, Sink, SinkType, Surroundings};
+
+/// `type: stdout`.
+pub const TYPE: SinkType =
+    SinkType { name: "stdout", grouping: Grouping::NONE, read: |_| Some(Arc::new(StdoutSettings)) };
+
+/// Why findings are refused once the reader of standard output has ended.
+pub const CLOSED: &str = "standard output is closed: whoever read it has ended";
+
+/// Enough that a burst costs few hand-overs to the thread.
+const BATCH: usize = 64;
+
+/// Long, for waiting is harmless here: nothing else waits with it, and giving up an attempt that may
+/// yet succeed is how a line is written twice.
+const TIMEOUT: Duration = Duration::from_secs(60 * 60);
+
+/// The finding as the line that this sink writes, without the newline.
+#[expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "only map keys and types that refuse could fail, and a Finding's JSON has neither"
+)]
+pub fn line(finding: &Finding) -> String {
+    serde_json::to_string(finding).expect("a finding has a JSON form")
+}
+
+/// There is nothing to set.
+#[derive(Debug)]
+struct StdoutSettings;
+
+impl Settings for StdoutSettings {
+    fn build(&self, _: &Surroundings) -> Result<Arc<dyn Sink>, String> {
+        // Not `io::stdout()`: its buffer would hold the rest of a line whose write failed halfway.
+        let file = io::stdout().as_fd().try_clone_to_owned().map(File::from);
+        match file.and_then(|file| Stdout::to(Box::new(file))) {
+            Ok(sink) => Ok(Arc::new(sink)),
+            Err(error) => Err(format!("opening standard output: {error}")),
+        }
+    }
+}
+
+/// Writes findings as lines of JSON.
+#[derive(Debug)]
+pub struct Stdout {
+    writer: mpsc::Sender<Attempt>,
+}
+
+/// The lines of one attempt, and where their outcomes are awaited.
+#[derive(Debug)]
+struct Attempt {
+    lines: Vec<String>,
+    outcomes: oneshot::Sender<Vec<Outcome>>,
+}
+
+impl Stdout {
+    /// Starts the thread that writes to `out`, one [`Write::write`] a line where `out` takes it whole.
+    ///
+    /// # Errors
+    ///
+    /// The system has no thread left.
+    pub fn to(out: Box<dyn Write + Send>) -> io::Result<Self> {
+        let (writer, attempts) = mpsc::channel::<Attempt>();
+        let mut lines = Lines { out, current: String::new(), written: 0 };
+        thread::Builder::new().name("stdout".into()).spawn(move || {
+            for attempt in attempts {
+                lines.write_all(attempt);
+            }
+        })?;
+        Ok(Self { writer })
+    }
+}
+
+#[async_trait]
+impl Sink for Stdout {
+    fn limits(&self) -> Limits {
+        Limits { batch: BATCH, concurrency: 1, interval: Duration::ZERO, timeout: TIMEOUT }
+    }
+
+    /// # Cancel safety
+    ///
+    /// An attempt that is given up before its first line was begun writes nothing; a line that was
+    /// begun is finished before the next one.
+    async fn deliver(&self, batch: &[Arc<Finding>]) -> Vec<Outcome> {
+        let (outcomes, answer) = oneshot::channel();
+        let lines = batch.iter().map(|finding| line(finding) + "\n").collect();
+        let ended =
+            || Outcome::Refused { reason: "the thread that writes to standard output has ended".into() };
+        match self.writer.send(Attempt { lines, outcomes }) {
+            Ok(()) => answer.await.unwrap_or_else(|_| vec![ended(); batch.len()]),
+            Err(_) => vec![ended(); batch.len()],
+        }
+    }
+}
+
+/// A writer that lines go to whole, one after the other.
+struct Lines {
+    out: Box<dyn Write + Send>,
+    current: String,
+    /// How many bytes of `current` were written.
+    written: usize,
+}
+
+impl Lines {
+    fn write_all(&mut self, attempt: Attempt) {
+        let mut outcomes = Vec::with_capacity(attempt.lines.len());
+        for line in attempt.lines {
+            // Nobody waits any longer: the courier will come again with these findings.
+            if attempt.outcomes.is_closed() {
+                break;
+            }
+            outcomes.push(match self.write(line) {
+                Ok(()) => Outcome::Delivered,
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                    Outcome::Refused { reason: CLOSED.into() }
+                }
+                Err(error) => {
+                    Outcome::Retry { reason: format!("writing to standard output: {error}"), after: None }
+                }
+            });
+        }
+        if attempt.outcomes.send(outcomes).is_err() {
+            tracing::warn!(
+                "lines were written after their time-out: they may be repeated on standard output"
+            );
+        }
+    }
+
+    /// Writes a line. If the one before failed halfway, its rest comes first; if it is the same line
+    /// (the finding is tried again), that is all there is to write.
+    fn write(&mut self, line: String) -> io::Result<()> {
+        if self.written > 0 {
+            self.finish()?;
+            if self.current == line {
+                return Ok(());
+            }
+        }
+        self.current = line;
+        self.finish()
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        while self.written < self.current.len() {
+            match self.out.write(&self.current.as_bytes()[self.written..]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => self.written += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.written = 0;
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Mutex, task::Poll};
+
+    use super::*;
+
+    /// What was written, one entry per call of `write`.
+    type Written = Arc<Mutex<Vec<String>>>;
+
+    /// A writer that does as its script says for its first calls, then takes everything.
+    struct Scripted {
+        script: std::vec::IntoIter<io::Result<usize>>,
+        written: Written,
+    }
+
+    impl Write for Scripted {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let count = self.script.next().unwrap_or(Ok(bytes.len()))?;
+            self.written.lock().unwrap().push(String::from_utf8(bytes[..count].to_vec()).unwrap());
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn scripted(script: Vec<io::Result<usize>>) -> (Stdout, Written) {
+        let written = Written::default();
+        let out = Scripted { script: script.into_iter(), written: Arc::clone(&written) };
+        (Stdout::to(Box::new(out)).unwrap(), written)
+    }
+
+    fn findings(count: usize) -> Vec<Arc<Finding>> {
+        let finding =
+            |number: usize| Finding { message: format!("kill {number}\nof many"), ..Finding::full() };
+        (0..count).map(|number| Arc::new(finding(number))).collect()
+    }
+
+    fn lines(findings: &[Arc<Finding>]) -> Vec<String> {
+        findings.iter().map(|finding| line(finding) + "\n").collect()
+    }
+
+    #[tokio::test]
+    async fn each_finding_is_one_line_and_one_write() {
+        let (sink, written) = scripted(Vec::new());
+        let batch = findings(3);
+        assert_eq!(sink.deliver(&batch).await, vec![Outcome::Delivered; 3]);
+        let written = written.lock().unwrap().clone();
+        assert_eq!(written, lines(&batch));
+        assert!(written.iter().all(|line| line.matches('\n').count() == 1));
+    }
+
+    #[tokio::test]
+    async fn short_and_interrupted_writes_are_continued() {
+        let (sink, written) = scripted(vec![Ok(10), Err(ErrorKind::Interrupted.into()), Ok(5)]);
+        let batch = findings(2);
+        assert_eq!(sink.deliver(&batch).await, vec![Outcome::Delivered; 2]);
+        assert_eq!(written.lock().unwrap().concat(), lines(&batch).concat());
+    }
+
+    #[tokio::test]
+    async fn a_line_that_failed_halfway_is_finished_and_not_repeated() {
+        let (sink, written) = scripted(vec![Ok(10), Err(ErrorKind::StorageFull.into())]);
+        let batch = findings(1);
+        let outcomes = sink.deliver(&batch).await;
+        assert!(matches!(outcomes.as_slice(), [Outcome::Retry { .. }]), "{outcomes:?}");
+        assert_eq!(sink.deliver(&batch).await, [Outcome::Delivered]);
+        assert_eq!(written.lock().unwrap().concat(), lines(&batch).concat());
+    }
+
+    #[tokio::test]
+    async fn a_line_that_failed_halfway_is_finished_before_another() {
+        let (sink, written) = scripted(vec![Ok(10), Err(ErrorKind::StorageFull.into())]);
+        let batch = findings(2);
+        let outcomes = sink.deliver(&batch).await;
+        assert!(matches!(outcomes.as_slice(), [Outcome::Retry { .. }, Outcome::Delivered]), "{outcomes:?}");
+        assert_eq!(written.lock().unwrap().concat(), lines(&batch).concat());
+    }
+
+    #[tokio::test]
+    async fn a_closed_pipe_refuses() {
+        let (sink, _) = scripted(vec![Err(ErrorKind::BrokenPipe.into())]);
+        assert_eq!(sink.deliver(&findings(1)).await, [Outcome::Refused { reason: CLOSED.into() }]);
+    }
+
+    /// A writer that waits in its first call until it is let go.
+    struct Stuck {
+        entered: mpsc::Sender<()>,
+        let_go: Option<mpsc::Receiver<()>>,
+        written: Written,
+    }
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if let Some(let_go) = self.let_go.take() {
+                self.entered.send(()).unwrap();
+                let_go.recv().unwrap();
+            }
+            self.written.lock().unwrap().push(String::from_utf8(bytes.to_vec()).unwrap());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn an_attempt_after_one_that_was_given_up_waits_for_its_line() {
+        let (entered, stuck) = mpsc::channel();
+        let (let_it_go, let_go) = mpsc::channel();
+        let written = Written::default();
+        let out = Stuck { entered, let_go: Some(let_go), written: Arc::clone(&written) };
+        let sink = Stdout::to(Box::new(out)).unwrap();
+        let batch = findings(3);
+
+        let mut given_up = sink.deliver(&batch[..2]);
+        assert!(
+            std::future::poll_fn(|context| Poll::Ready(given_up.as_mut().poll(context))).await.is_pending()
+        );
+        stuck.recv().unwrap();
+        drop(given_up);
+        let_it_go.send(()).unwrap();
+
+        assert_eq!(sink.deliver(&batch[2..]).await, [Outcome::Delivered]);
+        // The first line was begun, the second was not.
+        let lines = lines(&batch);
+        assert_eq!(*written.lock().unwrap(), [lines[0].clone(), lines[2].clone()]);
+    }
+
+    #[test]
+    fn a_line_has_the_fields_in_the_order_that_people_read() {
+        let line = line(&Finding::minimal());
+        assert!(line.starts_with(r#"{"schema":"oom-finding/v1","id":""#), "{line}");
+        assert!(line.contains(r#""restarted":null,"message":"#), "{line}");
+    }
+}
