@@ -128,6 +128,8 @@ pub trait Settings: fmt::Debug + Send + Sync {
 pub struct Surroundings {
     /// The cluster that is watched.
     pub kubernetes: kube::Client,
+    /// Whether there is no sink but standard output.
+    pub only_stdout: bool,
 }
 
 /// Every type of sink there is.

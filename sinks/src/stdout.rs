@@ -46,10 +46,10 @@ pub fn line(finding: &Finding) -> String {
 struct StdoutSettings;
 
 impl Settings for StdoutSettings {
-    fn build(&self, _: &Surroundings) -> Result<Arc<dyn Sink>, String> {
+    fn build(&self, surroundings: &Surroundings) -> Result<Arc<dyn Sink>, String> {
         // Not `io::stdout()`: its buffer would hold the rest of a line whose write failed halfway.
         let file = io::stdout().as_fd().try_clone_to_owned().map(File::from);
-        match file.and_then(|file| Stdout::to(Box::new(file))) {
+        match file.and_then(|file| Stdout::to(Box::new(file), surroundings.only_stdout)) {
             Ok(sink) => Ok(Arc::new(sink)),
             Err(error) => Err(format!("opening standard output: {error}")),
         }
@@ -71,13 +71,14 @@ struct Attempt {
 
 impl Stdout {
     /// Starts the thread that writes to `out`, one [`Write::write`] a line where `out` takes it whole.
+    /// Where nothing but `out` is written to (`alone`), nobody misses what comes after it is closed.
     ///
     /// # Errors
     ///
     /// The system has no thread left.
-    pub fn to(out: Box<dyn Write + Send>) -> io::Result<Self> {
+    pub fn to(out: Box<dyn Write + Send>, alone: bool) -> io::Result<Self> {
         let (writer, attempts) = mpsc::channel::<Attempt>();
-        let mut lines = Lines { out, current: String::new(), written: 0 };
+        let mut lines = Lines { out, alone, current: String::new(), written: 0 };
         thread::Builder::new().name("stdout".into()).spawn(move || {
             for attempt in attempts {
                 lines.write_all(attempt);
@@ -112,6 +113,7 @@ impl Sink for Stdout {
 /// A writer that lines go to whole, one after the other.
 struct Lines {
     out: Box<dyn Write + Send>,
+    alone: bool,
     current: String,
     /// How many bytes of `current` were written.
     written: usize,
@@ -128,7 +130,8 @@ impl Lines {
             outcomes.push(match self.write(line) {
                 Ok(()) => Outcome::Delivered,
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => {
-                    Outcome::Refused { reason: CLOSED.into() }
+                    let reason = CLOSED.into();
+                    if self.alone { Outcome::Gone { reason } } else { Outcome::Refused { reason } }
                 }
                 Err(error) => {
                     Outcome::Retry { reason: format!("writing to standard output: {error}"), after: None }
@@ -199,7 +202,7 @@ mod tests {
     fn scripted(script: Vec<io::Result<usize>>) -> (Stdout, Written) {
         let written = Written::default();
         let out = Scripted { script: script.into_iter(), written: Arc::clone(&written) };
-        (Stdout::to(Box::new(out)).unwrap(), written)
+        (Stdout::to(Box::new(out), false).unwrap(), written)
     }
 
     fn findings(count: usize) -> Vec<Arc<Finding>> {
@@ -283,7 +286,7 @@ mod tests {
         let (let_it_go, let_go) = mpsc::channel();
         let written = Written::default();
         let out = Stuck { entered, let_go: Some(let_go), written: Arc::clone(&written) };
-        let sink = Stdout::to(Box::new(out)).unwrap();
+        let sink = Stdout::to(Box::new(out), false).unwrap();
         let batch = findings(3);
 
         let mut given_up = sink.deliver(&batch[..2]);

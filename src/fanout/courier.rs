@@ -21,6 +21,7 @@ use tokio::{
     task::{self, JoinError, JoinSet},
     time::{Instant, sleep_until, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Route, log_whole,
@@ -52,8 +53,8 @@ const QUIET_ABOUT_ANY: Duration = Duration::from_secs(10);
 pub(super) enum Order {
     /// Bring this to the sink.
     Take(Arc<Finding>),
-    /// Nothing more will come. Be done by then.
-    Drain { until: Instant },
+    /// Nothing more will come. Be done by then, or at once when told so.
+    Drain { until: Instant, at_once: CancellationToken },
 }
 
 pub(super) struct Courier {
@@ -70,6 +71,8 @@ pub(super) struct Courier {
     not_before: Instant,
     /// While draining: when to be done.
     until: Option<Instant>,
+    /// Cancelled while draining: be done now.
+    at_once: CancellationToken,
     /// What the log last said of the sink's failures, while it fails.
     trouble: Option<Trouble>,
 }
@@ -97,6 +100,7 @@ impl Courier {
             carried: HashMap::new(),
             not_before: Instant::now(),
             until: None,
+            at_once: CancellationToken::new(),
             trouble: None,
         }
     }
@@ -111,6 +115,7 @@ impl Courier {
                 return self.leave();
             }
             let wake = self.next_call().into_iter().chain(self.until).min();
+            let at_once = self.at_once.clone();
             tokio::select! {
                 count = orders.recv_many(&mut arrived, 1024), if self.until.is_none() => {
                     if count == 0 {
@@ -119,6 +124,7 @@ impl Courier {
                     arrived.drain(..).for_each(|order| self.follow(order));
                 }
                 Some(ended) = self.calls.join_next_with_id() => self.end_call(ended),
+                () = at_once.cancelled() => self.until = Some(Instant::now()),
                 () = sleep_until_or_for_ever(wake) => {}
             }
         }
@@ -127,7 +133,10 @@ impl Courier {
     fn follow(&mut self, order: Order) {
         match order {
             Order::Take(finding) => self.schedule.add(finding, Instant::now()),
-            Order::Drain { until } => self.drain(until),
+            Order::Drain { until, at_once } => {
+                self.at_once = at_once;
+                self.drain(until);
+            }
         }
     }
 

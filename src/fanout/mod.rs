@@ -17,6 +17,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use sinks::{Finding, Grouping, Sink};
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
+use tokio_util::sync::CancellationToken;
 
 use self::courier::{Courier, Order};
 use crate::metrics::{Account, DeliveryOutcome, Metrics};
@@ -96,17 +97,18 @@ impl Fanout {
         }
     }
 
-    /// Takes nothing new and delivers what waits, for at most `grace`: what is gathered is due at
-    /// once, and so is what waits for a retry. Returns as soon as everything is delivered.
+    /// Takes nothing new and delivers what waits, for at most `grace` or until `at_once`: what is
+    /// gathered is due at once, and so is what waits for a retry. Returns as soon as everything is
+    /// delivered.
     ///
     /// # Cancel safety
     ///
     /// Not cancel safe: the couriers go on, but nobody learns what they left.
-    pub async fn drain(self, grace: Duration) -> Drained {
+    pub async fn drain(self, grace: Duration, at_once: CancellationToken) -> Drained {
         let until = schedule::later(Instant::now(), grace);
         for way in &self.ways {
             // A courier that is gone is told of below.
-            way.orders.send(Order::Drain { until }).unwrap_or_default();
+            way.orders.send(Order::Drain { until, at_once: at_once.clone() }).unwrap_or_default();
         }
         let mut undelivered = 0;
         for way in self.ways {

@@ -263,7 +263,7 @@ async fn no_more_calls_at_once_than_the_sink_allows() {
     send(&fanout, 0..40);
     sleep(SECOND / 2).await;
     assert_eq!(sink.calls().len(), 2);
-    assert_eq!(fanout.drain(10 * SECOND).await.undelivered, 0);
+    assert_eq!(fanout.drain(10 * SECOND, CancellationToken::new()).await.undelivered, 0);
     assert_eq!(sink.begun.elapsed().as_secs(), 2);
     assert_eq!(shown(&metrics, "team").delivered, 40);
 }
@@ -460,7 +460,7 @@ async fn what_a_sink_does_not_want_is_counted_as_filtered() {
     let choosy = Route { matches: Box::new(|finding| finding.message == "1"), ..route("team", &sink) };
     let (fanout, metrics) = start(vec![choosy, route("all", &sink)]);
     send(&fanout, 0..3);
-    assert_eq!(fanout.drain(SECOND).await.undelivered, 0);
+    assert_eq!(fanout.drain(SECOND, CancellationToken::new()).await.undelivered, 0);
     assert_eq!(shown(&metrics, "team"), Shown { delivered: 1, filtered: 2, ..Shown::default() });
     assert_eq!(shown(&metrics, "all"), Shown { delivered: 3, ..Shown::default() });
 }
@@ -494,7 +494,7 @@ async fn draining_delivers_what_is_gathered_and_what_waits_for_a_retry_at_once()
     send(&fanout, [0]);
     sleep(60 * SECOND).await;
     send(&fanout, [1]);
-    assert_eq!(fanout.drain(20 * SECOND).await.undelivered, 0);
+    assert_eq!(fanout.drain(20 * SECOND, CancellationToken::new()).await.undelivered, 0);
     assert_eq!(
         sink.begun.elapsed().as_secs(),
         61,
@@ -513,7 +513,7 @@ async fn draining_ends_with_the_grace_and_counts_and_logs_what_is_left() {
     let (fanout, metrics) = start(vec![route("hanging", &hanging), route("slow", &slow), patient]);
     send(&fanout, 0..12);
     sleep(SECOND / 2).await;
-    let drained = fanout.drain(8 * SECOND).await;
+    let drained = fanout.drain(8 * SECOND, CancellationToken::new()).await;
     assert_eq!(shown(&metrics, "hanging"), Shown { failed: 12, ..Shown::default() });
     assert_eq!(shown(&metrics, "slow"), Shown { delivered: 12, ..Shown::default() });
     let left = shown(&metrics, "failing");
@@ -531,7 +531,7 @@ async fn draining_does_not_wait_for_a_sink_that_asked_for_longer_than_the_grace(
     let (fanout, metrics) = start(vec![route("team", &sink)]);
     send(&fanout, [0]);
     sleep(SECOND).await;
-    assert_eq!(fanout.drain(20 * SECOND).await.undelivered, 1);
+    assert_eq!(fanout.drain(20 * SECOND, CancellationToken::new()).await.undelivered, 1);
     assert_eq!(sink.begun.elapsed().as_secs(), 1);
     assert_eq!(shown(&metrics, "team").failed, 1);
 }
@@ -635,7 +635,7 @@ async fn follow(plans: [Plan; 2], steps: Vec<Step>, grace: Duration) {
         shown(&metrics, "one");
         shown(&metrics, "two");
     }
-    let drained = fanout.drain(grace).await;
+    let drained = fanout.drain(grace, CancellationToken::new()).await;
     let shown = ["one", "two"].map(|name| shown(&metrics, name));
     assert!(drained.undelivered <= shown.iter().map(|shown| shown.failed).sum());
     for (shown, fake) in shown.into_iter().zip(fakes) {

@@ -1,0 +1,314 @@
+//! Decides which kills are reported. Goes in: what the source saw, and when. Comes out: findings.
+//!
+//! Pure: no clock, no I/O, no `async`. Two witnesses feed it, statuses of Pods and `Started`
+//! Events; [`container`] says what each leads to, [`reading`] what a status says, [`describe`]
+//! what a finding tells. This file keeps the Pods: what is known, and when it is forgotten.
+
+mod container;
+mod describe;
+mod reading;
+mod starts;
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    hash::{BuildHasher, RandomState},
+    time::Duration,
+};
+
+use container::{Container, Background};
+use jiff::Timestamp;
+use reading::{End, Reading};
+use sinks::{Finding, Restarted, kubernetes::event_name};
+use starts::Starts;
+
+use crate::{
+    config::Namespaces,
+    source::{
+        Observation, Scope,
+        objects::{ContainerList, ContainerStatus, Phase, Pod, Started},
+    },
+};
+
+/// What the filter is told once.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The cluster's name.
+    pub cluster: Option<String>,
+    /// The namespaces whose kills are reported.
+    pub namespaces: Namespaces,
+    /// How far back a list is news, in containers that weren't known.
+    pub lookback: Duration,
+    /// Whether kills are reported that no restart follows.
+    pub report_unrestarted: bool,
+}
+
+/// What came of an observation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// A kill to report.
+    Finding(Box<Finding>),
+    /// Instances of a container ended that nobody saw end: how, can't be known.
+    Unobserved {
+        /// The Pod's namespace.
+        namespace: String,
+        /// The Pod's name.
+        pod: String,
+        /// The container's name.
+        container: String,
+        /// How many.
+        instances: u32,
+    },
+}
+
+/// Decides which kills are reported.
+#[derive(Debug)]
+pub struct Filter {
+    settings: Settings,
+    memory: Memory,
+    pods: HashMap<u64, PodState>,
+    lists: HashMap<Scope, List>,
+}
+
+/// What is remembered of a Pod: 32 bytes with its key, while no container of it ever restarted.
+#[derive(Debug)]
+struct PodState {
+    /// The list that showed it last, so that what a relist doesn't show is known to be gone.
+    list: u32,
+    scope: Scope,
+    containers: Box<[Container]>,
+}
+
+/// The newest list of a scope.
+#[derive(Clone, Copy, Debug, Default)]
+struct List {
+    number: u32,
+    /// What restarted no later than this is history to a Pod that this list shows first.
+    horizon: Option<Timestamp>,
+}
+
+/// What is remembered beside the Pods.
+#[derive(Debug, Default)]
+struct Memory {
+    hasher: RandomState,
+    /// The program's own Events that stood in the cluster when it started.
+    reported: HashSet<u64>,
+    starts: Starts,
+    /// Settled kills of mirror pods that were deleted: such a Pod may be made anew and show the
+    /// same kill again.
+    departed: VecDeque<u64>,
+}
+
+/// How many kills of deleted mirror pods are remembered: there are a few such Pods to a node, and
+/// a kubelet makes one anew within seconds.
+const DEPARTED: usize = 1024;
+
+impl Filter {
+    /// A filter that knows nothing yet.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, memory: Memory::default(), pods: HashMap::new(), lists: HashMap::new() }
+    }
+
+    /// Takes in an observation that was made at `now`.
+    pub fn observe(&mut self, observation: Observation, now: Option<Timestamp>) -> Vec<Verdict> {
+        match observation {
+            Observation::Reported { namespace, event } => {
+                let event = self.memory.hasher.hash_one((namespace, event));
+                self.memory.reported.insert(event);
+                Vec::new()
+            }
+            Observation::ListBegins { scope, in_sync } => {
+                let list = self.lists.entry(scope).or_default();
+                list.number = list.number.wrapping_add(1);
+                list.horizon = in_sync.checked_sub(self.settings.lookback).ok();
+                Vec::new()
+            }
+            Observation::Listed(scope, pod) => {
+                let horizon = self.lists.entry(scope).or_default().horizon;
+                self.pod(scope, &pod, horizon, now)
+            }
+            Observation::Changed(scope, pod) => self.pod(scope, &pod, None, now),
+            Observation::ListEnds(scope) => self.list_ends(scope, now),
+            Observation::Deleted(scope, pod) => self.deleted(scope, &pod, now),
+            Observation::Started(started) => self.started(&started, now),
+        }
+    }
+
+    /// The pending kills, when nothing more will be seen.
+    pub fn finish(&mut self) -> Vec<Verdict> {
+        let left = self.pods.drain().map(|(_, state)| state);
+        all_over(left, self.settings.report_unrestarted, None)
+    }
+
+    fn pod(&mut self, scope: Scope, pod: &Pod, horizon: Option<Timestamp>, now: Option<Timestamp>) -> Vec<Verdict> {
+        if !self.settings.namespaces.selects(&pod.metadata.namespace) {
+            return Vec::new();
+        }
+        let key = self.memory.pod(&pod.metadata.namespace, pod.event_uid());
+        let list = self.lists.entry(scope).or_default().number;
+        let known = self.pods.contains_key(&key);
+        let state = self.pods.entry(key).or_insert(PodState { list, scope, containers: Box::default() });
+        (state.list, state.scope) = (list, scope);
+        let mut verdicts = Vec::new();
+        for (list, status) in pod.statuses() {
+            let reading = Reading::of(status);
+            let sight = Sight {
+                settings: &self.settings,
+                memory: &self.memory,
+                pod,
+                list,
+                status,
+                horizon: horizon.filter(|_| !known),
+            };
+            let name = self.memory.container(&status.name);
+            let Some(container) = state.container(name, &reading, known) else { continue };
+            let outcome = container.status(&reading, &sight);
+            verdicts.extend(findings(outcome.reports, now));
+            if outcome.unobserved > 0 {
+                verdicts.push(Verdict::Unobserved {
+                    namespace: pod.metadata.namespace.clone(),
+                    pod: pod.metadata.name.clone(),
+                    container: status.name.clone(),
+                    instances: outcome.unobserved,
+                });
+            }
+        }
+        verdicts
+    }
+
+    fn deleted(&mut self, scope: Scope, pod: &Pod, now: Option<Timestamp>) -> Vec<Verdict> {
+        let mut verdicts = self.pod(scope, pod, None, now);
+        let key = self.memory.pod(&pod.metadata.namespace, pod.event_uid());
+        if let Some(mut state) = self.pods.remove(&key) {
+            verdicts.extend(over(&mut state, self.settings.report_unrestarted, now));
+            if pod.is_mirror() {
+                self.memory.departed.extend(state.containers.iter().flat_map(Container::settled));
+                let excess = self.memory.departed.len().saturating_sub(DEPARTED);
+                self.memory.departed.drain(..excess);
+            }
+        }
+        verdicts
+    }
+
+    fn list_ends(&mut self, scope: Scope, now: Option<Timestamp>) -> Vec<Verdict> {
+        let list = self.lists.entry(scope).or_default().number;
+        let gone = self.pods.extract_if(|_, state| state.scope == scope && state.list != list);
+        all_over(gone.map(|(_, state)| state), self.settings.report_unrestarted, now)
+    }
+
+    fn started(&mut self, started: &Started, now: Option<Timestamp>) -> Vec<Verdict> {
+        if !self.settings.namespaces.selects(&started.namespace) {
+            return Vec::new();
+        }
+        let key = self.memory.pod(&started.namespace, &started.event_uid);
+        let name = self.memory.container(&started.container);
+        self.memory.starts.remember(key, name, started.at);
+        let state = self.pods.get_mut(&key);
+        let container = state.and_then(|state| state.containers.iter_mut().find(|container| container.name == name));
+        let report = container.and_then(|container| container.started(started.at));
+        findings(report, now).collect()
+    }
+}
+
+impl PodState {
+    /// What is remembered of a container, from the moment there is something to remember.
+    fn container(&mut self, name: u32, reading: &Reading<'_>, known: bool) -> Option<&mut Container> {
+        let found = self.containers.iter().position(|container| container.name == name);
+        let position = match found {
+            Some(position) => position,
+            None if reading.is_clean() => return None,
+            None => {
+                let new = if known { Container::new(name) } else { Container::first_seen(name, reading) };
+                let containers = std::mem::take(&mut self.containers);
+                self.containers = containers.into_iter().chain([new]).collect();
+                self.containers.len() - 1
+            }
+        };
+        self.containers.get_mut(position)
+    }
+}
+
+/// What is pending in Pods that are gone, oldest first.
+fn all_over(
+    gone: impl Iterator<Item = PodState>,
+    report_unrestarted: bool,
+    now: Option<Timestamp>,
+) -> Vec<Verdict> {
+    let mut verdicts: Vec<_> = gone.flat_map(|mut state| over(&mut state, report_unrestarted, now)).collect();
+    verdicts.sort_by_cached_key(|verdict| match verdict {
+        Verdict::Finding(finding) => Some((finding.killed.finished_at, finding.id.clone())),
+        Verdict::Unobserved { .. } => None,
+    });
+    verdicts
+}
+
+fn over(state: &mut PodState, report_unrestarted: bool, now: Option<Timestamp>) -> Vec<Verdict> {
+    let reports = state.containers.iter_mut().filter_map(|container| container.over(report_unrestarted));
+    findings(reports, now).collect()
+}
+
+fn findings(
+    reports: impl IntoIterator<Item = (Finding, Option<Restarted>)>,
+    now: Option<Timestamp>,
+) -> impl Iterator<Item = Verdict> {
+    let complete = move |(draft, restarted)| Box::new(describe::complete(draft, restarted, now));
+    reports.into_iter().map(move |report| Verdict::Finding(complete(report)))
+}
+
+impl Memory {
+    fn pod(&self, namespace: &str, event_uid: &str) -> u64 {
+        self.hasher.hash_one((namespace, event_uid))
+    }
+
+    fn container(&self, name: &str) -> u32 {
+        let [a, b, c, d, ..] = self.hasher.hash_one(name).to_le_bytes();
+        u32::from_le_bytes([a, b, c, d])
+    }
+}
+
+/// A container in a Pod that is looked at.
+struct Sight<'a> {
+    settings: &'a Settings,
+    memory: &'a Memory,
+    pod: &'a Pod,
+    list: ContainerList,
+    status: &'a ContainerStatus,
+    horizon: Option<Timestamp>,
+}
+
+impl Background for Sight<'_> {
+    fn kill(&self, end: &End<'_>) -> u64 {
+        let id = describe::identity(self.pod, self.list, &self.status.name, end.terminated);
+        self.memory.hasher.hash_one(id)
+    }
+
+    fn was_reported(&self, end: &End<'_>) -> bool {
+        let metadata = &self.pod.metadata;
+        let event = || {
+            let id = describe::identity(self.pod, self.list, &self.status.name, end.terminated);
+            self.memory.hasher.hash_one((&metadata.namespace, event_name(&metadata.name, &id)))
+        };
+        (self.pod.is_mirror() && self.memory.departed.contains(&self.kill(end)))
+            || (!self.memory.reported.is_empty() && self.memory.reported.contains(&event()))
+    }
+
+    fn is_history(&self, at: Option<Timestamp>) -> bool {
+        self.horizon.zip(at).is_some_and(|(horizon, at)| at <= horizon)
+    }
+
+    fn describe(&self, end: &End<'_>) -> Finding {
+        describe::draft(self.settings.cluster.as_deref(), self.pod, self.list, self.status, end.terminated)
+    }
+
+    fn started_at(&self) -> Option<Timestamp> {
+        let pod = self.memory.pod(&self.pod.metadata.namespace, self.pod.event_uid());
+        self.memory.starts.get(pod, self.memory.container(&self.status.name))
+    }
+
+    fn is_over(&self) -> bool {
+        self.pod.status.phase == Phase::Over
+    }
+
+    fn report_unrestarted(&self) -> bool {
+        self.settings.report_unrestarted
+    }
+}

@@ -1,0 +1,28 @@
+//! The log: to stderr, for people or for collectors.
+
+use std::io::{self, IsTerminal};
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::{cli::Verbosity, config::LogFormat};
+
+/// Starts the log. Other crates only warn, at any verbosity: what they say of requests may hold
+/// the secrets in them.
+pub fn start(format: LogFormat, verbosity: Verbosity) {
+    let level = match verbosity {
+        Verbosity::Info => LevelFilter::INFO,
+        Verbosity::Debug => LevelFilter::DEBUG,
+        Verbosity::Trace => LevelFilter::TRACE,
+    };
+    let targets = Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_target("kubernetes_oom_event_generator", level)
+        .with_target("sinks", level);
+    let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    let registry = tracing_subscriber::registry().with(targets);
+    match format {
+        LogFormat::Text => registry.with(lines).init(),
+        LogFormat::Json => registry.with(lines.json()).init(),
+    }
+}

@@ -1,0 +1,146 @@
+//! Wires source, filter, fan-out and sinks, runs them, and shuts them down in order: first no new
+//! observations, then what is queued is delivered, then the end.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use kube::Client;
+use sinks::Surroundings;
+use thiserror::Error;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::{
+    config::Config,
+    fanout::{Fanout, Route},
+    filter::{Filter, Settings, Verdict},
+    health::Readiness,
+    metrics::Metrics,
+    server::{self, BindError},
+    source::{cluster, connect::in_pod},
+    stop::Stop,
+};
+
+/// How often the pipeline says that it goes round.
+const BEAT: Duration = Duration::from_secs(5);
+
+/// Why the pipeline failed.
+#[derive(Debug, Error)]
+pub enum PipelineError {
+    /// The HTTP endpoint can't be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A sink can't be made.
+    #[error("can't make the sink {name}: {reason}")]
+    Sink {
+        /// Its name in the configuration.
+        name: String,
+        /// What is missing, and what to do.
+        reason: String,
+    },
+    /// A watch panicked.
+    #[error("a watch of the cluster ended by a fault of its own; please report it with the log above")]
+    Source,
+    /// Not everything was delivered.
+    #[error("{0} findings were left undelivered; each is in the log above, whole")]
+    Undelivered(u64),
+}
+
+/// Watches the cluster and delivers findings until it is told to stop, then delivers what is
+/// queued.
+///
+/// # Errors
+///
+/// If it can't start, if the source broke, or if findings were left undelivered.
+pub async fn run(config: Config, client: Client, stop: Stop) -> Result<(), PipelineError> {
+    let metrics = Arc::new(Metrics::new());
+    let readiness = Readiness::new();
+    let listener = match config.server {
+        Some(address) => server::bind(address, in_pod()).await?,
+        None => None,
+    };
+    let routes = routes(&config, &client, &stop)?;
+    let mut observations = cluster::observe(&client, config.namespaces.include(), &metrics, &readiness);
+    let endpoint = listener.map(|listener| {
+        tokio::spawn(server::serve(listener, Arc::clone(&metrics), readiness.clone()))
+    });
+    let fanout = Fanout::start(routes, Arc::clone(&metrics));
+    let mut filter = Filter::new(settings(&config));
+    let mut beat = interval(BEAT);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let ended = loop {
+        tokio::select! {
+            () = stop.asked() => break Ok(()),
+            _ = beat.tick() => readiness.progress(),
+            observation = observations.next() => match observation {
+                Some(observation) => {
+                    deliver(filter.observe(observation, Some(Timestamp::now())), &fanout, &metrics);
+                }
+                None => break Err(PipelineError::Source),
+            },
+        }
+    };
+    drop(observations);
+    tracing::info!(grace = ?config.shutdown_grace, "stopping: delivering what is queued");
+    let drained = fanout.drain(config.shutdown_grace, stop.at_once()).await;
+    if let Some(endpoint) = endpoint {
+        endpoint.abort();
+    }
+    match drained.undelivered {
+        0 => ended,
+        undelivered => Err(PipelineError::Undelivered(undelivered)),
+    }
+}
+
+/// What the filter is to know of the configuration.
+pub fn settings(config: &Config) -> Settings {
+    Settings {
+        cluster: config.cluster.clone(),
+        namespaces: config.namespaces.clone(),
+        lookback: config.lookback,
+        report_unrestarted: config.report_unrestarted,
+    }
+}
+
+fn routes(config: &Config, client: &Client, stop: &Stop) -> Result<Vec<Route>, PipelineError> {
+    let only_stdout = config.sinks.iter().all(|sink| sink.sink_type.name == sinks::stdout::TYPE.name);
+    if only_stdout {
+        stop.when_stdout_closes();
+    }
+    let surroundings = Surroundings { kubernetes: client.clone(), only_stdout };
+    let route = |sink: &crate::config::SinkConfig| {
+        let matches = sink.matches.clone();
+        let made = sink.settings.build(&surroundings);
+        let made = made.map_err(|reason| PipelineError::Sink { name: sink.name.clone(), reason })?;
+        Ok(Route {
+            name: sink.name.clone(),
+            sink: made,
+            matches: Box::new(move |finding| matches.matches(finding)),
+            grouping: sink.grouping,
+            retry_for: sink.retry_for,
+            queue_capacity: sink.queue_capacity,
+        })
+    };
+    config.sinks.iter().map(route).collect()
+}
+
+fn deliver(verdicts: Vec<Verdict>, fanout: &Fanout, metrics: &Metrics) {
+    for verdict in verdicts {
+        match verdict {
+            Verdict::Finding(finding) => {
+                tracing::debug!(
+                    namespace = finding.namespace,
+                    pod = finding.pod.name,
+                    id = finding.id.as_str(),
+                    "{}",
+                    finding.message
+                );
+                fanout.send(*finding);
+            }
+            Verdict::Unobserved { namespace, pod, container, instances } => {
+                metrics.unobserved_restarts(instances.into());
+                tracing::debug!(namespace, pod, container, instances, "nobody saw how these instances ended");
+            }
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The cluster as a stream of observations: Pods and `Started` Events, of the whole cluster or of
+//! each included namespace, and first of all which kills were reported before.
+
+use std::sync::Arc;
+
+use futures::stream::{self, BoxStream, StreamExt};
+use jiff::Timestamp;
+use kube::Client;
+use serde::Deserialize;
+use tokio::{sync::mpsc, task::JoinSet};
+
+use super::{
+    Observation, Scope,
+    objects::{Event, Metadata, Pod},
+    request::{Endpoint, Failure},
+    watch::{Trouble, Watch, Watched},
+};
+use crate::{
+    health::{Readiness, WatchState},
+    metrics::{Metrics, WatchedResource},
+};
+
+/// How many observations may wait for the filter, which is faster than any API server.
+const WAITING: usize = 64;
+
+/// The program's own Events.
+const REPORTED: &str = "reason=PreviousContainerWasOOMKilled,involvedObject.kind=Pod";
+/// The kubelet's Events about started containers. Their `reportingComponent` is empty up to 1.27.
+const STARTED: &str = "reason=Started,involvedObject.kind=Pod";
+
+/// Watches the namespaces, or without any the whole cluster.
+///
+/// Dropping the stream ends all watches. By itself it ends only if a watch panicked.
+pub fn observe(
+    client: &Client,
+    namespaces: &[String],
+    metrics: &Arc<Metrics>,
+    readiness: &Readiness,
+) -> BoxStream<'static, Observation> {
+    let (sender, observations) = mpsc::channel(WAITING);
+    let mut watches = JoinSet::new();
+    let scopes: Vec<Option<String>> = match namespaces {
+        [] => vec![None],
+        namespaces => namespaces.iter().cloned().map(Some).collect(),
+    };
+    for (number, namespace) in (0..).zip(scopes) {
+        let endpoint = |resource, selector| Endpoint {
+            client: client.clone(),
+            resource,
+            namespace: namespace.clone(),
+            selector,
+        };
+        let state = |endpoint: &Endpoint| readiness.register(endpoint.to_string());
+        let pods = endpoint("pods", None);
+        let pods_state = state(&pods);
+        watches.spawn(observe_pods(
+            endpoint("events", Some(REPORTED)),
+            watch(Pods(Scope(number)), pods, &sender, metrics, pods_state),
+        ));
+        let started = endpoint("events", Some(STARTED));
+        let started_state = state(&started);
+        let started = watch(Starts, started, &sender, metrics, started_state);
+        watches.spawn(async move {
+            started.run().await;
+        });
+    }
+    stream::unfold((observations, watches), async |(mut observations, mut watches)| {
+        let observation = tokio::select! {
+            observation = observations.recv() => observation,
+            _ = watches.join_next() => None,
+        };
+        observation.map(|observation| (observation, (observations, watches)))
+    })
+    .boxed()
+}
+
+fn watch<W: Watched>(
+    watched: W,
+    endpoint: Endpoint,
+    observations: &mpsc::Sender<Observation>,
+    metrics: &Arc<Metrics>,
+    state: WatchState,
+) -> Watch<W> {
+    Watch {
+        watched,
+        endpoint,
+        observations: observations.clone(),
+        metrics: Arc::clone(metrics),
+        state,
+        trouble: Trouble::none(Timestamp::now()),
+    }
+}
+
+/// Reads the program's own Events back, then keeps the Pods.
+async fn observe_pods(reported: Endpoint, mut pods: Watch<Pods>) {
+    if read_reported(&reported, &mut pods).await.is_some() {
+        pods.run().await;
+    }
+}
+
+/// Tells which kills were reported before; `None` when nobody wants to know any more.
+///
+/// Without the right to list Events the program goes on: every kill is found all the same.
+async fn read_reported(reported: &Endpoint, pods: &mut Watch<Pods>) -> Option<()> {
+    let mut next: Option<String> = None;
+    loop {
+        pods.trouble.pace().ready().await;
+        let page = reported.page(500, next.as_deref(), true).await;
+        let page = page.and_then(|bytes| {
+            serde_json::from_slice::<MetadataList>(&bytes).map_err(|error| reported.unreachable("list", &error))
+        });
+        match page {
+            Ok(page) => {
+                for Named { metadata } in page.items {
+                    let Metadata { namespace, name: event, .. } = metadata;
+                    pods.observations.send(Observation::Reported { namespace, event }).await.ok()?;
+                }
+                next = page.metadata.r#continue.filter(|token| !token.is_empty());
+                if next.is_none() {
+                    return Some(());
+                }
+            }
+            Err(failure) if failure.is_forbidden() => {
+                tracing::warn!(
+                    "{failure}. Until then nothing tells which kills were reported before this start: \
+                     sinks other than Kubernetes may repeat them"
+                );
+                return Some(());
+            }
+            Err(failure) => {
+                if matches!(failure, Failure::Expired(_)) {
+                    next = None;
+                }
+                pods.failed(failure).await;
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct MetadataList {
+    metadata: ListMetadata,
+    #[serde(default)]
+    items: Vec<Named>,
+}
+
+#[derive(Deserialize)]
+struct ListMetadata {
+    #[serde(default)]
+    r#continue: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    metadata: Metadata,
+}
+
+/// Pods, each with all that its kubelet said of its containers.
+struct Pods(Scope);
+
+impl Watched for Pods {
+    type Object = Box<Pod>;
+    const RESOURCE: WatchedResource = WatchedResource::Pods;
+    const PAGE: u32 = 100;
+    const WHOLE: bool = true;
+
+    fn list_begins(&self, in_sync: Timestamp) -> Option<Observation> {
+        Some(Observation::ListBegins { scope: self.0, in_sync })
+    }
+
+    fn listed(&self, pod: Box<Pod>) -> Option<Observation> {
+        Some(Observation::Listed(self.0, pod))
+    }
+
+    fn list_ends(&self) -> Option<Observation> {
+        Some(Observation::ListEnds(self.0))
+    }
+
+    fn changed(&self, pod: Box<Pod>) -> Option<Observation> {
+        Some(Observation::Changed(self.0, pod))
+    }
+
+    fn deleted(&self, pod: Box<Pod>) -> Option<Observation> {
+        Some(Observation::Deleted(self.0, pod))
+    }
+}
+
+/// `Started` Events. What stood there before the watch began tells nothing that the statuses of
+/// the Pods don't, so a list of one gives the version to watch from.
+struct Starts;
+
+impl Watched for Starts {
+    type Object = Event;
+    const RESOURCE: WatchedResource = WatchedResource::Events;
+    const PAGE: u32 = 1;
+    const WHOLE: bool = false;
+
+    fn list_begins(&self, _: Timestamp) -> Option<Observation> {
+        None
+    }
+
+    fn listed(&self, _: Event) -> Option<Observation> {
+        None
+    }
+
+    fn list_ends(&self) -> Option<Observation> {
+        None
+    }
+
+    fn changed(&self, event: Event) -> Option<Observation> {
+        event.into_started().map(Observation::Started)
+    }
+
+    /// An Event that its TTL takes away says nothing.
+    fn deleted(&self, _: Event) -> Option<Observation> {
+        None
+    }
+}

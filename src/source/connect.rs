@@ -1,0 +1,115 @@
+//! Finds the cluster as kubectl does: `$KUBECONFIG`, `~/.kube/config`, or in a pod its service
+//! account. Comes out: a client, or one sentence that says what is missing and what to do.
+
+use std::{env, path::PathBuf, time::Duration};
+
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
+};
+use thiserror::Error;
+
+/// How long it may take to connect to the API server.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Why there is no client.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// Nothing says where the cluster is.
+    #[error(
+        "no cluster to be found: $KUBECONFIG isn't set, ~/.kube/config doesn't exist, and this is no pod with a \
+         service account. Set KUBECONFIG to the path of a kubeconfig"
+    )]
+    NoCluster,
+    /// A kubeconfig can't be used.
+    #[error("can't use the kubeconfig {files}: {reason}. Mend it, or set KUBECONFIG to the path of another")]
+    Kubeconfig {
+        /// The file, or all of them.
+        files: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The pod's service account can't be used.
+    #[error("can't use the service account of this pod: {0}. Is automountServiceAccountToken true?")]
+    ServiceAccount(String),
+    /// No client can be made.
+    #[error("can't prepare the connection to the API server at {address}: {reason}")]
+    Client {
+        /// The API server.
+        address: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Makes a client. It doesn't connect yet: the API server may come later.
+///
+/// # Errors
+///
+/// If nothing names a cluster, or what names it can't be used.
+pub async fn connect() -> Result<Client, ConnectError> {
+    let mut config = match kubeconfig_files() {
+        files if !files.is_empty() => from_kubeconfig(files).await?,
+        _ if in_pod() => Config::incluster().map_err(|error| ConnectError::ServiceAccount(chain(&error)))?,
+        _ => return Err(ConnectError::NoCluster),
+    };
+    config.connect_timeout = Some(CONNECT);
+    // What fails is said at once, and tried again by the watches and the couriers themselves.
+    config.default_retry = false;
+    let address = config.cluster_url.to_string();
+    Client::try_from(config).map_err(|error| ConnectError::Client { address, reason: chain(&error) })
+}
+
+/// Whether this process runs in a pod.
+pub fn in_pod() -> bool {
+    env::var_os("KUBERNETES_SERVICE_HOST").is_some()
+}
+
+/// The files of `$KUBECONFIG`, whether they exist or not; else the default one if it exists.
+fn kubeconfig_files() -> Vec<PathBuf> {
+    let named = env::var_os("KUBECONFIG").unwrap_or_default();
+    let named: Vec<PathBuf> = env::split_paths(&named).filter(|path| !path.as_os_str().is_empty()).collect();
+    if !named.is_empty() {
+        return named;
+    }
+    let default = env::home_dir().map(|home| home.join(".kube/config"));
+    default.into_iter().filter(|path| path.exists()).collect()
+}
+
+async fn from_kubeconfig(files: Vec<PathBuf>) -> Result<Config, ConnectError> {
+    let mut merged = Kubeconfig::default();
+    for file in &files {
+        let wrong = |error| wrong_kubeconfig(file.display().to_string(), &error);
+        merged = Kubeconfig::read_from(file).and_then(|next| merged.merge(next)).map_err(wrong)?;
+    }
+    let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    let config = Config::from_custom_kubeconfig(merged, &KubeConfigOptions::default()).await;
+    config.map_err(|error| wrong_kubeconfig(names.join(", "), &error))
+}
+
+fn wrong_kubeconfig(files: String, error: &KubeconfigError) -> ConnectError {
+    let reason = match error {
+        // The parser would show the lines around the place, and tokens stand in them.
+        KubeconfigError::Parse(error) => match error.location() {
+            Some(place) => format!("it is not valid at line {}, column {}", place.line(), place.column()),
+            None => "it is not valid YAML, or not a kubeconfig".to_owned(),
+        },
+        KubeconfigError::ReadConfig(error, _) => format!("can't read it: {error}"),
+        KubeconfigError::CurrentContextNotSet => "it names no current-context".to_owned(),
+        error => chain(error),
+    };
+    ConnectError::Kubeconfig { files, reason }
+}
+
+/// An error and what caused it, each said once.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut said = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if !said.contains(&cause.to_string()) {
+            said = format!("{said}: {cause}");
+        }
+        source = cause.source();
+    }
+    said
+}

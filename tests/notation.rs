@@ -1,0 +1,293 @@
+//! A short notation for what a watch sees, so that a test reads as the case it proves:
+//!
+//! - `R(0,a)`: the container runs, `restartCount` 0, the instance is `a`;
+//! - `T(0,a)`: its instance `a` was OOM-killed; `T(0,a,Error)`, `T(0,a,OOMKilled,3)`: another reason
+//!   or exit code than 137;
+//! - `W(1)`: it waits; `-`: nothing is known of its state;
+//! - `+L(a)`: its `lastState` is the OOM kill of `a`, with reason and exit code as for `T`. `L(?)` has
+//!   no ID and no times.
+//!
+//! A container is named before it: `app R(0,a)`, `init:setup T(0,a)`, `sidecar:proxy`, `ephemeral:debug`.
+//! Times follow from the order in which instances are first mentioned, a second apart.
+
+use std::{collections::HashMap, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use kubernetes_oom_event_generator::{
+    config::Namespaces,
+    filter::{Filter, Settings, Verdict},
+    source::{
+        Observation, Scope,
+        objects::{Event, Pod},
+    },
+};
+use serde_json::{Value, json};
+use sinks::Finding;
+
+/// A filter, what it has seen so far, and what it found.
+pub struct Case {
+    pub filter: Filter,
+    pub now: Timestamp,
+    /// How far the node's clock is ahead of the program's.
+    pub skew: SignedDuration,
+    pub pod: PodIdentity,
+    pub found: Vec<Finding>,
+    pub unobserved: u32,
+    times: HashMap<String, Times>,
+}
+
+/// The Pod that is spoken of.
+#[derive(Clone)]
+pub struct PodIdentity {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+    pub mirror: Option<String>,
+    pub phase: &'static str,
+}
+
+#[derive(Clone, Copy)]
+struct Times {
+    started: Timestamp,
+    finished: Option<Timestamp>,
+}
+
+impl Case {
+    pub fn new() -> Self {
+        Self::with(Settings {
+            cluster: None,
+            namespaces: Namespaces::default(),
+            lookback: Duration::from_secs(55 * 60),
+            report_unrestarted: false,
+        })
+    }
+
+    pub fn reporting_unrestarted() -> Self {
+        let mut settings = Self::new_settings();
+        settings.report_unrestarted = true;
+        Self::with(settings)
+    }
+
+    pub fn new_settings() -> Settings {
+        Settings {
+            cluster: None,
+            namespaces: Namespaces::default(),
+            lookback: Duration::from_secs(55 * 60),
+            report_unrestarted: false,
+        }
+    }
+
+    pub fn with(settings: Settings) -> Self {
+        Self {
+            filter: Filter::new(settings),
+            now: "2026-11-22T12:00:00Z".parse().unwrap(),
+            skew: SignedDuration::ZERO,
+            pod: PodIdentity {
+                namespace: "shop".into(),
+                name: "cart".into(),
+                uid: "uid-1".into(),
+                mirror: None,
+                phase: "Running",
+            },
+            found: Vec::new(),
+            unobserved: 0,
+            times: HashMap::new(),
+        }
+    }
+
+    /// The program is started anew; the cluster goes on.
+    pub fn restart(&mut self) {
+        self.filter = Filter::new(Self::new_settings());
+    }
+
+    pub fn pass(&mut self, time: SignedDuration) {
+        self.now += time;
+    }
+
+    /// A watch shows the Pod so.
+    pub fn sees(&mut self, containers: &[&str]) -> &mut Self {
+        let pod = self.status(containers);
+        self.observe(Observation::Changed(Scope::WHOLE, pod))
+    }
+
+    /// The Pod is deleted; this is how it was last.
+    pub fn deleted(&mut self, containers: &[&str]) -> &mut Self {
+        let pod = self.status(containers);
+        self.observe(Observation::Deleted(Scope::WHOLE, pod))
+    }
+
+    /// A list shows the Pod so, and no other; without containers it shows none at all.
+    pub fn lists(&mut self, in_sync: Timestamp, containers: &[&str]) -> &mut Self {
+        self.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync });
+        if !containers.is_empty() {
+            let pod = self.status(containers);
+            self.observe(Observation::Listed(Scope::WHOLE, pod));
+        }
+        self.observe(Observation::ListEnds(Scope::WHOLE))
+    }
+
+    /// A `Started` Event of now.
+    pub fn started(&mut self, container: &str) -> &mut Self {
+        let at = self.tick();
+        self.started_at(container, at, "Started container")
+    }
+
+    pub fn started_at(&mut self, container: &str, at: Timestamp, message: &str) -> &mut Self {
+        let event: Event = serde_json::from_value(json!({
+            "metadata": {"name": "e", "namespace": self.pod.namespace},
+            "involvedObject": {
+                "kind": "Pod",
+                "namespace": self.pod.namespace,
+                "name": self.pod.name,
+                "uid": self.pod.mirror.as_ref().unwrap_or(&self.pod.uid),
+                "fieldPath": format!("spec.containers{{{container}}}"),
+            },
+            "reason": "Started",
+            "message": message,
+            "lastTimestamp": (at + self.skew).to_string(),
+        }))
+        .unwrap();
+        match event.into_started() {
+            Some(started) => self.observe(Observation::Started(started)),
+            None => self,
+        }
+    }
+
+    /// The findings so far are those of these instances, in this order.
+    #[track_caller]
+    pub fn finds(&mut self, instances: &[&str]) -> &mut Self {
+        let found: Vec<_> =
+            self.found.iter().map(|finding| finding.killed.container_id.clone().unwrap_or_default()).collect();
+        let expected: Vec<_> = instances.iter().map(|instance| id(instance)).collect();
+        assert_eq!(found, expected);
+        self
+    }
+
+    pub fn observe(&mut self, observation: Observation) -> &mut Self {
+        let verdicts = self.filter.observe(observation, Some(self.now));
+        self.take(verdicts)
+    }
+
+    pub fn take(&mut self, verdicts: Vec<Verdict>) -> &mut Self {
+        for verdict in verdicts {
+            match verdict {
+                Verdict::Finding(finding) => self.found.push(*finding),
+                Verdict::Unobserved { instances, .. } => self.unobserved += instances,
+            }
+        }
+        self
+    }
+
+    /// When the instance ended, by the program's clock.
+    pub fn end_of(&self, instance: &str) -> Timestamp {
+        self.times[instance].finished.unwrap()
+    }
+
+    pub fn tick(&mut self) -> Timestamp {
+        self.now += SignedDuration::from_secs(1);
+        self.now
+    }
+
+    pub fn status(&mut self, containers: &[&str]) -> Box<Pod> {
+        let mut spec = json!({"nodeName": "n1"});
+        let mut status = json!({"phase": self.pod.phase});
+        for container in containers {
+            let (name, notation) = container.split_once(' ').unwrap();
+            let (kind, name) = name.split_once(':').unwrap_or(("container", name));
+            let (list, statuses) = match kind {
+                "container" => ("containers", "containerStatuses"),
+                "init" | "sidecar" => ("initContainers", "initContainerStatuses"),
+                "ephemeral" => ("ephemeralContainers", "ephemeralContainerStatuses"),
+                kind => panic!("no kind of container: {kind}"),
+            };
+            let mut described = json!({"name": name, "image": "i", "resources": {"limits": {"memory": "64Mi"}}});
+            if kind == "sidecar" {
+                described["restartPolicy"] = "Always".into();
+            }
+            push(&mut spec, list, described);
+            let shown = self.container(name, notation);
+            push(&mut status, statuses, shown);
+        }
+        let mut metadata =
+            json!({"name": self.pod.name, "namespace": self.pod.namespace, "uid": self.pod.uid, "labels": null});
+        if let Some(mirror) = &self.pod.mirror {
+            metadata["annotations"] = json!({"kubernetes.io/config.mirror": mirror});
+        }
+        serde_json::from_value(json!({"metadata": metadata, "spec": spec, "status": status})).unwrap()
+    }
+
+    fn container(&mut self, name: &str, notation: &str) -> Value {
+        let (state, last) = notation.split_once("+L").unwrap_or((notation, ""));
+        let mut status = json!({"name": name, "restartCount": 0, "state": {}, "lastState": {}});
+        if !last.is_empty() {
+            status["lastState"] = json!({"terminated": self.ended(&arguments(last))});
+        }
+        let arguments = arguments(state);
+        if let Some(count) = arguments.first().filter(|count| !count.is_empty()) {
+            status["restartCount"] = count.parse::<u32>().unwrap().into();
+        }
+        match state.as_bytes()[0] {
+            b'R' => {
+                status["containerID"] = id(arguments[1]).into();
+                let started = self.times(arguments[1]).started;
+                status["state"] = json!({"running": {"startedAt": (started + self.skew).to_string()}});
+            }
+            b'T' => {
+                status["containerID"] = id(arguments[1]).into();
+                status["state"] = json!({"terminated": self.ended(&arguments[1..])});
+            }
+            b'W' => status["state"] = json!({"waiting": {"reason": "CrashLoopBackOff"}}),
+            _ => {}
+        }
+        status
+    }
+
+    fn ended(&mut self, arguments: &[&str]) -> Value {
+        let reason = arguments.get(1).copied().unwrap_or("OOMKilled");
+        let exit_code: i32 = arguments.get(2).map_or(137, |code| code.parse().unwrap());
+        if arguments[0] == "?" {
+            return json!({"reason": reason, "exitCode": exit_code, "startedAt": null, "finishedAt": null});
+        }
+        let times = self.times(arguments[0]);
+        let finished = match times.finished {
+            Some(finished) => finished,
+            None => {
+                let finished = self.tick();
+                self.times.get_mut(arguments[0]).unwrap().finished = Some(finished);
+                finished
+            }
+        };
+        json!({
+            "reason": reason,
+            "exitCode": exit_code,
+            "containerID": id(arguments[0]),
+            "startedAt": (times.started + self.skew).to_string(),
+            "finishedAt": (finished + self.skew).to_string(),
+        })
+    }
+
+    fn times(&mut self, instance: &str) -> Times {
+        if !self.times.contains_key(instance) {
+            let started = self.tick();
+            self.times.insert(instance.to_owned(), Times { started, finished: None });
+        }
+        self.times[instance]
+    }
+}
+
+/// A container ID as a runtime writes it; `-` stands for none, as virtual kubelets have it.
+pub fn id(instance: &str) -> String {
+    if instance == "-" { String::new() } else { format!("containerd://{instance}") }
+}
+
+fn arguments(text: &str) -> Vec<&str> {
+    let Some((_, inner)) = text.split_once('(') else { return Vec::new() };
+    inner.trim_end_matches(')').split(',').map(str::trim).collect()
+}
+
+fn push(object: &mut Value, list: &str, item: Value) {
+    match object[list].as_array_mut() {
+        Some(items) => items.push(item),
+        None => object[list] = json!([item]),
+    }
+}
