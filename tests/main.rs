@@ -1,4 +1,7 @@
-//! The integration tests: one crate, one file a subject.
+//! The tests that see the program from outside, or as a whole: one crate, one file a subject.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should say where")]
 
 mod cases;
+mod config;
 mod notation;

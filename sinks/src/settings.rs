@@ -1,1 +1,377 @@
-//! Reads one section of the configuration key by key, so that one run finds every error.
+//! Reads the configuration key by key, so that one run finds every error in it.
+//!
+//! In go the [`Layer`]s (file, environment, command line); [`read`] merges them and hands a
+//! [`Section`] to the reader. A getter that finds something wrong notes it and answers with the
+//! default or with `None`, and the reader goes on; what it never asked for is an unknown key. Out
+//! come the settings and where each value came from, or all [`Errors`] at once. No secret is in
+//! either.
+
+mod layer;
+mod problem;
+
+use std::{fmt::Display, fs, time::Duration};
+
+use figment::{
+    Figment,
+    value::{Dict, Tag, Value},
+};
+use jiff::fmt::friendly::{Spacing, SpanParser, SpanPrinter};
+use secrecy::SecretString;
+use serde::{Serialize, de::DeserializeOwned};
+
+pub use layer::{Layer, Origin};
+pub use problem::{Errors, Problem, did_you_mean, one_of};
+
+/// Longer than anything that is meant, short enough for every clock to add it.
+const LONGEST_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// One key that was read, as it holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    /// The key, from the top: `sinks.team.group_wait`.
+    pub path: String,
+    /// Its value, `***` for a secret, null where there is none.
+    pub value: serde_json::Value,
+    /// Where the value was written.
+    pub origin: Origin,
+}
+
+/// Merges the layers, later ones win, and reads them with `reader`.
+///
+/// # Errors
+///
+/// Everything that the reader found wrong, and every key that it never asked for.
+pub fn read<T>(
+    layers: impl IntoIterator<Item = Layer>,
+    reader: impl FnOnce(&mut Section<'_>) -> T,
+) -> Result<(T, Vec<Resolved>), Errors> {
+    let figment = layers.into_iter().fold(Figment::new(), Figment::merge);
+    let root = figment.find_value("").map_err(|error| {
+        let text = error.to_string();
+        Errors::new(vec![Problem { path: String::new(), origin: Origin::Default, text }])
+    })?;
+    let mut report = Report { figment, problems: Vec::new(), resolved: Vec::new() };
+    let result = Section::enter(&mut report, String::new(), Some(&root), reader);
+    if report.problems.is_empty() { Ok((result, report.resolved)) } else { Err(Errors::new(report.problems)) }
+}
+
+struct Report {
+    figment: Figment,
+    problems: Vec<Problem>,
+    resolved: Vec<Resolved>,
+}
+
+impl Report {
+    /// Where a value was written; for a map, the earliest layer that wrote in it.
+    fn origin(&self, value: &Value) -> Origin {
+        fn earliest(value: &Value) -> Tag {
+            let inner = value.as_dict().and_then(|dict| dict.values().map(earliest).min());
+            inner.unwrap_or_else(|| value.tag())
+        }
+        Origin::of(self.figment.get_metadata(earliest(value)))
+    }
+}
+
+/// One level of the configuration.
+pub struct Section<'a> {
+    report: &'a mut Report,
+    path: String,
+    origin: Origin,
+    values: &'a Dict,
+    known: Vec<String>,
+    /// Something is so wrong with the section that more about it would only confuse.
+    given_up: bool,
+}
+
+impl Section<'_> {
+    fn enter<T>(
+        report: &mut Report,
+        path: String,
+        value: Option<&Value>,
+        reader: impl FnOnce(&mut Section<'_>) -> T,
+    ) -> T {
+        static NOTHING: Dict = Dict::new();
+        let origin = value.map_or(Origin::Default, |value| report.origin(value));
+        let values = value.map_or(Some(&NOTHING), Value::as_dict);
+        if let Some(value) = value.filter(|_| values.is_none()) {
+            let text = format!("is {}; expected a map", kind(value));
+            report.problems.push(Problem { path: path.clone(), origin: origin.clone(), text });
+        }
+        let given_up = values.is_none();
+        let values = values.unwrap_or(&NOTHING);
+        let mut section = Section { report, path, origin, values, known: Vec::new(), given_up };
+        let result = reader(&mut section);
+        section.reject_unknown();
+        result
+    }
+
+    /// The value of a key, absent where it isn't given or isn't right.
+    ///
+    /// `expected` completes the sentence "expected …".
+    pub fn get<T: DeserializeOwned + Serialize>(&mut self, key: &'static str, expected: &str) -> Option<T> {
+        let value = self.decode(key, expected);
+        self.resolve(key, &value);
+        value
+    }
+
+    /// The value of a key, or `default` where it isn't given or isn't right.
+    ///
+    /// `expected` completes the sentence "expected …".
+    pub fn get_or<T: DeserializeOwned + Serialize>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        expected: &str,
+    ) -> T {
+        let value = self.decode(key, expected).unwrap_or(default);
+        self.resolve(key, &value);
+        value
+    }
+
+    /// A duration such as `1h30m`; `default` where it isn't given or isn't right.
+    pub fn duration(&mut self, key: &'static str, default: Duration) -> Duration {
+        let expected = "a duration such as 2s, 15m or 1h";
+        let written: Option<String> = self.decode(key, expected);
+        let duration =
+            written.and_then(|written| match SpanParser::new().parse_unsigned_duration(&written) {
+                Ok(duration) if duration <= LONGEST_DURATION => Some(duration),
+                Ok(_) => {
+                    self.error(key, format!("is {}, too long", quote(&written)), "at most 8760h, a year");
+                    None
+                }
+                Err(_) => {
+                    self.error(key, format!("is {}", quote(&written)), expected);
+                    None
+                }
+            });
+        let duration = duration.unwrap_or(default);
+        self.resolve(key, &spell(duration));
+        duration
+    }
+
+    /// A secret: given in `key`, or in a file that `key` with `_file` after it names, exactly one of
+    /// the two. A line's end after it is not part of it.
+    pub fn secret(&mut self, key: &'static str) -> Option<SecretString> {
+        let key_file = format!("{key}_file");
+        let secret = match (self.find(key), self.find(&key_file)) {
+            (Some(_), Some(file)) => {
+                let problem = format!("is given beside {key_file} ({})", self.report.origin(file));
+                self.error(key, problem, format!("only one of {key} and {key_file}"));
+                None
+            }
+            (Some(Value::String(_, text)), None) => Some(text.clone()),
+            (Some(value), None) => {
+                self.error(key, format!("is {}", kind(value)), "text, in quotes");
+                None
+            }
+            (None, Some(_)) => self.secret_file(&key_file),
+            (None, None) => {
+                let variable = format!("{}__{key}", self.path.replace('.', "__")).to_uppercase();
+                self.missing(key, format!("{key}, {key_file} or $OOM_{variable}"));
+                None
+            }
+        };
+        self.resolve(key, &self.has(key).then_some("***"));
+        if !self.has(&key_file) {
+            self.resolve(&key_file, &());
+        }
+        let secret = secret?;
+        let secret = secret.trim_end_matches(['\r', '\n']);
+        if secret.trim().is_empty() {
+            self.error(key, "is empty", "the secret");
+            return None;
+        }
+        Some(SecretString::from(secret))
+    }
+
+    /// The error doesn't name the path: what stands in place of one may be the secret itself.
+    fn secret_file(&mut self, key: &str) -> Option<String> {
+        let expected = "the path of a file that holds the secret";
+        let path: String = self.decode(key, expected)?;
+        let read = fs::read_to_string(&path).inspect_err(|error| {
+            self.error(key, format!("names a file that cannot be read ({error})"), expected);
+        });
+        self.resolve(key, &path);
+        read.ok()
+    }
+
+    /// Whether a key has a value, of any type.
+    pub fn has(&self, key: &str) -> bool {
+        self.values.get(key).is_some_and(|value| !matches!(value, Value::Empty(..)))
+    }
+
+    /// Whether a key is given as null: nothing is wanted, which differs from nothing said.
+    pub fn is_null(&mut self, key: &'static str) -> bool {
+        self.know(key);
+        let null = self.values.get(key).is_some_and(|value| match value {
+            Value::Empty(..) => true,
+            Value::String(_, text) => self.is_argument(value) && text == "null",
+            _ => false,
+        });
+        if null {
+            self.resolve(key, &());
+        }
+        null
+    }
+
+    /// Reads a section of this one; one that isn't given is an empty one.
+    pub fn section<T>(&mut self, key: &'static str, reader: impl FnOnce(&mut Section<'_>) -> T) -> T {
+        let value = self.find(key);
+        Section::enter(self.report, join(&self.path, key), value, reader)
+    }
+
+    /// Reads a map of sections, whose names are the reader's first argument. Empty where it isn't
+    /// given.
+    pub fn sections<T>(
+        &mut self,
+        key: &'static str,
+        mut reader: impl FnMut(&str, &mut Section<'_>) -> T,
+    ) -> Vec<T> {
+        self.section(key, |map| {
+            let read = |(name, value): (&String, _)| {
+                map.known.push(name.clone());
+                Section::enter(map.report, join(&map.path, name), Some(value), |section| {
+                    reader(name, section)
+                })
+            };
+            map.values.iter().map(read).collect()
+        })
+    }
+
+    /// Notes that the value of a key is wrong. `problem` completes the sentence "`key` …" and
+    /// `expected` the sentence "expected …"; neither may show a secret. A secret's key stands for its
+    /// file's as well.
+    pub fn error(&mut self, key: &str, problem: impl Display, expected: impl Display) {
+        let in_file = format!("{key}_file");
+        let (key, value) = match (self.values.get(key), self.values.get(&in_file)) {
+            (None, Some(value)) => (in_file.as_str(), Some(value)),
+            (value, _) => (key, value),
+        };
+        let origin = value.map_or_else(|| self.origin.clone(), |value| self.report.origin(value));
+        let text = format!("{problem}; expected {expected}");
+        self.report.problems.push(Problem { path: join(&self.path, key), origin, text });
+    }
+
+    /// Notes that a key which must be there is not.
+    pub fn missing(&mut self, key: &str, expected: impl Display) {
+        if !self.given_up {
+            self.error(key, "is missing", expected);
+        }
+    }
+
+    /// Notes that something is wrong with the section as a whole.
+    pub fn reject(&mut self, problem: impl Display, expected: impl Display) {
+        let text = format!("{problem}; expected {expected}");
+        self.note(Problem { path: self.path.clone(), origin: self.origin.clone(), text });
+    }
+
+    /// Adds what was found wrong elsewhere.
+    pub fn note(&mut self, problem: Problem) {
+        self.report.problems.push(problem);
+    }
+
+    /// Leaves the other keys unjudged: which ones there should be isn't known.
+    pub fn give_up(&mut self) {
+        self.given_up = true;
+    }
+
+    fn reject_unknown(&mut self) {
+        let known: Vec<&str> = self.known.iter().map(String::as_str).collect();
+        let unknown = self.values.iter().filter(|(key, _)| !self.given_up && !known.contains(&key.as_str()));
+        for (key, value) in unknown {
+            let hint = did_you_mean(key, &known);
+            let text = format!("is no known key{hint}; expected {}", one_of(&known));
+            let origin = self.report.origin(value);
+            self.report.problems.push(Problem { path: join(&self.path, key), origin, text });
+        }
+    }
+
+    fn know(&mut self, key: &str) {
+        if !self.known.iter().any(|known| known == key) {
+            self.known.push(key.to_owned());
+        }
+    }
+
+    fn resolve(&mut self, key: &str, value: &impl Serialize) {
+        let origin = self.values.get(key).map_or(Origin::Default, |value| self.report.origin(value));
+        let value = serde_json::to_value(value).unwrap_or_default();
+        self.report.resolved.push(Resolved { path: join(&self.path, key), value, origin });
+    }
+
+    fn decode<T: DeserializeOwned>(&mut self, key: &str, expected: &str) -> Option<T> {
+        let value = self.find(key)?;
+        let from_text = |text| if self.is_argument(value) { decode_text(text) } else { None };
+        let decoded = value.deserialize().ok().or_else(|| value.as_str().and_then(from_text));
+        if decoded.is_none() {
+            self.error(key, format!("is {}", describe(value)), expected);
+        }
+        decoded
+    }
+
+    fn is_argument(&self, value: &Value) -> bool {
+        matches!(self.report.origin(value), Origin::Argument(_))
+    }
+}
+
+impl<'a> Section<'a> {
+    /// The value of a key that the reader knows; null is absent.
+    fn find(&mut self, key: &str) -> Option<&'a Value> {
+        self.know(key);
+        self.values.get(key).filter(|value| !matches!(value, Value::Empty(..)))
+    }
+}
+
+/// What text from the environment means where it isn't text that is needed: `true`, `12`,
+/// `["a", "b"]` as in YAML, or a list as `[a, b]` or `a,b`.
+fn decode_text<T: DeserializeOwned>(text: &str) -> Option<T> {
+    serde_json::from_str(text).ok().or_else(|| {
+        let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        let words = inner.split(',').map(str::trim).filter(|word| !word.is_empty());
+        Value::from(words.collect::<Vec<_>>()).deserialize().ok()
+    })
+}
+
+/// A key that holds a URL is a value after a colon whose space was forgotten.
+fn join(path: &str, key: &str) -> String {
+    let key = if key.contains("://") { "…" } else { key };
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+/// A value in an error.
+fn describe(value: &Value) -> String {
+    match value {
+        Value::String(_, text) => quote(text),
+        Value::Bool(_, value) => value.to_string(),
+        Value::Num(_, number) => serde_json::to_string(number).unwrap_or_else(|_| kind(value).to_owned()),
+        _ => kind(value).to_owned(),
+    }
+}
+
+/// Text in an error: short, and not at all if it looks like the URLs that are secrets.
+pub fn quote(text: &str) -> String {
+    const LONGEST: usize = 60;
+    match text.char_indices().nth(LONGEST) {
+        _ if text.contains("://") => "a URL".to_owned(),
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::String(..) | Value::Char(..) => "text",
+        Value::Bool(..) => "true or false",
+        Value::Num(..) => "a number",
+        Value::Empty(..) => "null",
+        Value::Dict(..) => "a map",
+        Value::Array(..) => "a list",
+    }
+}
+
+/// A duration as the configuration writes it: `1h30m`.
+pub fn spell(duration: Duration) -> String {
+    SpanPrinter::new().spacing(Spacing::None).unsigned_duration_to_string(&duration)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+//! What is wrong with a configuration, said to the person who wrote it.
+
+use std::fmt;
+
+use super::Origin;
+
+/// One thing that is wrong. Carries no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The key, from the top: `sinks.team.group_wait`; empty for the whole.
+    pub path: String,
+    /// Where it was written.
+    pub origin: Origin,
+    /// What is wrong with it, and what would be right.
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.origin != Origin::Default {
+            write!(f, "{}: ", self.origin)?;
+        }
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.text)
+    }
+}
+
+/// Everything that is wrong with a configuration: displayed one line each, sorted by key.
+#[derive(Debug)]
+pub struct Errors(Vec<Problem>);
+
+impl Errors {
+    /// At least one problem, in any order.
+    pub fn new(mut problems: Vec<Problem>) -> Self {
+        problems.sort_by(|a, b| a.path.cmp(&b.path));
+        Self(problems)
+    }
+}
+
+impl fmt::Display for Errors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Errors {}
+
+/// `kubernetes, slack or stdout`.
+pub fn one_of(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [word] => (*word).to_owned(),
+        [words @ .., last] => format!("{} or {last}", words.join(", ")),
+    }
+}
+
+/// ` (did you mean slack?)` where a known word is close to the unknown one, else nothing.
+pub fn did_you_mean(word: &str, known: &[&str]) -> String {
+    let similarity = |candidate: &str| strsim::normalized_damerau_levenshtein(word, candidate);
+    let closest = known.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
+    let close = closest.filter(|candidate| similarity(candidate) > 0.6);
+    close.map(|candidate| format!(" (did you mean {candidate}?)")).unwrap_or_default()
+}

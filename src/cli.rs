@@ -1,0 +1,380 @@
+//! What a person may say on the command line.
+//!
+//! In go the words and two environment variables; out come [`Arguments`] or clap's answer: an error
+//! (exit status 2), the help or the version (0). The other environment variables are the
+//! configuration's.
+
+use std::{
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+};
+
+use clap::{
+    CommandFactory, FromArgMatches, Parser, Subcommand, builder::PossibleValuesParser, error::ErrorKind,
+};
+
+const EXAMPLES: &str = "Examples:
+  kubernetes-oom-event-generator
+          watch the cluster that kubectl uses, write a Kubernetes Event for each kill
+  kubernetes-oom-event-generator --sink stdout | jq .
+          print each kill as a line of JSON instead
+  kubernetes-oom-event-generator replay recording.jsonl
+          print the kills in what `kubectl get pods --watch --output-watch-events -o json` printed
+
+Every key of the configuration is also an environment variable: OOM_LOOKBACK=30m,
+OOM_SINKS__TEAM__WEBHOOK_URL=… for the key webhook_url of the sink team.";
+
+/// What the program was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arguments {
+    /// The configuration file, if there is one.
+    pub config: Option<PathBuf>,
+    /// Types of sinks to use instead of the configured sinks, if any.
+    pub sinks: Vec<String>,
+    /// How much the log says.
+    pub verbosity: Verbosity,
+    /// What to do.
+    pub command: Command,
+}
+
+/// How much the log says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verbosity {
+    /// 0
+    Info,
+    /// 1
+    Debug,
+    /// 2 and more
+    Trace,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Watch the cluster and deliver findings until told to stop.
+    Run,
+    /// Send a recorded watch stream through the filter.
+    Replay(Recording),
+}
+
+/// Where a recorded watch stream is read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recording {
+    /// Standard input.
+    Stdin,
+    /// A file.
+    File(PathBuf),
+}
+
+impl Arguments {
+    /// Understands the words of a command line, the program's name first; `variable` looks up an
+    /// environment variable.
+    ///
+    /// # Errors
+    ///
+    /// What clap has to say: usage errors, and the help or the version that was asked for.
+    pub fn parse(
+        words: impl IntoIterator<Item = OsString>,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, clap::Error> {
+        let variable = |name| variable(name).filter(|value| !value.is_empty());
+        let matches = CommandLine::command().try_get_matches_from(spell_out_verbosity(words))?;
+        let line = CommandLine::from_arg_matches(&matches)?;
+        let from_variable = || variable("VERBOSE").map_or(Ok(0), |value| parse_variable(&value));
+        let level = match line.verbose.as_slice() {
+            [] => from_variable()?,
+            levels => levels.iter().fold(0, |sum: u8, level| sum.saturating_add(*level)),
+        };
+        Ok(Self {
+            config: line.config.or_else(|| variable("OOM_CONFIG").map(PathBuf::from)),
+            sinks: line.sinks,
+            verbosity: match level {
+                0 => Verbosity::Info,
+                1 => Verbosity::Debug,
+                _ => Verbosity::Trace,
+            },
+            command: match line.command {
+                None | Some(CommandWord::Run) => Command::Run,
+                Some(CommandWord::Replay { file }) if file == OsStr::new("-") => {
+                    Command::Replay(Recording::Stdin)
+                }
+                Some(CommandWord::Replay { file }) => Command::Replay(Recording::File(file)),
+            },
+        })
+    }
+}
+
+/// Tells, exactly once, that a container was OOM-killed and started again.
+///
+/// The cluster is found as kubectl finds it: $KUBECONFIG, ~/.kube/config, or the service account of
+/// the Pod this runs in. Findings go to stdout if asked for, the log to stderr.
+#[derive(Parser)]
+#[command(version, after_help = EXAMPLES, disable_help_subcommand = true)]
+struct CommandLine {
+    #[arg(short, long, global = true, value_name = "FILE")]
+    #[arg(help = "The configuration, YAML; without one the defaults hold [env: OOM_CONFIG]")]
+    config: Option<PathBuf>,
+
+    /// Use this type of sink on its defaults instead of the configured sinks; may be repeated
+    #[arg(long = "sink", global = true, value_name = "TYPE", value_parser = sink_types())]
+    sinks: Vec<String>,
+
+    /// Say more in the log: 0 info, 1 debug, 2 trace; -vv is 2 [env: VERBOSE] [default: 0]
+    #[arg(short, long, global = true, value_name = "LEVEL", value_parser = parse_level)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "1", action = clap::ArgAction::Append)]
+    verbose: Vec<u8>,
+
+    #[command(subcommand)]
+    command: Option<CommandWord>,
+}
+
+#[derive(Subcommand)]
+enum CommandWord {
+    /// Watch the cluster and deliver findings until told to stop (the default)
+    Run,
+    /// Send a recorded watch stream through the same filter, print its findings
+    Replay {
+        /// JSON objects {"type": …, "object": …}; - is standard input
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
+}
+
+fn sink_types() -> PossibleValuesParser {
+    PossibleValuesParser::new(sinks::TYPES.iter().map(|sink_type| sink_type.name))
+}
+
+/// Writes every spelling of the verbosity as `--verbose=LEVEL`: `-v`, `-vv`, `-v2`, `-v 2`,
+/// `--verbose 2`. The next word belongs to it only if it is a number, which clap can't be told.
+fn spell_out_verbosity(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut words = words.into_iter().peekable();
+    let mut spelled_out = Vec::new();
+    while let Some(word) = words.next() {
+        if word == "--" {
+            spelled_out.push(word);
+            break;
+        }
+        match word.to_str().and_then(verbosity_word) {
+            Some(VerbosityWord::Level(level)) => spelled_out.push(format!("--verbose={level}").into()),
+            Some(VerbosityWord::Bare) => {
+                let number = words.next_if(|next| next.to_str().is_some_and(is_number));
+                let mut verbose = OsString::from("--verbose=");
+                verbose.push(number.unwrap_or_else(|| OsString::from("1")));
+                spelled_out.push(verbose);
+            }
+            None => spelled_out.push(word),
+        }
+    }
+    spelled_out.extend(words);
+    spelled_out
+}
+
+/// A word that is a spelling of the verbosity.
+enum VerbosityWord {
+    /// `-v`, `--verbose`: the level may follow.
+    Bare,
+    /// `-v2`, `-vv`.
+    Level(String),
+}
+
+fn verbosity_word(word: &str) -> Option<VerbosityWord> {
+    let rest = match word {
+        "--verbose" => "",
+        _ => word.strip_prefix("-v")?,
+    };
+    if rest.is_empty() {
+        Some(VerbosityWord::Bare)
+    } else if is_number(rest) {
+        Some(VerbosityWord::Level(rest.to_owned()))
+    } else if rest.bytes().all(|byte| byte == b'v') {
+        Some(VerbosityWord::Level((rest.len() + 1).to_string()))
+    } else {
+        None
+    }
+}
+
+fn is_number(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Any number: the original took them all, and what is above 2 is 2.
+fn parse_level(text: &str) -> Result<u8, &'static str> {
+    if is_number(text) { Ok(text.parse().unwrap_or(u8::MAX)) } else { Err("expected 0, 1 or 2") }
+}
+
+fn parse_variable(value: &OsStr) -> Result<u8, clap::Error> {
+    let value = value.to_string_lossy();
+    parse_level(&value).map_err(|expected| {
+        let text = format!("the environment variable VERBOSE is {value:?}; {expected}");
+        CommandLine::command().error(ErrorKind::ValueValidation, text)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: &str = "kubernetes-oom-event-generator";
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        parse_with(line, |_| None)
+    }
+
+    fn parse_with(line: &str, variable: impl Fn(&str) -> Option<OsString>) -> Result<Arguments, clap::Error> {
+        let words = [NAME].into_iter().chain(line.split_whitespace());
+        Arguments::parse(words.map(OsString::from), variable)
+    }
+
+    fn refusal(line: &str) -> String {
+        let error = parse(line).expect_err(line);
+        assert_eq!(error.exit_code(), 2, "{line}");
+        error.to_string()
+    }
+
+    #[test]
+    fn clap_finds_no_fault_with_the_command_line() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_word_it_runs_on_its_defaults() {
+        let defaults =
+            Arguments { config: None, sinks: vec![], verbosity: Verbosity::Info, command: Command::Run };
+        assert_eq!(parse("").unwrap(), defaults);
+        assert_eq!(parse("run").unwrap(), defaults);
+    }
+
+    #[test]
+    fn every_spelling_of_the_verbosity_is_understood() {
+        use Verbosity::{Debug, Info, Trace};
+        for (line, verbosity) in [
+            ("-v 0", Info),
+            ("-v0", Info),
+            ("--verbose=0", Info),
+            ("-v", Debug),
+            ("-v1", Debug),
+            ("-v=1", Debug),
+            ("-v 1", Debug),
+            ("--verbose", Debug),
+            ("--verbose 1", Debug),
+            ("-v run", Debug),
+            ("run -v", Debug),
+            ("run --verbose", Debug),
+            ("-v --sink stdout", Debug),
+            ("-vv", Trace),
+            ("-v -v", Trace),
+            ("-vvv", Trace),
+            ("-v2", Trace),
+            ("-v=2", Trace),
+            ("-v 2", Trace),
+            ("--verbose=2", Trace),
+            ("--verbose 2", Trace),
+            ("-v 2 run", Trace),
+            ("run -v 2", Trace),
+            ("run -vv", Trace),
+            ("-v 3", Trace),
+            ("-v 99999999999999999999", Trace),
+        ] {
+            assert_eq!(parse(line).expect(line).verbosity, verbosity, "{line}");
+            assert_eq!(parse(line).expect(line).command, Command::Run, "{line}");
+        }
+    }
+
+    #[test]
+    fn verbosity_is_spelled_out_and_nothing_else_is_touched() {
+        for (line, spelled_out) in [
+            ("-v replay x", "--verbose=1 replay x"),
+            ("-v 2 replay x", "--verbose=2 replay x"),
+            ("replay -v x", "replay --verbose=1 x"),
+            ("replay -v -", "replay --verbose=1 -"),
+            ("-v -1", "--verbose=1 -1"),
+            ("-v 2x", "--verbose=1 2x"),
+            ("-vx", "-vx"),
+            ("--version", "--version"),
+            ("--verbose=x", "--verbose=x"),
+            ("replay -- -v 2", "replay -- -v 2"),
+            ("replay v 2", "replay v 2"),
+        ] {
+            let words = spell_out_verbosity(line.split(' ').map(OsString::from));
+            assert_eq!(words.join(OsStr::new(" ")), spelled_out, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_recording_comes_from_stdin_unless_a_file_is_named() {
+        for (line, recording) in [
+            ("replay", Recording::Stdin),
+            ("replay -", Recording::Stdin),
+            ("-v replay -", Recording::Stdin),
+            ("replay -v 2", Recording::Stdin),
+            ("replay x.jsonl", Recording::File("x.jsonl".into())),
+            ("replay ./-", Recording::File("./-".into())),
+            ("replay -- -v", Recording::File("-v".into())),
+        ] {
+            assert_eq!(parse(line).expect(line).command, Command::Replay(recording), "{line}");
+        }
+    }
+
+    #[test]
+    fn options_stand_before_or_after_the_command() {
+        for line in ["-c a.yaml --sink stdout replay x", "replay -c a.yaml x --sink stdout"] {
+            let arguments = parse(line).expect(line);
+            assert_eq!(arguments.config, Some("a.yaml".into()), "{line}");
+            assert_eq!(arguments.sinks, ["stdout"], "{line}");
+        }
+        assert_eq!(parse("--sink slack --sink stdout").unwrap().sinks, ["slack", "stdout"]);
+    }
+
+    #[test]
+    fn the_environment_speaks_where_the_command_line_does_not() {
+        let variable = |name: &str| match name {
+            "OOM_CONFIG" => Some(OsString::from("env.yaml")),
+            "VERBOSE" => Some(OsString::from("2")),
+            _ => None,
+        };
+        let arguments = parse_with("", variable).unwrap();
+        assert_eq!(arguments.config, Some("env.yaml".into()));
+        assert_eq!(arguments.verbosity, Verbosity::Trace);
+        let arguments = parse_with("-v -c line.yaml", variable).unwrap();
+        assert_eq!(arguments.config, Some("line.yaml".into()));
+        assert_eq!(arguments.verbosity, Verbosity::Debug);
+        let arguments = parse_with("", |_| Some(OsString::new())).unwrap();
+        assert_eq!(arguments.config, None);
+        assert_eq!(arguments.verbosity, Verbosity::Info);
+    }
+
+    #[test]
+    fn a_wrong_level_in_the_environment_is_a_usage_error() {
+        let error = parse_with("", |name| (name == "VERBOSE").then(|| "yes".into())).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        let text = error.to_string();
+        assert!(
+            text.starts_with("error: the environment variable VERBOSE is \"yes\"; expected 0, 1 or 2"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_a_usage_error() {
+        assert!(refusal("--sink slak").contains("[possible values: kubernetes, slack, stdout]"));
+        assert!(refusal("--verbose=x").contains("expected 0, 1 or 2"));
+        assert!(refusal("-v x").contains("unrecognized subcommand 'x'"));
+        assert!(refusal("replay a b").contains("unexpected argument 'b'"));
+        assert!(refusal("--config").contains("a value is required"));
+        refusal("-vx");
+        refusal("check");
+    }
+
+    #[test]
+    fn help_and_version_are_no_errors() {
+        for line in ["--help", "-h", "replay --help", "--version"] {
+            assert_eq!(parse(line).expect_err(line).exit_code(), 0, "{line}");
+        }
+        let version = parse("--version").unwrap_err().to_string();
+        assert_eq!(version, format!("{NAME} {}\n", env!("CARGO_PKG_VERSION")));
+        let help = parse("--help").unwrap_err().to_string();
+        for word in ["OOM_CONFIG", "VERBOSE", "run", "replay", "kubernetes", "slack", "stdout", "Examples:"] {
+            assert!(help.contains(word), "{word} is in\n{help}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Gathers what was written where: the file, the environment's `OOM_` variables, `--sink`.
+
+use std::{ffi::OsString, fs, path::Path};
+
+use figment::{
+    providers::Format,
+    value::{Dict, Value},
+};
+use serde_saphyr::figment::Yaml;
+use sinks::settings::{Errors, Layer, Origin, Problem, did_you_mean};
+
+use super::KEYS;
+
+/// What goes before every variable's name.
+const PREFIX: &str = "OOM_";
+
+/// Names the file itself, so it is no key in it.
+const FILE_VARIABLE: &str = "OOM_CONFIG";
+
+/// The layers, later ones win, and what came up on the way.
+pub(super) struct Gathered {
+    pub(super) layers: Vec<Layer>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Gathered {
+    /// Gathers the layers; with `sinks`, what is said about other sinks is left out.
+    pub(super) fn new(
+        file: Option<&Path>,
+        sinks: &[String],
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, Errors> {
+        let mut gathered = Self { layers: Vec::new(), problems: Vec::new(), warnings: Vec::new() };
+        let mut any_sinks = !sinks.is_empty();
+        if let Some(path) = file {
+            let mut values = read_file(path)?;
+            let in_file = values.get("sinks").is_some_and(|value| !is_nothing(value));
+            if any_sinks || !in_file {
+                values.remove("sinks");
+            }
+            any_sinks |= in_file;
+            gathered.layers.push(Layer::file(path.to_owned(), values));
+        }
+        any_sinks |= gathered.add_environment(sinks, environment);
+        for sink in sinks {
+            let origin = Origin::Argument(format!("--sink {sink}"));
+            gathered.layers.push(Layer::value(origin, &["sinks", sink, "type"], sink.clone()));
+        }
+        if !any_sinks {
+            let key = ["sinks", "events", "type"];
+            gathered.layers.push(Layer::value(Origin::Default, &key, "kubernetes".to_owned()));
+        }
+        Ok(gathered)
+    }
+
+    /// Says whether there was a sink among it.
+    fn add_environment(
+        &mut self,
+        sinks: &[String],
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> bool {
+        let mut variables: Vec<_> = environment.into_iter().collect();
+        variables.sort();
+        let mut any_sinks = false;
+        let mut unknown = Vec::new();
+        for (name, value) in variables {
+            let name = name.to_string_lossy();
+            let Some(key) = name.strip_prefix(PREFIX).filter(|_| name != FILE_VARIABLE) else { continue };
+            let key = key.to_lowercase();
+            let path: Vec<&str> = key.split("__").collect();
+            match path.as_slice() {
+                ["sinks", rest @ ..] => {
+                    let replaced = |name| !sinks.iter().any(|sink| sink == name);
+                    if !sinks.is_empty() && rest.first().is_none_or(replaced) {
+                        continue;
+                    }
+                    any_sinks = true;
+                }
+                [first, ..] if !KEYS.contains(first) => {
+                    unknown.push(format!("${name}{}", did_you_mean(first, &KEYS)));
+                    continue;
+                }
+                _ => {}
+            }
+            let origin = Origin::Argument(format!("${name}"));
+            match value.into_string() {
+                Ok(value) => self.layers.push(Layer::value(origin, &path, value)),
+                Err(_) => self.problems.push(problem(path.join("."), origin, "is not UTF-8; expected text")),
+            }
+        }
+        if !unknown.is_empty() {
+            self.warnings.push(format!("ignored, being no key of the configuration: {}", unknown.join(", ")));
+        }
+        any_sinks
+    }
+}
+
+fn read_file(path: &Path) -> Result<Dict, Errors> {
+    let error =
+        |text: String| Errors::new(vec![problem(String::new(), Origin::File(path.to_owned()), &text)]);
+    let text = fs::read_to_string(path)
+        .map_err(|cause| error(format!("cannot be read ({cause}); expected a YAML file")))?;
+    match Yaml::from_str::<Value>(&text) {
+        Ok(Value::Dict(_, values)) => Ok(values),
+        Ok(Value::Empty(..)) => Ok(Dict::new()),
+        Ok(_) => Err(error(format!("is no map; expected keys such as {}", KEYS.join(", ")))),
+        Err(cause) => Err(error(format!("is not YAML that can be read: {cause}"))),
+    }
+}
+
+fn problem(path: String, origin: Origin, text: &str) -> Problem {
+    Problem { path, origin, text: text.to_owned() }
+}
+
+/// Without a sink, that is: null and an empty map.
+fn is_nothing(value: &Value) -> bool {
+    matches!(value, Value::Empty(..)) || value.as_dict().is_some_and(Dict::is_empty)
+}

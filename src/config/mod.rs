@@ -1,0 +1,234 @@
+//! What a person may configure: every key of `config.example.yaml`, read and valid.
+//!
+//! In go a file, the environment and the sinks named on the command line ([`layers`] puts them in
+//! order); out comes a [`Config`] and what to warn of, or every error in it at once. Nothing here
+//! talks to the cluster.
+
+mod layers;
+mod matching;
+mod namespaces;
+mod selector;
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    net::{Ipv6Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use sinks::{
+    Grouping, Settings, SinkType,
+    settings::{self, Errors, Resolved, Section, did_you_mean, one_of, quote, spell},
+};
+
+use layers::Gathered;
+pub use matching::Match;
+pub use namespaces::Namespaces;
+
+/// `--event-ttl` of an API server that isn't told otherwise.
+const EVENT_TTL: Duration = Duration::from_secs(60 * 60);
+
+/// The keys at the top. The environment is searched for them before anything is read.
+const KEYS: [&str; 8] =
+    ["cluster", "namespaces", "lookback", "report_unrestarted", "server", "log", "shutdown_grace", "sinks"];
+
+/// The whole configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// The cluster's name, shown in every finding.
+    pub cluster: Option<String>,
+    /// The namespaces whose Pods count.
+    pub namespaces: Namespaces,
+    /// How old a kill may be that a list brings to light.
+    pub lookback: Duration,
+    /// Whether kills that no restart follows are reported too.
+    pub report_unrestarted: bool,
+    /// Where the HTTP endpoint listens, if anywhere.
+    pub server: Option<SocketAddr>,
+    /// What the log looks like.
+    pub log: LogFormat,
+    /// How long the program may go on delivering once it is told to stop.
+    pub shutdown_grace: Duration,
+    /// The sinks, sorted by name; at least one.
+    pub sinks: Vec<SinkConfig>,
+}
+
+/// What a line of the log looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For collectors.
+    Json,
+}
+
+/// One sink and what its courier needs to know.
+#[derive(Debug)]
+pub struct SinkConfig {
+    /// Its key in the map of sinks: safe as a metric's label and in an environment variable's name.
+    pub name: String,
+    /// What it is.
+    pub sink_type: SinkType,
+    /// What only its type has.
+    pub settings: Arc<dyn Settings>,
+    /// Which findings it gets.
+    pub matches: Match,
+    /// How findings are gathered for it.
+    pub grouping: Grouping,
+    /// How long after its detection a finding is still tried.
+    pub retry_for: Duration,
+    /// How many findings may wait for it, at least 1.
+    pub queue_capacity: usize,
+}
+
+/// What [`Config::load`] found.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What to tell the person who wrote it, once there is a log.
+    pub warnings: Vec<String>,
+    /// Every key as it holds, secrets hidden.
+    pub resolved: Vec<Resolved>,
+}
+
+impl Config {
+    /// Reads the configuration; later layers win: defaults, `file`, `environment` (`OOM_LOOKBACK`,
+    /// `OOM_SINKS__TEAM__TYPE`), and, if there are any, `sinks`: types that stand in for all
+    /// configured sinks.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it; where the file can't be read or isn't YAML, that alone.
+    pub fn load(
+        file: Option<&Path>,
+        sinks: &[String],
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Loaded, Errors> {
+        let Gathered { layers, problems, mut warnings } = Gathered::new(file, sinks, environment)?;
+        let (config, resolved) = settings::read(layers, |root| {
+            for problem in problems {
+                root.note(problem);
+            }
+            Self::read(root)
+        })?;
+        warnings.extend(config.warnings());
+        Ok(Loaded { config, warnings, resolved })
+    }
+
+    fn read(root: &mut Section<'_>) -> Self {
+        let cluster = root.get_or("cluster", String::new(), "text, in quotes if it looks like a number");
+        Self {
+            cluster: Some(cluster).filter(|name| !name.is_empty()),
+            namespaces: root.section("namespaces", Namespaces::read),
+            lookback: root.duration("lookback", Duration::from_secs(55 * 60)),
+            report_unrestarted: root.get_or("report_unrestarted", false, "true or false"),
+            server: if root.is_null("server") { None } else { Some(root.section("server", read_listen)) },
+            log: root.section("log", |log| log.get_or("format", LogFormat::Text, "text or json")),
+            shutdown_grace: root.duration("shutdown_grace", Duration::from_secs(20)),
+            sinks: root.sections("sinks", SinkConfig::read).into_iter().flatten().collect(),
+        }
+    }
+
+    /// What makes it possible that a kill is reported twice: the cluster's Events are what
+    /// remembers the kills that were reported.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let mut memories = self.sinks.iter().filter(|sink| sink.sink_type.name == "kubernetes").peekable();
+        if memories.peek().is_none() {
+            warnings.push(format!(
+                "no sink of type kubernetes: nothing remembers what was reported, so a kill of the last {} can be \
+                 reported again after a restart; add the sink `events: {{ type: kubernetes }}`",
+                spell(self.lookback)
+            ));
+        } else if memories.all(|sink| !sink.matches.is_everything()) {
+            warnings.push(format!(
+                "every sink of type kubernetes has a match: nothing remembers what it leaves out, so such a kill of the \
+                 last {} can be reported again after a restart; have one without a match",
+                spell(self.lookback)
+            ));
+        }
+        if self.lookback > EVENT_TTL {
+            warnings.push(format!(
+                "lookback is {}, longer than an API server keeps Events by default (--event-ttl, {}): a kill whose \
+                 Event is gone can be reported again after a restart; keep lookback below the Events' time to live",
+                spell(self.lookback),
+                spell(EVENT_TTL)
+            ));
+        }
+        warnings
+    }
+}
+
+fn read_listen(server: &mut Section<'_>) -> SocketAddr {
+    let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 10254));
+    server.get_or("listen", everywhere, "an address and a port such as [::]:10254 or 127.0.0.1:10254")
+}
+
+impl SinkConfig {
+    fn read(name: &str, section: &mut Section<'_>) -> Option<Self> {
+        if !is_sink_name(name) {
+            section.reject(
+                "is no name for a sink",
+                "a-z, 0-9, - and single _, beginning with a letter and ending with a letter or digit",
+            );
+        }
+        let sink_type = read_type(section);
+        if sink_type.is_none() {
+            section.give_up();
+        }
+        let grouping = sink_type.map_or(Grouping::NONE, |sink_type| sink_type.grouping);
+        let matches = section.section("match", Match::read);
+        let grouping = Grouping {
+            wait: section.duration("group_wait", grouping.wait),
+            interval: section.duration("group_interval", grouping.interval),
+        };
+        let retry_for = section.duration("retry_for", Duration::from_secs(60 * 60));
+        let queue_capacity = read_queue_capacity(section);
+        let settings = sink_type.and_then(|sink_type| (sink_type.read)(section))?;
+        let name = name.to_owned();
+        Some(Self { name, sink_type: sink_type?, settings, matches, grouping, retry_for, queue_capacity })
+    }
+}
+
+fn read_type(section: &mut Section<'_>) -> Option<SinkType> {
+    let types: BTreeMap<&str, SinkType> = sinks::TYPES.iter().map(|known| (known.name, *known)).collect();
+    let names: Vec<&str> = types.keys().copied().collect();
+    let expected = one_of(&names);
+    if !section.has("type") {
+        section.missing("type", expected);
+        return None;
+    }
+    let name: String = section.get("type", &expected)?;
+    let found = types.get(name.as_str()).copied();
+    if found.is_none() {
+        section.error("type", format!("is {}{}", quote(&name), did_you_mean(&name, &names)), expected);
+    }
+    found
+}
+
+fn read_queue_capacity(section: &mut Section<'_>) -> usize {
+    const MOST: usize = 1_000_000;
+    let expected = format!("a whole number from 1 to {MOST}");
+    let capacity = section.get_or("queue_capacity", 4096, &expected);
+    if !(1..=MOST).contains(&capacity) {
+        section.error("queue_capacity", format!("is {capacity}"), expected);
+    }
+    capacity
+}
+
+/// `__` would end the name in an environment variable's.
+fn is_sink_name(name: &str) -> bool {
+    let letters =
+        name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte));
+    let begins = name.starts_with(|first: char| first.is_ascii_lowercase());
+    let ends = name.ends_with(|last: char| last.is_ascii_alphanumeric());
+    letters && begins && ends && !name.contains("__")
+}
+
+#[cfg(test)]
+mod tests;

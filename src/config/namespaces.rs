@@ -1,0 +1,57 @@
+//! Which namespaces count: what the source watches, and what is left out of it.
+
+use globset::GlobSet;
+use sinks::settings::{Section, quote};
+
+use super::matching::read_globs;
+
+/// The namespaces whose Pods count.
+#[derive(Debug)]
+pub struct Namespaces {
+    include: Vec<String>,
+    exclude: GlobSet,
+}
+
+impl Namespaces {
+    /// The namespaces to watch, each once; empty for the whole cluster.
+    pub fn include(&self) -> &[String] {
+        &self.include
+    }
+
+    /// Whether what happens in a namespace is reported.
+    pub fn selects(&self, namespace: &str) -> bool {
+        let included = self.include.is_empty() || self.include.iter().any(|name| name == namespace);
+        included && !self.exclude.is_match(namespace)
+    }
+
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let expected = r#"a list of names such as ["shop", "search"]"#;
+        let mut include: Vec<String> = section.get_or("include", Vec::new(), expected);
+        include.sort();
+        include.dedup();
+        for name in include.iter().filter(|name| !is_namespace_name(name)) {
+            let problem = format!("has {}", quote(name));
+            section.error(
+                "include",
+                problem,
+                "names of namespaces, whole: a-z, 0-9 and -, at most 63 (globs are for exclude)",
+            );
+        }
+        let exclude = read_globs(section, "exclude", false).unwrap_or_else(GlobSet::empty);
+        let namespaces = Self { include, exclude };
+        if !namespaces.include.is_empty() && !namespaces.include.iter().any(|name| namespaces.selects(name)) {
+            section.error(
+                "exclude",
+                "leaves none of the namespaces in include",
+                "at least one of them to be left",
+            );
+        }
+        namespaces
+    }
+}
+
+/// A DNS label (RFC 1123), as the API server asks of a namespace's name.
+fn is_namespace_name(name: &str) -> bool {
+    let letters = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    letters && (1..=63).contains(&name.len()) && !name.starts_with('-') && !name.ends_with('-')
+}
