@@ -12,8 +12,7 @@ use std::{
 use kubernetes_oom_event_generator::{
     cli::{Arguments, Command, Recording},
     config::{Config, Loaded},
-    logging,
-    pipeline,
+    logging, pipeline,
     replay::{ReplayError, replay},
     source::connect::connect,
     stop::Stop,

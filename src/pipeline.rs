@@ -61,9 +61,8 @@ pub async fn run(config: Config, client: Client, stop: Stop) -> Result<(), Pipel
     };
     let routes = routes(&config, &client, &stop)?;
     let mut observations = cluster::observe(&client, config.namespaces.include(), &metrics, &readiness);
-    let endpoint = listener.map(|listener| {
-        tokio::spawn(server::serve(listener, Arc::clone(&metrics), readiness.clone()))
-    });
+    let endpoint = listener
+        .map(|listener| tokio::spawn(server::serve(listener, Arc::clone(&metrics), readiness.clone())));
     let fanout = Fanout::start(routes, Arc::clone(&metrics));
     let mut filter = Filter::new(settings(&config));
     let mut beat = interval(BEAT);

@@ -244,7 +244,9 @@ fn the_reason_counts_and_not_the_exit_code() {
         assert_eq!(case.found[0].killed.exit_code, code);
         assert!(case.found[0].message.contains(&format!("marked OOMKilled, but exited with {code}")));
     }
-    for end in ["a,Error", "a,ContainerStatusUnknown", "?,ContainerStatusUnknown", "a,StartError,128", "a,oomkilled"] {
+    for end in
+        ["a,Error", "a,ContainerStatusUnknown", "?,ContainerStatusUnknown", "a,StartError,128", "a,oomkilled"]
+    {
         Case::new().sees(&[&format!("app R(1,b)+L({end})")]).started("app").finds(&[]);
     }
 }
@@ -263,13 +265,19 @@ fn all_containers_of_the_pod_are_restarted() {
     case.sees(&["hungry T(0,a)", "bystander R(0,x)"]).finds(&[]);
     case.sees(&["hungry W(1)+L(?,RestartingAllContainers)", "bystander W(1)+L(?,RestartingAllContainers)"]);
     case.finds(&[]);
-    let restarted = ["hungry R(1,b)+L(?,RestartingAllContainers)", "bystander R(1,y)+L(?,RestartingAllContainers)"];
+    let restarted =
+        ["hungry R(1,b)+L(?,RestartingAllContainers)", "bystander R(1,y)+L(?,RestartingAllContainers)"];
     case.sees(&restarted).sees(&restarted).finds(&["a"]);
 }
 
 #[test]
 fn last_state_is_missing_after_the_restart() {
-    Case::new().sees(&["app T(0,a)"]).sees(&["app R(1,b)"]).finds(&["a"]).sees(&["app R(1,b)+L(a)"]).finds(&["a"]);
+    Case::new()
+        .sees(&["app T(0,a)"])
+        .sees(&["app R(1,b)"])
+        .finds(&["a"])
+        .sees(&["app R(1,b)+L(a)"])
+        .finds(&["a"]);
 }
 
 #[test]
@@ -281,7 +289,11 @@ fn last_state_is_lost_and_comes_back() {
 #[test]
 fn last_state_is_carried_along_while_the_container_is_lost() {
     let mut case = Case::new();
-    case.sees(&["app R(1,b)+L(a)"]).sees(&["app W(1)+L(a)"]).started("app").sees(&["app R(1,c)+L(a)"]).finds(&["a"]);
+    case.sees(&["app R(1,b)+L(a)"])
+        .sees(&["app W(1)+L(a)"])
+        .started("app")
+        .sees(&["app R(1,c)+L(a)"])
+        .finds(&["a"]);
 }
 
 #[test]
@@ -303,8 +315,15 @@ fn the_count_falls_because_the_logs_are_lost() {
 fn a_stale_replica_replays_older_statuses() {
     let mut case = Case::new();
     let history = [
-        "app R(0,a)", "app T(0,a)", "app R(1,b)+L(a)", "app T(1,b)+L(a)", "app W(1)+L(b)", "app R(2,c)+L(b)",
-        "app T(2,c)+L(b)", "app W(2)+L(c)", "app R(3,d)+L(c)",
+        "app R(0,a)",
+        "app T(0,a)",
+        "app R(1,b)+L(a)",
+        "app T(1,b)+L(a)",
+        "app W(1)+L(b)",
+        "app R(2,c)+L(b)",
+        "app T(2,c)+L(b)",
+        "app W(2)+L(c)",
+        "app R(3,d)+L(c)",
     ];
     for status in history {
         case.sees(&[status]);
@@ -337,7 +356,8 @@ fn an_event_of_the_very_second_of_the_end_confirms_nothing() {
     let mut case = Case::new();
     case.sees(&["app T(0,a)"]);
     case.started_at("app", case.end_of("a"), "Started container").finds(&[]);
-    case.started_at("app", case.end_of("a") + SignedDuration::from_secs(1), "Started container").finds(&["a"]);
+    case.started_at("app", case.end_of("a") + SignedDuration::from_secs(1), "Started container")
+        .finds(&["a"]);
 }
 
 #[test]
@@ -386,7 +406,9 @@ fn an_old_kill_whose_restart_is_still_to_come_is_news_when_it_comes() {
     case.pass(HOUR * 24);
     let now = case.now;
     case.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync: now });
-    case.observe(Observation::Listed(Scope::WHOLE, pod)).observe(Observation::ListEnds(Scope::WHOLE)).finds(&[]);
+    case.observe(Observation::Listed(Scope::WHOLE, pod))
+        .observe(Observation::ListEnds(Scope::WHOLE))
+        .finds(&[]);
     case.sees(&["app R(1,b)+L(a)"]).finds(&["a"]);
 }
 
@@ -398,7 +420,9 @@ fn a_relist_shows_last_weeks_kill_of_an_unknown_pod() {
     let now = case.now;
     case.lists(now, &[]);
     case.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync: now });
-    case.observe(Observation::Listed(Scope::WHOLE, pod)).observe(Observation::ListEnds(Scope::WHOLE)).finds(&[]);
+    case.observe(Observation::Listed(Scope::WHOLE, pod))
+        .observe(Observation::ListEnds(Scope::WHOLE))
+        .finds(&[]);
 }
 
 #[test]
@@ -410,7 +434,11 @@ fn a_kill_whose_event_stands_in_the_cluster_was_reported() {
         case.restart();
         case.observe(Observation::Reported { namespace: "shop".into(), event: event.clone() });
         let now = case.now;
-        case.lists(now, &[last_seen]).sees(&["app T(0,a)"]).started("app").sees(&["app R(1,b)+L(a)"]).finds(&["a"]);
+        case.lists(now, &[last_seen])
+            .sees(&["app T(0,a)"])
+            .started("app")
+            .sees(&["app R(1,b)+L(a)"])
+            .finds(&["a"]);
     }
     case.restart();
     case.observe(Observation::Reported { namespace: "other".into(), event });

@@ -54,27 +54,11 @@ struct Times {
 
 impl Case {
     pub fn new() -> Self {
-        Self::with(Settings {
-            cluster: None,
-            namespaces: Namespaces::default(),
-            lookback: Duration::from_secs(55 * 60),
-            report_unrestarted: false,
-        })
+        Self::with(settings())
     }
 
     pub fn reporting_unrestarted() -> Self {
-        let mut settings = Self::new_settings();
-        settings.report_unrestarted = true;
-        Self::with(settings)
-    }
-
-    pub fn new_settings() -> Settings {
-        Settings {
-            cluster: None,
-            namespaces: Namespaces::default(),
-            lookback: Duration::from_secs(55 * 60),
-            report_unrestarted: false,
-        }
+        Self::with(Settings { report_unrestarted: true, ..settings() })
     }
 
     pub fn with(settings: Settings) -> Self {
@@ -97,7 +81,7 @@ impl Case {
 
     /// The program is started anew; the cluster goes on.
     pub fn restart(&mut self) {
-        self.filter = Filter::new(Self::new_settings());
+        self.filter = Filter::new(settings());
     }
 
     pub fn pass(&mut self, time: SignedDuration) {
@@ -156,8 +140,11 @@ impl Case {
     /// The findings so far are those of these instances, in this order.
     #[track_caller]
     pub fn finds(&mut self, instances: &[&str]) -> &mut Self {
-        let found: Vec<_> =
-            self.found.iter().map(|finding| finding.killed.container_id.clone().unwrap_or_default()).collect();
+        let found: Vec<_> = self
+            .found
+            .iter()
+            .map(|finding| finding.killed.container_id.clone().unwrap_or_default())
+            .collect();
         let expected: Vec<_> = instances.iter().map(|instance| id(instance)).collect();
         assert_eq!(found, expected);
         self
@@ -200,7 +187,8 @@ impl Case {
                 "ephemeral" => ("ephemeralContainers", "ephemeralContainerStatuses"),
                 kind => panic!("no kind of container: {kind}"),
             };
-            let mut described = json!({"name": name, "image": "i", "resources": {"limits": {"memory": "64Mi"}}});
+            let mut described =
+                json!({"name": name, "image": "i", "resources": {"limits": {"memory": "64Mi"}}});
             if kind == "sidecar" {
                 described["restartPolicy"] = "Always".into();
             }
@@ -208,8 +196,7 @@ impl Case {
             let shown = self.container(name, notation);
             push(&mut status, statuses, shown);
         }
-        let mut metadata =
-            json!({"name": self.pod.name, "namespace": self.pod.namespace, "uid": self.pod.uid, "labels": null});
+        let mut metadata = json!({"name": self.pod.name, "namespace": self.pod.namespace, "uid": self.pod.uid, "labels": null});
         if let Some(mirror) = &self.pod.mirror {
             metadata["annotations"] = json!({"kubernetes.io/config.mirror": mirror});
         }
@@ -272,6 +259,16 @@ impl Case {
             self.times.insert(instance.to_owned(), Times { started, finished: None });
         }
         self.times[instance]
+    }
+}
+
+/// What a configuration without a word in it tells the filter.
+pub fn settings() -> Settings {
+    Settings {
+        cluster: None,
+        namespaces: Namespaces::default(),
+        lookback: Duration::from_secs(55 * 60),
+        report_unrestarted: false,
     }
 }
 

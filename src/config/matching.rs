@@ -10,7 +10,7 @@ use sinks::{
 use super::selector;
 
 /// Which findings a sink gets. What isn't given, or is an empty list, holds for all.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Match {
     namespaces: Option<GlobSet>,
     labels: Selector,

@@ -6,7 +6,7 @@ use sinks::settings::{Section, quote};
 use super::matching::read_globs;
 
 /// The namespaces whose Pods count.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Namespaces {
     include: Vec<String>,
     exclude: GlobSet,

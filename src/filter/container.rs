@@ -151,16 +151,20 @@ impl Container {
             return None;
         }
         let restarted = end.successor.map(Restarted::from);
-        let told_by_event = || background.started_at().filter(|at| end.terminated.finished_at.is_some_and(|end| end < *at));
-        let restarted = restarted.or_else(|| {
-            told_by_event().map(|at| Restarted { started_at: Some(at), ..Restarted::default() })
-        });
+        let told_by_event =
+            || background.started_at().filter(|at| end.terminated.finished_at.is_some_and(|end| end < *at));
+        let restarted = restarted
+            .or_else(|| told_by_event().map(|at| Restarted { started_at: Some(at), ..Restarted::default() }));
         let since = restarted.as_ref().and_then(|next| next.started_at).or(end.terminated.finished_at);
         if !known && (restarted.is_some() || background.is_over()) && background.is_history(since) {
             kills.remember(kill);
             return None;
         }
-        let pending = pending.unwrap_or_else(|| Pending { kill, ordinal: end.ordinal, finding: background.describe(end) });
+        let pending = pending.unwrap_or_else(|| Pending {
+            kill,
+            ordinal: end.ordinal,
+            finding: background.describe(end),
+        });
         match restarted {
             Some(_) => Some(self.settle(pending, restarted)),
             None => {

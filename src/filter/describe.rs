@@ -63,7 +63,11 @@ pub(super) fn draft(
 }
 
 /// The finding, with the start that followed, if any, and the time it became known.
-pub(super) fn complete(draft: Finding, restarted: Option<Restarted>, detected_at: Option<Timestamp>) -> Finding {
+pub(super) fn complete(
+    draft: Finding,
+    restarted: Option<Restarted>,
+    detected_at: Option<Timestamp>,
+) -> Finding {
     let mut finding = Finding { restarted, detected_at, ..draft };
     finding.message = message(&finding);
     finding
@@ -73,7 +77,8 @@ pub(super) fn complete(draft: Finding, restarted: Option<Restarted>, detected_at
 /// those finds these.
 fn message(finding: &Finding) -> String {
     let Finding { container, killed, restarted, .. } = finding;
-    let subject = if restarted.is_some() { "The previous instance of the container" } else { "The container" };
+    let subject =
+        if restarted.is_some() { "The previous instance of the container" } else { "The container" };
     let id = killed.container_id.as_ref().map(|id| format!(" ({id})")).unwrap_or_default();
     let mut details = vec![match (container.memory_limit_bytes, finding.pod.memory_limit_bytes) {
         (Some(limit), _) => format!("memory limit {}", binary(limit)),
@@ -187,7 +192,9 @@ mod tests {
         assert_eq!(binary(64 << 20), "64Mi");
         assert_eq!(binary(3 << 29), "1536Mi");
         assert_eq!(binary(1000), "1000 bytes");
-        for (seconds, text) in [(0, "less than 1s"), (59, "59s"), (63, "1m3s"), (3_600, "1h0m"), (100_000, "1d3h")] {
+        for (seconds, text) in
+            [(0, "less than 1s"), (59, "59s"), (63, "1m3s"), (3_600, "1h0m"), (100_000, "1d3h")]
+        {
             assert_eq!(duration(seconds), text);
         }
     }

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use container::{Container, Background};
+use container::{Background, Container};
 use jiff::Timestamp;
 use reading::{End, Reading};
 use sinks::{Finding, Restarted, kubernetes::event_name};
@@ -139,7 +139,13 @@ impl Filter {
         all_over(left, self.settings.report_unrestarted, None)
     }
 
-    fn pod(&mut self, scope: Scope, pod: &Pod, horizon: Option<Timestamp>, now: Option<Timestamp>) -> Vec<Verdict> {
+    fn pod(
+        &mut self,
+        scope: Scope,
+        pod: &Pod,
+        horizon: Option<Timestamp>,
+        now: Option<Timestamp>,
+    ) -> Vec<Verdict> {
         if !self.settings.namespaces.selects(&pod.metadata.namespace) {
             return Vec::new();
         }
@@ -203,7 +209,8 @@ impl Filter {
         let name = self.memory.container(&started.container);
         self.memory.starts.remember(key, name, started.at);
         let state = self.pods.get_mut(&key);
-        let container = state.and_then(|state| state.containers.iter_mut().find(|container| container.name == name));
+        let container =
+            state.and_then(|state| state.containers.iter_mut().find(|container| container.name == name));
         let report = container.and_then(|container| container.started(started.at));
         findings(report, now).collect()
     }

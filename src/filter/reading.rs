@@ -67,7 +67,10 @@ impl<'a> Reading<'a> {
             (None, None) => (None, None),
         };
         let last = status.last_state.terminated.as_ref();
-        let repeated = |last: &Terminated| last.container_id.is_some() && last.container_id == ended.and_then(|ended| ended.container_id.clone());
+        let repeated = |last: &Terminated| {
+            last.container_id.is_some()
+                && last.container_id == ended.and_then(|ended| ended.container_id.clone())
+        };
         let last = last.filter(|last| !repeated(last));
         let before = if current.is_some() { count.saturating_sub(1) } else { count };
         Self {

@@ -107,7 +107,8 @@ async fn read_reported(reported: &Endpoint, pods: &mut Watch<Pods>) -> Option<()
         pods.trouble.pace().ready().await;
         let page = reported.page(500, next.as_deref(), true).await;
         let page = page.and_then(|bytes| {
-            serde_json::from_slice::<MetadataList>(&bytes).map_err(|error| reported.unreachable("list", &error))
+            serde_json::from_slice::<MetadataList>(&bytes)
+                .map_err(|error| reported.unreachable("list", &error))
         });
         match page {
             Ok(page) => {

@@ -244,7 +244,8 @@ impl Pod {
 
     /// The containers that have a status, each with the list of the spec that it stands in.
     pub fn statuses<'a>(&'a self) -> impl Iterator<Item = (ContainerList, &'a ContainerStatus)> {
-        let listed = |list, statuses: &'a [ContainerStatus]| statuses.iter().map(move |status| (list, status));
+        let listed =
+            |list, statuses: &'a [ContainerStatus]| statuses.iter().map(move |status| (list, status));
         listed(ContainerList::Init, &self.status.init_container_statuses)
             .chain(listed(ContainerList::Containers, &self.status.container_statuses))
             .chain(listed(ContainerList::Ephemeral, &self.status.ephemeral_container_statuses))
@@ -365,7 +366,9 @@ pub struct Started {
 }
 
 /// Go writes an empty list, map or struct as `null` as readily as it leaves it out.
-fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 

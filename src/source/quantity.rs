@@ -6,11 +6,13 @@ use serde::{Deserialize, Deserializer};
 /// The bytes that a resource quantity stands for; zero and what is no quantity are `None`.
 pub(super) fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     let value = Option::<Quantity>::deserialize(deserializer)?;
-    Ok(value.and_then(|quantity| match quantity {
-        Quantity::Number(bytes) => Some(bytes),
-        Quantity::Text(text) => parse(&text),
-        Quantity::Other(_) => None,
-    }).filter(|bytes| *bytes > 0))
+    Ok(value
+        .and_then(|quantity| match quantity {
+            Quantity::Number(bytes) => Some(bytes),
+            Quantity::Text(text) => parse(&text),
+            Quantity::Other(_) => None,
+        })
+        .filter(|bytes| *bytes > 0))
 }
 
 #[derive(Deserialize)]
@@ -82,7 +84,17 @@ mod tests {
 
     #[test]
     fn what_is_no_amount_is_unknown() {
-        for text in ["", "Mi", "lots", "-1", "1Xi", "1MiB", "1e999", "1KM", "99999999999999999999999999999999999999999"] {
+        for text in [
+            "",
+            "Mi",
+            "lots",
+            "-1",
+            "1Xi",
+            "1MiB",
+            "1e999",
+            "1KM",
+            "99999999999999999999999999999999999999999",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

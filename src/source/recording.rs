@@ -25,7 +25,9 @@ pub enum RecordingError {
         source: io::Error,
     },
     /// It isn't JSON, or isn't what a watch prints.
-    #[error("line {line}: {reason}. Expected what `kubectl get pods --watch --output-watch-events -o json` prints")]
+    #[error(
+        "line {line}: {reason}. Expected what `kubectl get pods --watch --output-watch-events -o json` prints"
+    )]
     Malformed {
         /// The line, from 1.
         line: usize,
@@ -132,7 +134,8 @@ impl<R: BufRead> Values<R> {
         loop {
             let begin = self.text.len();
             let length = self.input.read_until(b'\n', &mut self.text);
-            let length = length.map_err(|source| RecordingError::Unreadable { line: self.line + 1, source })?;
+            let length =
+                length.map_err(|source| RecordingError::Unreadable { line: self.line + 1, source })?;
             if length == 0 {
                 return match first_line {
                     None => Ok(None),
@@ -189,7 +192,8 @@ impl Braces {
 mod tests {
     use super::*;
 
-    const POD: &str = r#"{"type":"ADDED","object":{"kind":"Pod","metadata":{"name":"p","namespace":"n","uid":"u"}}}"#;
+    const POD: &str =
+        r#"{"type":"ADDED","object":{"kind":"Pod","metadata":{"name":"p","namespace":"n","uid":"u"}}}"#;
 
     fn all(text: &str) -> Vec<Result<Recorded, RecordingError>> {
         read(text.as_bytes()).collect()

@@ -8,7 +8,11 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kube::{
     Client,
     client::Body,
-    core::{Request, params::{ListParams, WatchParams}, request},
+    core::{
+        Request,
+        params::{ListParams, WatchParams},
+        request,
+    },
 };
 use serde::Deserialize;
 use thiserror::Error;
@@ -43,11 +47,7 @@ pub(super) enum Failure {
     Expired(String),
     /// The API server answered with an error.
     #[error("{sentence}")]
-    Answered {
-        sentence: String,
-        status: StatusCode,
-        retry_after: Option<Duration>,
-    },
+    Answered { sentence: String, status: StatusCode, retry_after: Option<Duration> },
     /// There was no answer, or only part of one.
     #[error("{0}")]
     Unreachable(String),
@@ -75,8 +75,15 @@ struct StatusDetails {
 
 impl Endpoint {
     /// One page of the list, as it came.
-    pub(super) async fn page(&self, limit: u32, continue_token: Option<&str>, metadata_only: bool) -> Result<Vec<u8>, Failure> {
-        let mut params = ListParams { field_selector: self.selector.map(str::to_owned), ..ListParams::default() }.limit(limit);
+    pub(super) async fn page(
+        &self,
+        limit: u32,
+        continue_token: Option<&str>,
+        metadata_only: bool,
+    ) -> Result<Vec<u8>, Failure> {
+        let mut params =
+            ListParams { field_selector: self.selector.map(str::to_owned), ..ListParams::default() }
+                .limit(limit);
         params.continue_token = continue_token.map(str::to_owned);
         let request = Request::new(self.path());
         let request = if metadata_only { request.list_metadata(&params) } else { request.list(&params) };
@@ -106,10 +113,15 @@ impl Endpoint {
         }
     }
 
-    async fn send(&self, verb: &'static str, request: Result<http::Request<Vec<u8>>, request::Error>) -> Result<Body, Failure> {
+    async fn send(
+        &self,
+        verb: &'static str,
+        request: Result<http::Request<Vec<u8>>, request::Error>,
+    ) -> Result<Body, Failure> {
         let request = request.map_err(|error| self.unreachable(verb, &error))?;
         let answer = timeout(ANSWER, self.client.send(request.map(Body::from))).await;
-        let response = answer.map_err(|_| self.silent(verb, ANSWER))?.map_err(|error| self.unreachable(verb, &error))?;
+        let response =
+            answer.map_err(|_| self.silent(verb, ANSWER))?.map_err(|error| self.unreachable(verb, &error))?;
         if response.status().is_success() {
             return Ok(response.into_body());
         }
@@ -129,7 +141,12 @@ impl Endpoint {
     }
 
     /// What it means that the API server answered so, in an answer or within a watch.
-    pub(super) fn refused(&self, verb: &'static str, status: Status, retry_after: Option<Duration>) -> Failure {
+    pub(super) fn refused(
+        &self,
+        verb: &'static str,
+        status: Status,
+        retry_after: Option<Duration>,
+    ) -> Failure {
         let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let too_large = status.message.contains("Too large resource version");
         let said = format!("the API server answers {code}: {}", status.message.trim());
@@ -156,7 +173,10 @@ impl Endpoint {
             Some(namespace) => ("Role", format!("in the namespace {namespace}")),
             None => ("ClusterRole", "in the whole cluster".to_owned()),
         };
-        format!("Grant the account the verb {verb} on {} (API group \"\") by a {role}, {place}", self.resource)
+        format!(
+            "Grant the account the verb {verb} on {} (API group \"\") by a {role}, {place}",
+            self.resource
+        )
     }
 
     pub(super) fn unreachable(&self, verb: &str, error: &(dyn std::error::Error + 'static)) -> Failure {

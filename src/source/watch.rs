@@ -283,7 +283,8 @@ impl<W: Watched> Watch<W> {
             Err(error) => {
                 self.metrics.undecodable(W::RESOURCE);
                 let versioned = serde_json::from_str::<Versioned>(object.get());
-                let Metadata { namespace, name, .. } = versioned.map(|object| object.metadata).unwrap_or_default();
+                let Metadata { namespace, name, .. } =
+                    versioned.map(|object| object.metadata).unwrap_or_default();
                 tracing::warn!(%namespace, %name, "passed over one of the {}: can't read it: {error}", self.endpoint);
                 None
             }
