@@ -6,7 +6,7 @@ use figment::{
     providers::Format,
     value::{Dict, Value},
 };
-use serde_saphyr::figment::Yaml;
+use serde_saphyr::{UserMessageFormatter, figment::Yaml};
 use sinks::settings::{Errors, Layer, Origin, Problem, did_you_mean};
 
 use super::KEYS;
@@ -105,7 +105,10 @@ fn read_file(path: &Path) -> Result<Dict, Errors> {
         Ok(Value::Dict(_, values)) => Ok(values),
         Ok(Value::Empty(..)) => Ok(Dict::new()),
         Ok(_) => Err(error(format!("is no map; expected keys such as {}", KEYS.join(", ")))),
-        Err(cause) => Err(error(format!("is not YAML that can be read: {cause}"))),
+        Err(cause) => {
+            let cause = cause.render_with_formatter(&UserMessageFormatter);
+            Err(error(format!("is not YAML that can be read: {cause}")))
+        }
     }
 }
 

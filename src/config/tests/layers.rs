@@ -8,7 +8,10 @@ use super::*;
 fn a_file_that_is_no_configuration_is_one_error() {
     for (text, error) in [
         ("a: [", "is not YAML that can be read: "),
-        ("cluster: a\ncluster: b\n", "is not YAML that can be read: "),
+        (
+            "cluster: a\ncluster: b\n",
+            "is not YAML that can be read: duplicate mapping key `cluster` is not allowed here at line 2, column 1",
+        ),
         ("cluster: a\n---\ncluster: b\n", "is not YAML that can be read: "),
         ("just text", "is no map; expected keys such as cluster, "),
         ("- a\n- b", "is no map; expected keys such as cluster, "),
