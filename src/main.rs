@@ -37,7 +37,12 @@ fn main() -> ExitCode {
 }
 
 fn start(arguments: Arguments) -> Result<(), Failure> {
-    let loaded = Config::load(arguments.config.as_deref(), &arguments.sinks, env::vars_os());
+    let sinks = match arguments.command {
+        Command::Run => arguments.sinks,
+        // What is replayed goes to stdout: a secret that only another machine has isn't missed.
+        Command::Replay(_) => vec![sinks::stdout::TYPE.name.to_owned()],
+    };
+    let loaded = Config::load(arguments.config.as_deref(), &sinks, env::vars_os());
     let Loaded { config, warnings, .. } = loaded.map_err(|errors| (errors.to_string(), 2))?;
     match arguments.command {
         Command::Run => {

@@ -3,12 +3,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::StreamExt;
 use jiff::Timestamp;
 use kube::Client;
 use sinks::Surroundings;
 use thiserror::Error;
 use tokio::time::{MissedTickBehavior, interval};
+use tokio_stream::StreamExt;
 
 use crate::{
     config::Config,
