@@ -411,6 +411,19 @@ async fn a_failing_sink_is_said_once_and_so_is_its_recovery() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sink_that_fails_for_some_is_not_said_to_break_and_recover_by_turns() {
+    let sink = Fake::new(WIDE, [Manner::FailsInPart(vec![Outcome::Delivered, retry()])]);
+    let (fanout, metrics) = start(vec![route("events", &sink)]);
+    for number in 0..10 {
+        send(&fanout, [2 * number, 2 * number + 1]);
+        sleep(SECOND / 2).await;
+    }
+    assert!(shown(&metrics, "events").delivered >= 10);
+    assert_eq!(logged(&["WARN", "500"]).len(), 1);
+    assert_eq!(logged(&["INFO", "works again"]).len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failing_sink_is_said_again_after_a_while_and_for_another_reason() {
     let mut script = vec![Manner::FailsInPart(vec![retry()]); 15];
     script.push(Manner::FailsInPart(vec![retry_after(SECOND)]));
