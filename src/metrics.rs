@@ -216,7 +216,7 @@ impl Metrics {
         add.metric(
             "deliveries",
             "Findings that ended, by sink and outcome. \
-             failed and dropped were not delivered and stand whole in the log",
+             failed and dropped were not delivered; they stand whole in the log, unless their place is gone",
             &self.deliveries,
         );
         add.metric(

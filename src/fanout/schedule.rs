@@ -127,9 +127,8 @@ impl Schedule {
         self.due.is_empty() && self.retries.is_empty() && self.groups.values().all(Vec::is_empty)
     }
 
-    /// Makes everything due now, and ends the gathering.
+    /// Makes everything due now, for when nothing more will come.
     pub(super) fn hurry(&mut self, now: Instant) {
-        self.grouping = Grouping::NONE;
         for (_, group) in mem::take(&mut self.group_times) {
             let gathered = self.groups.remove(&group).unwrap_or_default();
             self.due.extend(gathered.into_iter().map(|finding| Parcel::new(finding, now)));
@@ -274,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_hurry_everything_is_due_and_nothing_is_gathered_any_more() {
+    fn in_a_hurry_everything_is_due() {
         let (mut schedule, now) = (Schedule::new(HOURLY), Instant::now());
         schedule.add(finding("shop", "app", 1), now);
         let retried = schedule.take(1, now + HOURLY.wait).remove(0);
