@@ -136,13 +136,16 @@ impl<R: BufRead> Values<R> {
             let length = self.input.read_until(b'\n', &mut self.text);
             let length =
                 length.map_err(|source| RecordingError::Unreadable { line: self.line + 1, source })?;
-            if length == 0 {
-                return match first_line {
-                    None => Ok(None),
-                    Some(_) => Err(self.malformed("the recording ends in the middle of an object")),
-                };
+            // Within an object every line is indented: one that isn't begins the next.
+            let ended = length == 0 || self.text[begin..].starts_with(b"{");
+            match first_line {
+                Some(line) if ended => {
+                    let reason = "the object that begins here has no end".to_owned();
+                    return Err(RecordingError::Malformed { line, reason });
+                }
+                None if length == 0 => return Ok(None),
+                _ => self.line += 1,
             }
-            self.line += 1;
             if first_line.is_none() {
                 if self.text.trim_ascii().is_empty() {
                     self.text.clear();
@@ -154,10 +157,6 @@ impl<R: BufRead> Values<R> {
                 return Ok(first_line);
             }
         }
-    }
-
-    fn malformed(&self, reason: &str) -> RecordingError {
-        RecordingError::Malformed { line: self.line, reason: reason.to_owned() }
     }
 }
 
@@ -214,8 +213,8 @@ mod tests {
             (format!("{POD}\n{{\"type\":\"ADDED\"}}\n{POD}"), "line 2: missing field `object` (column 16)"),
             (format!("{POD}\n{{\"type\":\"GONE\",\"object\":{{}}}}\n"), "line 2: unknown variant `GONE`"),
             (format!("{POD}\n{pretty}"), "line 5: invalid type: integer `5`"),
-            (format!("{POD}\n{}", &POD[..50]), "line 2: the recording ends in the middle of an object"),
-            (format!("{POD}\n{}\n{POD}", &POD[..8]), "line 2: "),
+            (format!("{POD}\n{}", &POD[..50]), "line 2: the object that begins here has no end"),
+            (format!("{POD}\n{}\n{POD}", &POD[..8]), "line 2: the object that begins here has no end"),
         ] {
             let read = all(&text);
             assert_eq!(read.len(), 2, "{text}");
