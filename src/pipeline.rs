@@ -59,6 +59,9 @@ pub async fn run(config: Config, client: Client, stop: Stop) -> Result<(), Pipel
         Some(address) => server::bind(address, in_pod()).await?,
         None => None,
     };
+    if let Some(address) = listener.as_ref().and_then(|listener| listener.local_addr().ok()) {
+        tracing::info!("listening on {address}");
+    }
     let routes = routes(&config, &client, &stop)?;
     let mut observations = cluster::observe(&client, config.namespaces.include(), &metrics, &readiness);
     let endpoint = listener

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::program;
+use crate::program::command as program;
 
 fn recording(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/recordings").join(name).with_extension("jsonl")

@@ -1,0 +1,143 @@
+//! The program as a separate process, as a user starts it.
+
+use std::{
+    path::Path,
+    process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use control_plane::{Leash, eventually};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+    process::{Child, Command},
+};
+
+/// How long anything that a test waits for may take. Only a failing test takes that long.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The program with nothing of this process' environment that it would read.
+pub fn command() -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_kubernetes-oom-event-generator"));
+    for (name, _) in std::env::vars_os() {
+        let read = name.to_str().is_none_or(|name| {
+            name.starts_with("OOM_") || ["KUBECONFIG", "VERBOSE", "KUBERNETES_SERVICE_HOST"].contains(&name)
+        });
+        if read {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// The program while it runs.
+pub struct Program {
+    child: Child,
+    stdout: Arc<Mutex<String>>,
+    stderr: Arc<Mutex<String>>,
+    /// Ends the program if the test ends without it.
+    _leash: Leash,
+}
+
+impl Program {
+    /// Starts it with this kubeconfig, these arguments and these environment variables.
+    pub fn start(kubeconfig: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut command = command();
+        command.env("KUBECONFIG", kubeconfig).env("OOM_SERVER__LISTEN", "127.0.0.1:0").args(arguments);
+        command.envs(environment.iter().copied());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = Command::from(command).spawn().unwrap();
+        let leash = Leash::on(child.id().unwrap()).unwrap();
+        let stdout = collect(child.stdout.take().unwrap());
+        let stderr = collect(child.stderr.take().unwrap());
+        Self { child, stdout, stderr, _leash: leash }
+    }
+
+    /// Starts it and waits until it sees the cluster.
+    pub async fn ready(kubeconfig: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let program = Self::start(kubeconfig, arguments, environment);
+        let ready = eventually("/readyz", PATIENCE, async || {
+            program.get("/readyz").await.filter(|answer| answer.contains("200 OK"))
+        });
+        if let Err(error) = ready.await {
+            panic!("{error}: {:?}\n{}", program.get("/readyz").await, program.stderr());
+        }
+        program
+    }
+
+    /// What its HTTP endpoint answers, head and all.
+    pub async fn get(&self, path: &str) -> Option<String> {
+        let stderr = self.stderr();
+        let address = stderr.lines().find_map(|line| Some(line.split_once("listening on ")?.1.to_owned()))?;
+        let mut stream = TcpStream::connect(address.trim()).await.ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        Some(answer)
+    }
+
+    /// The value of a metric, such as `findings_total`; of several with that beginning, their sum.
+    pub async fn metric(&self, beginning: &str) -> f64 {
+        let metrics = self.get("/metrics").await.unwrap_or_default();
+        let beginning = format!("oom_event_generator_{beginning}");
+        let lines = metrics.lines().filter(|line| line.starts_with(&beginning));
+        lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
+    }
+
+    /// What it has printed so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.lock().unwrap().clone()
+    }
+
+    /// What it has logged so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.lock().unwrap().clone()
+    }
+
+    /// The log, for when the program is gone.
+    pub fn log(&self) -> Arc<Mutex<String>> {
+        Arc::clone(&self.stderr)
+    }
+
+    /// The findings that it has printed so far; whatever else stands there fails the test.
+    pub fn findings(&self) -> Vec<Value> {
+        let stdout = self.stdout();
+        let whole = stdout.rfind('\n').map_or("", |end| &stdout[..end]);
+        whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Sends a signal, such as `TERM`.
+    pub async fn signal(&self, signal: &str) {
+        let process = self.child.id().unwrap().to_string();
+        let sent = Command::new("kill").args([&format!("-{signal}"), &process]).status().await;
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("the program ends").unwrap()
+    }
+
+    /// Asks it to stop; the answer is its exit status.
+    pub async fn stop(mut self) -> Option<i32> {
+        self.signal("TERM").await;
+        self.ended().await.code()
+    }
+}
+
+fn collect(stream: impl AsyncRead + Unpin + Send + 'static) -> Arc<Mutex<String>> {
+    let collected = Arc::new(Mutex::new(String::new()));
+    let into = Arc::clone(&collected);
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(stream);
+        let mut line = String::new();
+        while lines.read_line(&mut line).await.unwrap_or(0) > 0 {
+            into.lock().unwrap().push_str(&line);
+            line.clear();
+        }
+    });
+    collected
+}
