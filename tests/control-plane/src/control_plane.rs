@@ -225,8 +225,15 @@ impl ControlPlane {
     /// # Errors
     ///
     /// It isn't running.
-    pub fn pause_api_server(&mut self) -> Result<(), Error> {
-        self.signal_api_server(Signal::STOP)
+    pub async fn pause_api_server(&mut self) -> Result<(), Error> {
+        const SILENCE: Duration = Duration::from_millis(500);
+        self.signal_api_server(Signal::STOP)?;
+        // Its threads stop one after the other.
+        let client = self.client()?;
+        eventually("the silence of kube-apiserver", START_WITHIN, async || {
+            timeout(SILENCE, get(&client, "/readyz")).await.is_err().then_some(())
+        })
+        .await
     }
 
     /// Lets a frozen API server go on.

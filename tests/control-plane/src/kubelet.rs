@@ -3,18 +3,10 @@
 //! It creates Pods as if they had been scheduled, says their statuses, and writes `Started` Events in
 //! the way a kubelet does: the first is created, repeats are patched into it.
 
-use std::{
-    sync::atomic::{AtomicI64, Ordering},
-    time::Duration,
-};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::Timestamp;
-use k8s_openapi::api::{
-    authentication::v1::TokenRequest,
-    authorization::v1::SubjectAccessReview,
-    core::v1::{Event, Namespace as NamespaceObject, Pod, ServiceAccount},
-    rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
-};
+use k8s_openapi::api::core::v1::{Event, Namespace as NamespaceObject, Pod};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
@@ -22,26 +14,16 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::{Error, eventually, status::seconds, table};
+use crate::{Error, status::seconds, table};
 
 /// The node that Pods are on unless they say otherwise.
 const NODE: &str = "node-a";
-const ALLOWED_WITHIN: Duration = Duration::from_secs(10);
 
 /// A namespace that is this test's alone.
 #[derive(Clone)]
 pub struct Namespace {
     client: Client,
     name: String,
-}
-
-/// Where a service account's rules hold.
-#[derive(Clone, Copy, Debug)]
-pub enum Scope<'a> {
-    /// Everywhere: a `ClusterRole`.
-    Cluster,
-    /// In each of these namespaces: a `Role`.
-    Namespaces(&'a [&'a str]),
 }
 
 impl Namespace {
@@ -57,6 +39,10 @@ impl Namespace {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
     }
 
     /// An API of a kind of objects in this namespace, for what the kubelet doesn't do.
@@ -192,74 +178,6 @@ impl Namespace {
     /// The API server refused.
     pub async fn kubectl_get_events(&self) -> Result<String, Error> {
         Ok(table::of(self.events("").await?, Timestamp::now()))
-    }
-
-    /// Makes a service account with these rules (RBAC's `rules`) and a token for it, once the API
-    /// server knows that they hold.
-    ///
-    /// # Errors
-    ///
-    /// The API server refused, or doesn't know the rules after 10 s.
-    pub async fn service_account_token(
-        &self,
-        name: &str,
-        scope: Scope<'_>,
-        rules: Value,
-    ) -> Result<String, Error> {
-        let tried = |error| Error::new(format!("making the service account {name} in {}", self.name), error);
-        let create = PostParams::default();
-        let accounts = self.api::<ServiceAccount>();
-        accounts.create(&create, &from(json!({"metadata": {"name": name}}))?).await.map_err(tried)?;
-        // Roles of the cluster, and of namespaces that another account is granted too, need a name of their own.
-        let role = format!("{}-{name}", self.name);
-        let subjects = json!([{"kind": "ServiceAccount", "namespace": self.name, "name": name}]);
-        let role_object = json!({"metadata": {"name": role}, "rules": rules});
-        let binding = |kind: &str| {
-            let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role});
-            json!({"metadata": {"name": role["name"]}, "roleRef": role, "subjects": subjects})
-        };
-        match scope {
-            Scope::Cluster => {
-                let roles = Api::<ClusterRole>::all(self.client.clone());
-                roles.create(&create, &from(role_object)?).await.map_err(tried)?;
-                let bindings = Api::<ClusterRoleBinding>::all(self.client.clone());
-                bindings.create(&create, &from(binding("ClusterRole"))?).await.map_err(tried)?;
-                self.allowed(name, None, &rules).await?;
-            }
-            Scope::Namespaces(namespaces) => {
-                for namespace in namespaces {
-                    let roles = Api::<Role>::namespaced(self.client.clone(), namespace);
-                    roles.create(&create, &from(role_object.clone())?).await.map_err(tried)?;
-                    let bindings = Api::<RoleBinding>::namespaced(self.client.clone(), namespace);
-                    bindings.create(&create, &from(binding("Role"))?).await.map_err(tried)?;
-                    self.allowed(name, Some(namespace), &rules).await?;
-                }
-            }
-        }
-        let request: TokenRequest = from(json!({"spec": {"audiences": []}}))?;
-        let answer = accounts.create_token_request(name, &create, &request).await.map_err(tried)?;
-        Ok(answer.status.map(|status| status.token).unwrap_or_default())
-    }
-
-    /// Waits until the API server's authorizer, which watches the roles, has seen them.
-    async fn allowed(&self, account: &str, namespace: Option<&str>, rules: &Value) -> Result<(), Error> {
-        let rule = &rules[0];
-        let review: SubjectAccessReview = from(json!({"spec": {
-            "user": format!("system:serviceaccount:{}:{account}", self.name),
-            "resourceAttributes": {
-                "namespace": namespace, "verb": rule["verbs"][0],
-                "group": rule["apiGroups"][0], "resource": rule["resources"][0],
-            },
-        }}))?;
-        let reviews = Api::<SubjectAccessReview>::all(self.client.clone());
-        let tried = format!("allowing the service account {account} what its rules say");
-        eventually(&tried, ALLOWED_WITHIN, async || {
-            match reviews.create(&PostParams::default(), &review).await {
-                Ok(answer) => answer.status.is_some_and(|status| status.allowed).then_some(Ok(())),
-                Err(error) => Some(Err(Error::new(&tried, error))),
-            }
-        })
-        .await?
     }
 }
 

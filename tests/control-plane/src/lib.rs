@@ -9,6 +9,7 @@ mod control_plane;
 mod kubelet;
 mod process;
 mod recording;
+mod service_account;
 pub mod status;
 mod table;
 
@@ -17,7 +18,9 @@ use std::{fmt, time::Duration};
 use tokio::time::{Instant, sleep};
 
 pub use control_plane::{Builder, ControlPlane};
-pub use kubelet::{Namespace, Scope};
+pub use kubelet::Namespace;
+pub use process::Leash;
+pub use service_account::Scope;
 
 /// What was tried, why it failed and, where there is a remedy, what to do.
 ///

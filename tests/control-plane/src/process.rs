@@ -16,6 +16,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::Error;
+
 /// Runs `$2…` with its output in the file `$1`, and says its process ID. When the pipe closes, the
 /// process is killed, and what it may have started (the compilers of `go build`) is told to end.
 const SUPERVISE: &str = r#"
@@ -38,6 +40,13 @@ directory=$(mktemp -d "${TMPDIR:-/tmp}/control-plane.XXXXXX") || exit
 echo "$directory"
 cat >/dev/null
 rm -rf "$directory"
+"#;
+
+/// Kills the process `$1` when the pipe closes.
+const KILL_AFTERWARDS: &str = r#"
+echo
+read -r _
+kill -KILL "$1"
 "#;
 
 /// A `sh` that acts when its standard input closes.
@@ -142,6 +151,32 @@ impl Process {
     /// The file that its output goes to.
     pub(crate) fn log(&self) -> &Path {
         &self.log
+    }
+}
+
+/// Kills a child of this process if this process dies before it.
+///
+/// For the program that a test runs: `kill_on_drop` doesn't help when the test itself is killed. To be
+/// dropped before the child is waited for, as its process ID may belong to another one after that.
+pub struct Leash(Supervisor);
+
+impl Leash {
+    /// Puts the child with this process ID on a leash.
+    ///
+    /// # Errors
+    ///
+    /// `sh` can't be run.
+    pub fn on(process: u32) -> Result<Self, Error> {
+        Supervisor::start(KILL_AFTERWARDS, &[process.to_string().into()], Stdio::null())
+            .map(|(supervisor, _)| Self(supervisor))
+            .map_err(|error| Error::new(format!("supervising the process {process}"), error))
+    }
+}
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        // It must not act; that it is gone already does no harm.
+        self.0.shell.kill().ok();
     }
 }
 

@@ -77,7 +77,7 @@ impl From<PodStatus> for Value {
 
 /// The instance `id` runs, after so many restarts.
 pub fn running(restarts: u32, id: &str) -> ContainerStatus {
-    let mut status = of(restarts, json!({"running": {"startedAt": now()}}));
+    let mut status = of(restarts, &json!({"running": {"startedAt": now()}}));
     status["containerID"] = container_id(id).into();
     status["ready"] = true.into();
     status["started"] = true.into();
@@ -86,14 +86,14 @@ pub fn running(restarts: u32, id: &str) -> ContainerStatus {
 
 /// The instance `id` has ended, and none came after it yet.
 pub fn terminated(restarts: u32, id: &str, reason: &str) -> ContainerStatus {
-    let mut status = of(restarts, json!({"terminated": end(id, reason)}));
+    let mut status = of(restarts, &json!({"terminated": end(id, reason)}));
     status["containerID"] = container_id(id).into();
     ContainerStatus(status)
 }
 
 /// The container waits in `CrashLoopBackOff`.
 pub fn waiting(restarts: u32) -> ContainerStatus {
-    ContainerStatus(of(restarts, json!({"waiting": {"reason": "CrashLoopBackOff"}})))
+    ContainerStatus(of(restarts, &json!({"waiting": {"reason": "CrashLoopBackOff"}})))
 }
 
 impl ContainerStatus {
@@ -157,7 +157,7 @@ pub fn container_id(id: &str) -> String {
     if id.is_empty() || id.contains("://") { id.to_owned() } else { format!("containerd://{id}") }
 }
 
-fn of(restarts: u32, state: Value) -> Value {
+fn of(restarts: u32, state: &Value) -> Value {
     let image = "localhost/memhog:1";
     json!({
         "state": state, "lastState": {}, "restartCount": restarts,

@@ -12,13 +12,11 @@ pub(crate) fn of(mut events: Vec<Event>, now: Timestamp) -> String {
         .chain(events.iter().map(|event| row(event, now)))
         .collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: [usize; 4] = std::array::from_fn(width);
-    let mut table = String::new();
-    for [seen, kind, reason, object, message] in &rows {
-        let [a, b, c, d] = widths;
-        table += &format!("{seen:a$}   {kind:b$}   {reason:c$}   {object:d$}   {message}\n");
-    }
-    table
+    let [a, b, c, d] = std::array::from_fn(width);
+    let line = |[seen, kind, reason, object, message]: &[String; 5]| {
+        format!("{seen:a$}   {kind:b$}   {reason:c$}   {object:d$}   {message}\n")
+    };
+    rows.iter().map(line).collect()
 }
 
 fn row(event: &Event, now: Timestamp) -> [String; 5] {

@@ -1,4 +1,5 @@
 //! What the tests of the program rely on.
+#![allow(clippy::unwrap_used, reason = "in a test it says where")]
 
 use std::{fs, path::Path, pin::pin, time::Duration};
 
@@ -216,14 +217,14 @@ async fn the_api_server_can_go_and_come_back() -> Result<(), Error> {
     let pods = namespace.api::<Pod>();
     let list = ListParams::default();
 
-    plane.pause_api_server()?;
+    plane.pause_api_server().await?;
     assert!(tokio::time::timeout(Duration::from_millis(300), pods.list(&list)).await.is_err());
     plane.resume_api_server()?;
     assert_eq!(pods.list(&list).await.unwrap().items.len(), 1);
 
     plane.stop_api_server();
     assert!(pods.list(&list).await.is_err());
-    assert!(plane.pause_api_server().is_err());
+    assert!(plane.pause_api_server().await.is_err());
     plane.start_api_server().await?;
     assert_eq!(pods.list(&list).await.unwrap().items.len(), 1);
     Ok(())
@@ -236,6 +237,7 @@ async fn after_a_compaction_old_watches_have_expired() -> Result<(), Error> {
     let pod = namespace.create_pod(pod("cart")).await?;
     let old = pod.resource_version().unwrap();
     namespace.started(&pod, "app", 1, Timestamp::now()).await?;
+    namespace.started(&pod, "app", 2, Timestamp::now()).await?;
     plane.compact().await?;
     assert_eq!(first_answer(namespace.api::<Event>(), &old).await, Some(410));
 
@@ -257,8 +259,7 @@ where
         Err(error) => Err(error),
     };
     match first {
-        Ok(WatchEvent::Error(status)) => Some(status.code),
-        Err(kube::Error::Api(status)) => Some(status.code),
+        Ok(WatchEvent::Error(status)) | Err(kube::Error::Api(status)) => Some(status.code),
         _ => None,
     }
 }

@@ -1,4 +1,5 @@
 //! A test run that is killed leaves nothing behind. It finds out by Linux' `/proc`.
+#![allow(clippy::unwrap_used, reason = "in a test it says where")]
 #![cfg(target_os = "linux")]
 
 use std::{
@@ -9,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use control_plane::{ControlPlane, Error, eventually};
+use control_plane::{ControlPlane, Error, Leash, eventually};
 
 /// Set where the test is the child that gets killed.
 const VICTIM: &str = "CONTROL_PLANE_VICTIM";
@@ -19,8 +20,13 @@ const SOON: Duration = Duration::from_secs(20);
 async fn a_killed_test_run_leaves_nothing_behind() -> Result<(), Error> {
     if env::var_os(VICTIM).is_some() {
         let plane = ControlPlane::start().await?;
-        println!("\n{VICTIM} {}", plane.kubeconfig().display());
-        std::future::pending::<()>().await;
+        // A program as a test may run it; its command line names the directory too.
+        let kubeconfig = plane.kubeconfig();
+        let mut child =
+            Command::new("tail").arg("-f").arg(&kubeconfig).stdout(Stdio::null()).spawn().unwrap();
+        let _leash = Leash::on(child.id()).unwrap();
+        println!("\n{VICTIM} {}", kubeconfig.display());
+        child.wait().unwrap();
     }
     let mut victim = Command::new(env::current_exe().unwrap())
         .args(["--exact", "a_killed_test_run_leaves_nothing_behind", "--nocapture"])
@@ -34,8 +40,8 @@ async fn a_killed_test_run_leaves_nothing_behind() -> Result<(), Error> {
         Some(kubeconfig.parent().unwrap().to_owned())
     });
     let directory = directory.expect("the child says where its control plane is");
-    // Two programs, and for each a supervisor and its watcher.
-    assert_eq!(processes_of(&directory).len(), 6);
+    // The child of the child; two programs, and for each a supervisor and its watcher.
+    assert_eq!(processes_of(&directory).len(), 7);
 
     victim.kill().unwrap();
     victim.wait().unwrap();
