@@ -129,7 +129,8 @@ async fn two_containers_an_init_container_and_a_sidecar_at_once() -> Result<(), 
     let namespace = cluster().await.namespace("kinds").await?;
     let _program = Program::ready(&cluster().await.kubeconfig(), &[], &[]).await;
     let mut pod = pod("cart", &["one", "two"]);
-    pod["spec"]["initContainers"] = json!([{"name": "migrate"}, {"name": "proxy", "restartPolicy": "Always"}]);
+    pod["spec"]["initContainers"] =
+        json!([{"name": "migrate"}, {"name": "proxy", "restartPolicy": "Always"}]);
     namespace.create_pod(pod).await?;
     let dead = |id: &str| terminated(0, id, OOM_KILLED);
     let again = |id: &str| running(1, &format!("{id}2")).last(id, OOM_KILLED);
@@ -138,8 +139,14 @@ async fn two_containers_an_init_container_and_a_sidecar_at_once() -> Result<(), 
     let status = PodStatus::new().container("one", again("a")).container("two", again("b"));
     namespace.set_status("cart", status.init("migrate", again("c")).init("proxy", again("d"))).await?;
     let events = settle(&namespace, 4).await;
-    let paths: BTreeSet<_> = events.iter().map(|event| event.involved_object.field_path.clone().unwrap()).collect();
-    let expected = ["spec.containers{one}", "spec.containers{two}", "spec.initContainers{migrate}", "spec.initContainers{proxy}"];
+    let paths: BTreeSet<_> =
+        events.iter().map(|event| event.involved_object.field_path.clone().unwrap()).collect();
+    let expected = [
+        "spec.containers{one}",
+        "spec.containers{two}",
+        "spec.initContainers{migrate}",
+        "spec.initContainers{proxy}",
+    ];
     assert_eq!(paths, expected.map(str::to_owned).into());
     Ok(())
 }
@@ -156,7 +163,8 @@ async fn a_kill_before_the_start_is_reported_once_however_often_the_program_star
     let include = [("OOM_NAMESPACES__INCLUDE", namespace.name())];
     let program = Program::ready(&cluster().await.kubeconfig(), &["--sink", "stdout"], &include).await;
     kill_once(&namespace, "other").await;
-    let printed = eventually("a line", PATIENCE, async || Some(program.findings()).filter(|all| !all.is_empty()));
+    let printed =
+        eventually("a line", PATIENCE, async || Some(program.findings()).filter(|all| !all.is_empty()));
     let printed = printed.await?;
     assert_eq!(printed.len(), 1, "the Event that stands in the cluster tells that the first was reported");
     assert_eq!(printed[0]["pod"]["name"], "other");
@@ -172,7 +180,8 @@ async fn stdout_carries_json_lines_that_fit_the_schema_and_nothing_else() -> Res
     for name in ["one", "two", "three"] {
         kill_once(&namespace, name).await;
     }
-    let printed = eventually("three lines", PATIENCE, async || Some(program.findings()).filter(|all| all.len() == 3));
+    let printed =
+        eventually("three lines", PATIENCE, async || Some(program.findings()).filter(|all| all.len() == 3));
     let schema = serde_json::from_str(include_str!("../sinks/oom-finding.schema.json")).unwrap();
     let schema = jsonschema::validator_for(&schema).unwrap();
     for finding in printed.await? {
@@ -231,7 +240,8 @@ async fn sigterm_in_a_burst_of_200_delivers_them_all() -> Result<(), Error> {
 }
 
 #[tokio::test]
-async fn without_an_api_server_it_ends_in_time_and_leaves_what_it_could_not_deliver_in_the_log() -> Result<(), Error> {
+async fn without_an_api_server_it_ends_in_time_and_leaves_what_it_could_not_deliver_in_the_log()
+-> Result<(), Error> {
     let mut cluster = ControlPlane::start().await?;
     let namespace = cluster.namespace("gone").await?;
     for n in 0..20 {
@@ -246,7 +256,10 @@ async fn without_an_api_server_it_ends_in_time_and_leaves_what_it_could_not_deli
     );
     std::fs::write(&config, yaml).unwrap();
     let program = Program::ready(&cluster.kubeconfig(), &["-c", config.to_str().unwrap()], &[]).await;
-    eventually("20 findings", PATIENCE, async || (program.metric("findings_total").await >= 20.0).then_some(())).await?;
+    eventually("20 findings", PATIENCE, async || {
+        (program.metric("findings_total").await >= 20.0).then_some(())
+    })
+    .await?;
     cluster.stop_api_server();
     let begin = std::time::Instant::now();
     let stderr = std::sync::Arc::clone(&program.log());
@@ -287,7 +300,8 @@ async fn an_api_server_that_comes_late_goes_and_comes_back() -> Result<(), Error
 async fn missing_rights_are_named_and_tried_on() -> Result<(), Error> {
     let namespace = cluster().await.namespace("rights").await?;
     let rules = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]);
-    let token = namespace.service_account_token("reader", Scope::Namespaces(&[namespace.name()]), rules).await?;
+    let token =
+        namespace.service_account_token("reader", Scope::Namespaces(&[namespace.name()]), rules).await?;
     let kubeconfig = cluster().await.kubeconfig_for(&token)?;
     let include = [("OOM_NAMESPACES__INCLUDE", namespace.name())];
     let program = Program::start(&kubeconfig, &[], &include);
@@ -296,10 +310,12 @@ async fn missing_rights_are_named_and_tried_on() -> Result<(), Error> {
     eventually("the missing rule", PATIENCE, async || program.stderr().contains(&said).then_some(())).await?;
     kill_once(&namespace, "cart").await;
     let said = "verbs [\"create\"]";
-    eventually("the other missing rule", PATIENCE, async || program.stderr().contains(said).then_some(())).await?;
+    eventually("the other missing rule", PATIENCE, async || program.stderr().contains(said).then_some(()))
+        .await?;
 
     let program = Program::start(&kubeconfig, &[], &[]);
-    let said = "Grant the account the verb list on pods (API group \"\") by a ClusterRole, in the whole cluster";
+    let said =
+        "Grant the account the verb list on pods (API group \"\") by a ClusterRole, in the whole cluster";
     eventually("the missing rule", PATIENCE, async || program.stderr().contains(said).then_some(())).await?;
     let answer = program.get("/readyz").await.unwrap_or_default();
     assert!(answer.contains("503"), "{answer}");
