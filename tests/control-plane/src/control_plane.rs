@@ -1,10 +1,7 @@
 //! Starts etcd and kube-apiserver on free ports, and answers how to reach them.
 
 use std::{
-    fs,
-    hash::{BuildHasher, RandomState},
-    io,
-    net::{Ipv4Addr, TcpListener},
+    fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -23,6 +20,7 @@ use crate::{
     binaries::Binaries,
     eventually,
     process::{Directory, Process, last_lines},
+    servers::{self, Ports, random},
 };
 
 const START_WITHIN: Duration = Duration::from_secs(60);
@@ -46,13 +44,6 @@ pub struct ControlPlane {
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     event_ttl: Option<Duration>,
-}
-
-#[derive(Clone, Copy)]
-struct Ports {
-    etcd: u16,
-    etcd_peer: u16,
-    api_server: u16,
 }
 
 impl Builder {
@@ -119,16 +110,11 @@ impl ControlPlane {
         fs::write(directory.join("tokens.csv"), format!("{admin_token},admin,admin,\"system:masters\"\n"))
             .map_err(tried)?;
 
-        let mut etcd = Process::start(
-            etcd_command(&binaries, &directory, ports),
-            directory.join("etcd.log"),
-            Some(&directory),
-        )
-        .map_err(tried)?;
+        let mut etcd = servers::start_etcd(&binaries, &directory, ports)?;
         let etcd_client = client(Config::new(ports.etcd_url()?))?;
         ready("etcd", &mut etcd, async || get(&etcd_client, "/health").await).await?;
 
-        let mut api_server = start_api_server(&binaries, &directory, ports, &options)?;
+        let mut api_server = servers::start_api_server(&binaries, &directory, ports, options.event_ttl)?;
         let kubeconfig = directory.join("kubeconfig");
         let admin = ready("kube-apiserver", &mut api_server, async || {
             // Fails until the API server has made its certificate.
@@ -213,7 +199,8 @@ impl ControlPlane {
         // Never two at once on one port.
         self.api_server = None;
         require_running("etcd", &mut self.etcd)?;
-        let mut api_server = start_api_server(&self.binaries, &self.directory, self.ports, &self.options)?;
+        let mut api_server =
+            servers::start_api_server(&self.binaries, &self.directory, self.ports, self.options.event_ttl)?;
         let client = self.client()?;
         ready("kube-apiserver", &mut api_server, async || get(&client, "/readyz").await).await?;
         self.api_server = Some(api_server);
@@ -252,85 +239,6 @@ impl ControlPlane {
             None => Err(tried(io::Error::other("it was stopped"))),
         }
     }
-}
-
-impl Ports {
-    fn free() -> io::Result<Self> {
-        Ok(Self { etcd: free_port()?, etcd_peer: free_port()?, api_server: free_port()? })
-    }
-
-    fn etcd_url(self) -> Result<http::Uri, Error> {
-        let url = format!("http://127.0.0.1:{}", self.etcd);
-        url.parse().map_err(|error| Error::new(format!("reading the URL {url}"), error))
-    }
-}
-
-/// A port below those that the kernel gives to outgoing connections, so that it stays free while the
-/// API server is stopped.
-fn free_port() -> io::Result<u16> {
-    loop {
-        let [low, high, ..] = random().to_le_bytes();
-        let port = 20_000 + u16::from_le_bytes([low, high]) % 12_000;
-        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-            Ok(_) => return Ok(port),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// A number that no other control plane has, nor is it a secret worth more than a test.
-fn random() -> u64 {
-    RandomState::new().hash_one(())
-}
-
-fn etcd_command(binaries: &Binaries, directory: &Directory, ports: Ports) -> Vec<String> {
-    let Ports { etcd, etcd_peer, .. } = ports;
-    vec![
-        binaries.etcd.display().to_string(),
-        "--unsafe-no-fsync".into(),
-        format!("--data-dir={}", directory.join("etcd").display()),
-        format!("--listen-client-urls=http://127.0.0.1:{etcd}"),
-        format!("--advertise-client-urls=http://127.0.0.1:{etcd}"),
-        format!("--listen-peer-urls=http://127.0.0.1:{etcd_peer}"),
-        format!("--initial-advertise-peer-urls=http://127.0.0.1:{etcd_peer}"),
-        format!("--initial-cluster=default=http://127.0.0.1:{etcd_peer}"),
-    ]
-}
-
-fn start_api_server(
-    binaries: &Binaries,
-    directory: &Directory,
-    ports: Ports,
-    options: &Builder,
-) -> Result<Process, Error> {
-    // Which it makes before it reads it: the key of its own certificate signs tokens as well.
-    let key = directory.join("certificates/apiserver.key");
-    let key = key.display();
-    let mut command = vec![
-        binaries.kube_apiserver.display().to_string(),
-        format!("--etcd-servers=http://127.0.0.1:{}", ports.etcd),
-        format!("--secure-port={}", ports.api_server),
-        format!("--cert-dir={}", directory.join("certificates").display()),
-        format!("--token-auth-file={}", directory.join("tokens.csv").display()),
-        format!("--service-account-signing-key-file={key}"),
-        format!("--service-account-key-file={key}"),
-    ];
-    let fixed = [
-        "--service-account-issuer=https://control-plane.test",
-        "--bind-address=127.0.0.1",
-        "--advertise-address=127.0.0.1",
-        // It won't start on a loopback address otherwise.
-        "--endpoint-reconciler-type=none",
-        "--service-cluster-ip-range=10.0.0.0/24",
-        "--authorization-mode=RBAC",
-        // It would demand a default service account, which only a controller makes.
-        "--disable-admission-plugins=ServiceAccount",
-    ];
-    command.extend(fixed.map(String::from));
-    command.extend(options.event_ttl.map(|ttl| format!("--event-ttl={}s", ttl.as_secs())));
-    Process::start(command, directory.join("kube-apiserver.log"), Some(directory))
-        .map_err(|error| Error::new("starting kube-apiserver", error))
 }
 
 /// Waits until a process answers a probe, which says why it doesn't yet.

@@ -9,6 +9,7 @@ mod control_plane;
 mod kubelet;
 mod process;
 mod recording;
+mod servers;
 mod service_account;
 pub mod status;
 mod table;
