@@ -112,7 +112,7 @@ async fn read_reported(reported: &Endpoint, pods: &mut Watch<Pods>) -> Option<()
         });
         match page {
             Ok(page) => {
-                for Named { metadata } in page.items {
+                for Named { metadata } in page.items.unwrap_or_default() {
                     let Metadata { namespace, name: event, .. } = metadata;
                     pods.observations.send(Observation::Reported { namespace, event }).await.ok()?;
                 }
@@ -142,7 +142,7 @@ async fn read_reported(reported: &Endpoint, pods: &mut Watch<Pods>) -> Option<()
 struct MetadataList {
     metadata: ListMetadata,
     #[serde(default)]
-    items: Vec<Named>,
+    items: Option<Vec<Named>>,
 }
 
 #[derive(Deserialize)]

@@ -186,6 +186,13 @@ impl Endpoint {
         ))
     }
 
+    /// An answer that is no JSON, or not what was asked for.
+    pub(super) fn unreadable(&self, verb: &str, error: &serde_json::Error) -> Failure {
+        Failure::Unreachable(format!(
+            "can't {verb} {self}: can't read the API server's answer: {error}. Is it an API server?"
+        ))
+    }
+
     fn silent(&self, verb: &str, limit: Duration) -> Failure {
         Failure::Unreachable(format!("can't {verb} {self}: no answer from the API server within {limit:?}"))
     }

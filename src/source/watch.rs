@@ -149,7 +149,7 @@ impl<W: Watched> Watch<W> {
             let page = self.endpoint.page(W::PAGE, next.as_deref(), false).await;
             let page = page.and_then(|bytes| match self.page(&bytes, next.is_none()) {
                 Ok(page) => Ok(page),
-                Err(error) => Err(self.endpoint.unreachable("list", &error)),
+                Err(error) => Err(self.endpoint.unreadable("list", &error)),
             });
             let (metadata, observations) = match page {
                 Ok(page) => page,
@@ -257,7 +257,7 @@ impl<W: Watched> Watch<W> {
     fn line(&self, line: &[u8], version: &mut String) -> Result<Option<Observation>, Failure> {
         let line: Line<'_> = match serde_json::from_slice(line) {
             Ok(line) => line,
-            Err(error) => return Err(self.endpoint.unreachable("watch", &error)),
+            Err(error) => return Err(self.endpoint.unreadable("watch", &error)),
         };
         if line.r#type == "ERROR" {
             let status: Status = serde_json::from_str(line.object.get()).unwrap_or_default();
@@ -319,7 +319,7 @@ impl<W: Watched> Watch<W> {
         if matches!(failure, Failure::Expired(_)) || self.trouble.said.as_ref() == Some(&sentence) {
             tracing::debug!("{sentence}");
         } else {
-            tracing::warn!("{sentence}. Trying on");
+            tracing::warn!("{sentence} (trying on)");
             self.trouble.said = Some(sentence);
         }
         self.trouble.pace.failed(failure.retry_after()).await;
