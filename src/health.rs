@@ -11,10 +11,10 @@ use std::{
 use tokio::time::Instant;
 
 /// How long a watch may be broken before the program is no longer ready.
-const BROKEN_AT_MOST: Duration = Duration::from_secs(60);
+const BROKEN_AT_MOST: Duration = Duration::from_mins(1);
 
 /// How old the pipeline's last beat may be before the program counts as stuck.
-const SILENT_AT_MOST: Duration = Duration::from_secs(60);
+const SILENT_AT_MOST: Duration = Duration::from_mins(1);
 
 /// How the program is. Clones share the same state.
 #[derive(Clone, Debug)]
@@ -205,7 +205,7 @@ mod tests {
         let pods = readiness.register("pods");
         pods.synced();
         pods.broken("reset");
-        tokio::time::advance(Duration::from_secs(60)).await;
+        tokio::time::advance(Duration::from_mins(1)).await;
         pods.broken("refused");
         assert_eq!(ready(&readiness), (true, "ok\npods: broken for 60 s: refused".to_owned()));
         tokio::time::advance(Duration::from_secs(1)).await;
@@ -238,7 +238,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn healthy_while_the_pipeline_beats() {
         let readiness = Readiness::new();
-        tokio::time::advance(Duration::from_secs(60)).await;
+        tokio::time::advance(Duration::from_mins(1)).await;
         assert!(readiness.health().good);
         tokio::time::advance(Duration::from_secs(15)).await;
         assert_eq!(readiness.health(), Verdict { good: false, text: "no progress for 75 s".to_owned() });

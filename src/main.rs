@@ -47,7 +47,9 @@ fn start(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Run => {
             logging::start(config.log, arguments.verbosity);
-            warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            for warning in warnings {
+                tracing::warn!("{warning}");
+            }
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|error| (format!("can't start: {error}"), 1))?;
             let ended = runtime.block_on(run(config));

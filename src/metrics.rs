@@ -29,10 +29,10 @@ use sinks::Finding;
 use tokio::time::Instant;
 
 /// How long the series of a workload is shown after its last kill.
-const KILLS_REMEMBERED: Duration = Duration::from_secs(60 * 60);
+const KILLS_REMEMBERED: Duration = Duration::from_hours(1);
 
 /// How often series to forget are looked for, when nobody scrapes.
-const FORGET_INTERVAL: Duration = Duration::from_secs(60);
+const FORGET_INTERVAL: Duration = Duration::from_mins(1);
 
 /// A resource that is watched at the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -495,7 +495,7 @@ mod tests {
     fn a_kill_is_counted_for_its_workload_and_forgotten_an_hour_after_the_last() {
         let (metrics, start) = (Metrics::new(), Instant::now());
         let series = "kills_total{namespace=\"shop\",workload_kind=\"Deployment\",workload=\"cart\",container=\"app\"}";
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         metrics.finding(&finding("shop", "app", 1), start);
         metrics.finding(&finding("shop", "app", 2), start + 30 * minute);
         assert!(metrics.render(start + 89 * minute).contains(&format!("{series} 2\n")));
@@ -508,7 +508,7 @@ mod tests {
         let (metrics, start) = (Metrics::new(), Instant::now());
         for minute in 0..600 {
             let container = minute.to_string();
-            metrics.finding(&finding("shop", &container, 0), start + minute * Duration::from_secs(60));
+            metrics.finding(&finding("shop", &container, 0), start + minute * Duration::from_mins(1));
         }
         assert_eq!(metrics.books().last_kills.len(), 60);
     }

@@ -29,7 +29,7 @@ const RECORDING: &str = include_str!("recordings/crash-loop.jsonl");
 const KILLS: usize = 8;
 const SPEED: f64 = 10.0;
 const CONFIG: &str = "server: null\nsinks:\n  events: { type: kubernetes }\n  lines: { type: stdout }\n";
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_mins(1);
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 

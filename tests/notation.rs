@@ -236,13 +236,12 @@ impl Case {
             return json!({"reason": reason, "exitCode": exit_code, "startedAt": null, "finishedAt": null});
         }
         let times = self.times(arguments[0]);
-        let finished = match times.finished {
-            Some(finished) => finished,
-            None => {
-                let finished = self.tick();
-                self.times.get_mut(arguments[0]).unwrap().finished = Some(finished);
-                finished
-            }
+        let finished = if let Some(finished) = times.finished {
+            finished
+        } else {
+            let finished = self.tick();
+            self.times.get_mut(arguments[0]).unwrap().finished = Some(finished);
+            finished
         };
         json!({
             "reason": reason,
@@ -267,7 +266,7 @@ pub fn settings() -> Settings {
     Settings {
         cluster: None,
         namespaces: Namespaces::default(),
-        lookback: Duration::from_secs(55 * 60),
+        lookback: Duration::from_mins(55),
         report_unrestarted: false,
     }
 }

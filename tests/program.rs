@@ -16,7 +16,7 @@ use tokio::{
 };
 
 /// How long anything that a test waits for may take. Only a failing test takes that long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The program with nothing of this process' environment that it would read.
 pub fn command() -> std::process::Command {

@@ -23,7 +23,7 @@ pub use layer::{Layer, Origin};
 pub use problem::{Errors, Problem, did_you_mean, one_of};
 
 /// Longer than anything that is meant, short enough for every clock to add it.
-const LONGEST_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const LONGEST_DURATION: Duration = Duration::from_hours(8760);
 
 /// One key that was read, as it holds.
 #[derive(Clone, Debug, PartialEq)]

@@ -21,7 +21,7 @@ pub const TYPE: SinkType = SinkType { name: "slack", grouping: GROUPING, read };
 
 /// A crash loop is one message in its first seconds and one an hour after that. The wait gathers the
 /// Pods of a workload that die together.
-const GROUPING: Grouping = Grouping { wait: Duration::from_secs(2), interval: Duration::from_secs(60 * 60) };
+const GROUPING: Grouping = Grouping { wait: Duration::from_secs(2), interval: Duration::from_hours(1) };
 
 /// As a rule one or two messages; a storm of 500 kills is then about ten.
 const BATCH: usize = 100;
@@ -34,7 +34,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A batch of the longest possible names is some 25 messages. The sink ends in time by itself (see
 /// [`LAST_START`]), since an attempt cut short would send again what was sent already.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A message begun later in the attempt than this might not end before [`TIMEOUT`].
 const LAST_START: Duration = Duration::from_secs(45);

@@ -29,7 +29,7 @@ const BATCH: usize = 64;
 
 /// Long, for waiting is harmless here: nothing else waits with it, and giving up an attempt that may
 /// yet succeed is how a line is written twice.
-const TIMEOUT: Duration = Duration::from_secs(60 * 60);
+const TIMEOUT: Duration = Duration::from_hours(1);
 
 /// The finding as the line that this sink writes, without the newline.
 #[expect(

@@ -29,7 +29,7 @@ pub use matching::Match;
 pub use namespaces::Namespaces;
 
 /// `--event-ttl` of an API server that isn't told otherwise.
-const EVENT_TTL: Duration = Duration::from_secs(60 * 60);
+const EVENT_TTL: Duration = Duration::from_hours(1);
 
 /// The keys at the top. The environment is searched for them before anything is read.
 const KEYS: [&str; 8] =
@@ -125,7 +125,7 @@ impl Config {
         Self {
             cluster: Some(cluster).filter(|name| !name.is_empty()),
             namespaces: root.section("namespaces", Namespaces::read),
-            lookback: root.duration("lookback", Duration::from_secs(55 * 60)),
+            lookback: root.duration("lookback", Duration::from_mins(55)),
             report_unrestarted: root.get_or("report_unrestarted", false, "true or false"),
             server: if root.is_null("server") { None } else { Some(root.section("server", read_listen)) },
             log: root.section("log", |log| log.get_or("format", LogFormat::Text, "text or json")),
@@ -187,7 +187,7 @@ impl SinkConfig {
             wait: section.duration("group_wait", grouping.wait),
             interval: section.duration("group_interval", grouping.interval),
         };
-        let retry_for = section.duration("retry_for", Duration::from_secs(60 * 60));
+        let retry_for = section.duration("retry_for", Duration::from_hours(1));
         let queue_capacity = read_queue_capacity(section);
         let settings = sink_type.and_then(|sink_type| (sink_type.read)(section))?;
         let name = name.to_owned();

@@ -40,10 +40,10 @@ const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
 const PAUSE_IN_DRAIN: Duration = Duration::from_secs(1);
 
 /// The longest that a sink may ask to be left alone.
-const LONGEST_ASKED: Duration = Duration::from_secs(24 * 60 * 60);
+const LONGEST_ASKED: Duration = Duration::from_hours(24);
 
 /// How long the log is quiet about a sink that goes on failing for the same reason.
-const QUIET_ABOUT_SAME: Duration = Duration::from_secs(10 * 60);
+const QUIET_ABOUT_SAME: Duration = Duration::from_mins(10);
 
 /// How long the log is quiet about a sink that goes on failing, whatever the reason. Reasons may
 /// name the finding, so each could be new.

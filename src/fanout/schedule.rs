@@ -170,7 +170,7 @@ impl Parcel {
 
 /// That much later. What no clock can show is cut to a century.
 pub(super) fn later(now: Instant, duration: Duration) -> Instant {
-    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+    const CENTURY: Duration = Duration::from_hours(100 * 365 * 24);
     now + duration.min(CENTURY)
 }
 
@@ -179,8 +179,7 @@ mod tests {
     use super::{super::tests::finding, *};
 
     const SECOND: Duration = Duration::from_secs(1);
-    const HOURLY: Grouping =
-        Grouping { wait: Duration::from_secs(2), interval: Duration::from_secs(60 * 60) };
+    const HOURLY: Grouping = Grouping { wait: Duration::from_secs(2), interval: Duration::from_hours(1) };
 
     fn take(schedule: &mut Schedule, now: Instant) -> Vec<String> {
         let taken = schedule.take(100, now);
@@ -277,7 +276,7 @@ mod tests {
         let (mut schedule, now) = (Schedule::new(HOURLY), Instant::now());
         schedule.add(finding("shop", "app", 1), now);
         let retried = schedule.take(1, now + HOURLY.wait).remove(0);
-        schedule.retry(retried, now + Duration::from_secs(2 * 60 * 60));
+        schedule.retry(retried, now + Duration::from_hours(2));
         schedule.add(finding("shop", "app", 2), now);
         schedule.hurry(now);
         assert_eq!(take(&mut schedule, now), ["2", "1"]);

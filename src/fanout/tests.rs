@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(60 * 60);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// Takes ten at a time, two times at once.
 const WIDE: Limits =

@@ -165,12 +165,11 @@ impl Container {
             ordinal: end.ordinal,
             finding: background.describe(end),
         });
-        match restarted {
-            Some(_) => Some(self.settle(pending, restarted)),
-            None => {
-                kills.pending = Some(pending);
-                None
-            }
+        if restarted.is_some() {
+            Some(self.settle(pending, restarted))
+        } else {
+            kills.pending = Some(pending);
+            None
         }
     }
 

@@ -134,7 +134,7 @@ fn workload(pod: &Pod) -> Workload {
     named(&owner.kind, &owner.name)
 }
 
-/// A Deployment names its ReplicaSets `{name}-{pod-template-hash}`
+/// A Deployment names its `ReplicaSets` `{name}-{pod-template-hash}`
 /// (pkg/controller/deployment/sync.go).
 fn deployment<'a>(pod: &Pod, owner: &'a OwnerReference) -> Option<&'a str> {
     let hash = pod.metadata.labels.get("pod-template-hash")?;
@@ -142,7 +142,7 @@ fn deployment<'a>(pod: &Pod, owner: &'a OwnerReference) -> Option<&'a str> {
     owner.name.strip_suffix(hash.as_str())?.strip_suffix('-').filter(|name| of_apps && !name.is_empty())
 }
 
-/// A CronJob names its Jobs `{name}-{minutes since 1970}` (pkg/controller/cronjob/utils.go). The
+/// A `CronJob` names its Jobs `{name}-{minutes since 1970}` (pkg/controller/cronjob/utils.go). The
 /// bounds, 2017 and 2160, tell that from the dates that people put into names, such as 20260131.
 fn cron_job(owner: &OwnerReference) -> Option<&str> {
     let (name, minutes) = owner.name.rsplit_once('-')?;

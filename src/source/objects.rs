@@ -301,8 +301,8 @@ pub struct Event {
     pub message: String,
     #[serde(default)]
     last_timestamp: Option<Timestamp>,
-    #[serde(default)]
-    event_time: Option<Timestamp>,
+    #[serde(rename = "eventTime", default)]
+    time: Option<Timestamp>,
     #[serde(default)]
     series: Option<EventSeries>,
 }
@@ -347,7 +347,7 @@ impl Event {
         let (_, container) = object.field_path.strip_suffix('}')?.split_once('{')?;
         let container = container.to_owned();
         let series = self.series.and_then(|series| series.last_observed_time);
-        let at = series.max(self.last_timestamp).or(self.event_time)?;
+        let at = series.max(self.last_timestamp).or(self.time)?;
         Some(Started { namespace: object.namespace, event_uid: object.uid, container, at })
     }
 }

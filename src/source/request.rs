@@ -23,7 +23,7 @@ use super::connect::chain;
 /// How long the API server may take to begin an answer.
 const ANSWER: Duration = Duration::from_secs(30);
 /// How long it may take over one page of a list.
-const PAGE: Duration = Duration::from_secs(60);
+const PAGE: Duration = Duration::from_mins(1);
 /// How much of an error's body is read.
 const ERROR_BODY: usize = 16 * 1024;
 

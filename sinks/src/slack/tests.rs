@@ -134,7 +134,7 @@ async fn a_redirect_is_not_followed() {
 #[tokio::test]
 async fn no_answer_is_retried_and_shows_no_url() {
     let silent = MockServer::start().await;
-    let late = ResponseTemplate::new(200).set_delay(Duration::from_secs(600));
+    let late = ResponseTemplate::new(200).set_delay(Duration::from_mins(10));
     Mock::given(matchers::any()).respond_with(late).mount(&silent).await;
     let silent = format!("{}{PATH}", silent.uri());
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -42,7 +42,7 @@ fn the_environment_wins_over_the_file() {
     ];
     let Loaded { config, resolved, .. } = load(text, &variables).unwrap();
     assert_eq!(config.cluster.as_deref(), Some("12345"));
-    assert_eq!(config.lookback, Duration::from_secs(10 * 60));
+    assert_eq!(config.lookback, Duration::from_mins(10));
     assert_eq!(config.namespaces.include(), ["search", "shop"]);
     assert!(!config.namespaces.selects("search"));
     assert!(config.report_unrestarted);
@@ -86,7 +86,7 @@ fn foreign_variables_are_named_once_and_ignored() {
             "ignored, being no key of the configuration: $OOM_LOKBACK (did you mean lookback?), $OOM_SERVICE_HOST"
         ]
     );
-    assert_eq!(loaded.config.lookback, Duration::from_secs(55 * 60));
+    assert_eq!(loaded.config.lookback, Duration::from_mins(55));
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn without_anything_the_defaults_hold() {
         assert_eq!(config.cluster, None);
         assert!(config.namespaces.include().is_empty());
         assert!(config.namespaces.selects("anything"));
-        assert_eq!(config.lookback, Duration::from_secs(55 * 60));
+        assert_eq!(config.lookback, Duration::from_mins(55));
         assert!(!config.report_unrestarted);
         assert_eq!(config.server, Some("[::]:10254".parse().unwrap()));
         assert_eq!(config.log, LogFormat::Text);
@@ -48,7 +48,7 @@ fn without_anything_the_defaults_hold() {
         let sink = &config.sinks[0];
         assert!(sink.matches.is_everything());
         assert_eq!(sink.grouping, sinks::kubernetes::TYPE.grouping);
-        assert_eq!(sink.retry_for, Duration::from_secs(60 * 60));
+        assert_eq!(sink.retry_for, Duration::from_hours(1));
         assert_eq!(sink.queue_capacity, 4096);
         assert_eq!(config.warnings(), Vec::<String>::new());
     }
@@ -83,17 +83,17 @@ fn every_key_is_read() {
     assert!(config.namespaces.selects("shop"));
     assert!(!config.namespaces.selects("search"));
     assert!(!config.namespaces.selects("other"));
-    assert_eq!(config.lookback, Duration::from_secs(30 * 60));
+    assert_eq!(config.lookback, Duration::from_mins(30));
     assert!(config.report_unrestarted);
     assert_eq!(config.server, Some("127.0.0.1:80".parse().unwrap()));
     assert_eq!(config.log, LogFormat::Json);
     assert_eq!(config.shutdown_grace, Duration::ZERO);
     assert_eq!(types(&config), [("log", "stdout"), ("team", "slack")]);
     let [log, team] = config.sinks.as_slice() else { panic!("{:?}", config.sinks) };
-    assert_eq!(log.grouping, Grouping { wait: Duration::from_secs(1), interval: Duration::from_secs(60) });
+    assert_eq!(log.grouping, Grouping { wait: Duration::from_secs(1), interval: Duration::from_mins(1) });
     assert!(!log.matches.is_everything());
     assert_eq!(team.grouping, sinks::slack::TYPE.grouping);
-    assert_eq!(team.retry_for, Duration::from_secs(5 * 60));
+    assert_eq!(team.retry_for, Duration::from_mins(5));
     assert_eq!(team.queue_capacity, 1);
 }
 

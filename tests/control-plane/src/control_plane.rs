@@ -23,7 +23,7 @@ use crate::{
     servers::{self, Ports, random},
 };
 
-const START_WITHIN: Duration = Duration::from_secs(60);
+const START_WITHIN: Duration = Duration::from_mins(1);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 const ATTEMPTS: u32 = 5;
 
