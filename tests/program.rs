@@ -13,6 +13,7 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
     process::{Child, Command},
+    task::JoinSet,
 };
 
 /// How long anything that a test waits for may take. Only a failing test takes that long.
@@ -37,6 +38,7 @@ pub struct Program {
     child: Child,
     stdout: Arc<Mutex<String>>,
     stderr: Arc<Mutex<String>>,
+    collectors: JoinSet<()>,
     /// Ends the program if the test ends without it.
     _leash: Leash,
 }
@@ -50,9 +52,10 @@ impl Program {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = Command::from(command).spawn().unwrap();
         let leash = Leash::on(child.id().unwrap()).unwrap();
-        let stdout = collect(child.stdout.take().unwrap());
-        let stderr = collect(child.stderr.take().unwrap());
-        Self { child, stdout, stderr, _leash: leash }
+        let mut collectors = JoinSet::new();
+        let stdout = collect(child.stdout.take().unwrap(), &mut collectors);
+        let stderr = collect(child.stderr.take().unwrap(), &mut collectors);
+        Self { child, stdout, stderr, collectors, _leash: leash }
     }
 
     /// Starts it and waits until it sees the cluster.
@@ -97,11 +100,6 @@ impl Program {
         self.stderr.lock().unwrap().clone()
     }
 
-    /// The log, for when the program is gone.
-    pub fn log(&self) -> Arc<Mutex<String>> {
-        Arc::clone(&self.stderr)
-    }
-
     /// The findings that it has printed so far; whatever else stands there fails the test.
     pub fn findings(&self) -> Vec<Value> {
         let stdout = self.stdout();
@@ -116,9 +114,14 @@ impl Program {
         assert!(sent.unwrap().success());
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for the last word of it.
     pub async fn ended(&mut self) -> ExitStatus {
-        tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("the program ends").unwrap()
+        let ended =
+            tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("the program ends").unwrap();
+        while let Some(collected) = self.collectors.join_next().await {
+            collected.unwrap();
+        }
+        ended
     }
 
     /// Asks it to stop; the answer is its exit status.
@@ -128,10 +131,13 @@ impl Program {
     }
 }
 
-fn collect(stream: impl AsyncRead + Unpin + Send + 'static) -> Arc<Mutex<String>> {
+fn collect(
+    stream: impl AsyncRead + Unpin + Send + 'static,
+    collectors: &mut JoinSet<()>,
+) -> Arc<Mutex<String>> {
     let collected = Arc::new(Mutex::new(String::new()));
     let into = Arc::clone(&collected);
-    tokio::spawn(async move {
+    collectors.spawn(async move {
         let mut lines = BufReader::new(stream);
         let mut line = String::new();
         while lines.read_line(&mut line).await.unwrap_or(0) > 0 {
