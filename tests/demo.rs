@@ -100,16 +100,20 @@ async fn demonstrate() -> Outcome<()> {
 async fn build() -> Outcome<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-    let status = Command::new(cargo)
-        .args(["build", "--release", "--bin", PROGRAM, "--manifest-path"])
-        .arg(manifest)
-        .kill_on_drop(true)
-        .status()
-        .await?;
+    let mut build = Command::new(cargo);
+    build.args(["build", "--release", "--bin", PROGRAM, "--manifest-path"]).arg(manifest).kill_on_drop(true);
+    // What `cargo run` tells this process of its own package would make cargo build dependencies
+    // anew whose build scripts look at it.
+    for (name, _) in env::vars_os() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|told| name.to_string_lossy().starts_with(told)) {
+            build.env_remove(name);
+        }
+    }
+    let status = build.status().await?;
     if !status.success() {
         return Err(format!("cargo build ended with {status}").into());
     }
-    // This is target/release/examples/demo.
+    // This is target/debug/examples/demo.
     let this = env::current_exe()?;
     let target = this.ancestors().nth(3).ok_or("the demo is not in Cargo's target directory")?;
     Ok(target.join("release").join(PROGRAM))
