@@ -265,7 +265,7 @@ async fn without_an_api_server_it_ends_in_time_and_leaves_what_it_could_not_deli
     std::fs::write(&config, yaml).unwrap();
     let mut program = Program::ready(&cluster.kubeconfig(), &["-c", config.to_str().unwrap()], &[]).await;
     eventually("20 findings", PATIENCE, async || {
-        (program.metric("findings_total").await >= 20.0).then_some(())
+        (program.metric("findings_total").await >= 20).then_some(())
     })
     .await?;
     cluster.stop_api_server();

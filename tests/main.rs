@@ -8,3 +8,4 @@ mod config;
 mod notation;
 mod program;
 mod replay;
+mod storm;

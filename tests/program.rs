@@ -82,12 +82,12 @@ impl Program {
         Some(answer)
     }
 
-    /// The value of a metric, such as `findings_total`; of several with that beginning, their sum.
-    pub async fn metric(&self, beginning: &str) -> f64 {
+    /// The value of a counter, such as `findings_total`; of several with that beginning, their sum.
+    pub async fn metric(&self, beginning: &str) -> u64 {
         let metrics = self.get("/metrics").await.unwrap_or_default();
         let beginning = format!("oom_event_generator_{beginning}");
         let lines = metrics.lines().filter(|line| line.starts_with(&beginning));
-        lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
+        lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
     }
 
     /// What it has printed so far.
