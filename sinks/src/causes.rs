@@ -5,7 +5,7 @@ use std::error::Error;
 /// The error's text and that of each of its causes, separated by colons.
 ///
 /// Clients wrap what went wrong in several layers, and the outermost says only "error sending request".
-pub(crate) fn with_causes(error: &dyn Error) -> String {
+pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

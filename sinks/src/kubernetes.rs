@@ -19,7 +19,7 @@ use kube::{
 };
 
 use crate::{
-    Finding, Grouping, KillId, Limits, Outcome, Settings, Sink, SinkType, Surroundings, causes::with_causes,
+    Finding, Grouping, KillId, Limits, Outcome, Settings, Sink, SinkType, Surroundings, with_causes,
 };
 
 /// `type: kubernetes`.

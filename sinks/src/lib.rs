@@ -4,6 +4,7 @@
 //! time-outs belong to its courier (`src/fanout.rs` of the program). A new sink is a file here and
 //! a line in [`TYPES`].
 
+mod amount;
 mod causes;
 mod finding;
 
@@ -16,6 +17,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
+pub use amount::bytes;
+pub use causes::with_causes;
 pub use finding::{
     Container, ContainerKind, EXIT_CODE_OF_SIGKILL, Finding, KillId, Killed, Pod, Restarted, Schema, Workload,
 };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::{ContainerKind, EXIT_CODE_OF_SIGKILL, Finding, Restarted};
+use crate::{ContainerKind, EXIT_CODE_OF_SIGKILL, Finding, Restarted, bytes};
 
 /// Blocks in a message (Slack: "Block Kit").
 const MOST_BLOCKS: usize = 50;
@@ -271,16 +271,6 @@ fn range<T: Ord + Copy>(findings: &Group<'_>, value: impl Fn(&Finding) -> Option
 
 fn bytes_range((least, greatest): (u64, u64)) -> String {
     if least == greatest { bytes(least) } else { format!("{} to {}", bytes(least), bytes(greatest)) }
-}
-
-/// `64 MiB`, `1.5 GiB`: in the greatest unit that fits, to a tenth.
-fn bytes(bytes: u64) -> String {
-    const UNITS: [(u64, &str); 4] = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    let Some((size, unit)) = UNITS.into_iter().find(|(size, _)| bytes >= *size) else {
-        return format!("{bytes} B");
-    };
-    let (whole, tenth) = (bytes / size, bytes % size * 10 / size);
-    if tenth == 0 { format!("{whole} {unit}") } else { format!("{whole}.{tenth} {unit}") }
 }
 
 /// A time that Slack shows in the reader's own zone (Slack: "Date formatting").

@@ -8,7 +8,7 @@ use reqwest::{Client, Response, StatusCode, Url, header::RETRY_AFTER, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use crate::{Outcome, causes::with_causes};
+use crate::{Outcome, with_causes};
 
 /// Slack answers with a word; longer than this it is something else.
 const LONGEST_WORD: usize = 64;
