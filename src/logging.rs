@@ -7,18 +7,16 @@ use tracing_subscriber::{filter::Targets, fmt, layer::SubscriberExt, util::Subsc
 
 use crate::{cli::Verbosity, config::LogFormat};
 
-/// Starts the log. Other crates only warn, at any verbosity: what they say of requests may hold
-/// the secrets in them.
+/// Starts the log. Other crates say nothing in it, at any verbosity: what goes wrong in them is said
+/// here with what to do about it, and what they say of requests may hold the secrets in them.
 pub fn start(format: LogFormat, verbosity: Verbosity) {
     let level = match verbosity {
         Verbosity::Info => LevelFilter::INFO,
         Verbosity::Debug => LevelFilter::DEBUG,
         Verbosity::Trace => LevelFilter::TRACE,
     };
-    let targets = Targets::new()
-        .with_default(LevelFilter::WARN)
-        .with_target("kubernetes_oom_event_generator", level)
-        .with_target("sinks", level);
+    let targets =
+        Targets::new().with_target("kubernetes_oom_event_generator", level).with_target("sinks", level);
     let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     let registry = tracing_subscriber::registry().with(targets);
     match format {

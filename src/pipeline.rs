@@ -42,7 +42,7 @@ pub enum PipelineError {
     #[error("a watch of the cluster ended by a fault of its own; please report it with the log above")]
     Source,
     /// Not everything was delivered.
-    #[error("{0} findings were left undelivered; each is in the log above, whole")]
+    #[error("findings that were not delivered: {0}; each is in the log above, whole")]
     Undelivered(u64),
 }
 

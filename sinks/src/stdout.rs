@@ -6,6 +6,7 @@
 use std::{
     fs::File,
     io::{self, ErrorKind, Write},
+    mem,
     os::fd::AsFd,
     sync::{Arc, mpsc},
     thread,
@@ -78,7 +79,8 @@ impl Stdout {
     /// The system has no thread left.
     pub fn to(out: Box<dyn Write + Send>, alone: bool) -> io::Result<Self> {
         let (writer, attempts) = mpsc::channel::<Attempt>();
-        let mut lines = Lines { out, alone, current: String::new(), written: 0 };
+        let mut lines =
+            Lines { out, alone, current: String::new(), written: 0, finished_late: String::new() };
         thread::Builder::new().name("stdout".into()).spawn(move || {
             for attempt in attempts {
                 lines.write_all(attempt);
@@ -117,6 +119,8 @@ struct Lines {
     current: String,
     /// How many bytes of `current` were written.
     written: usize,
+    /// The line whose rest was written before another: its finding is still to be tried again.
+    finished_late: String,
 }
 
 impl Lines {
@@ -150,9 +154,11 @@ impl Lines {
     fn write(&mut self, line: String) -> io::Result<()> {
         if self.written > 0 {
             self.finish()?;
-            if self.current == line {
-                return Ok(());
-            }
+            self.finished_late = mem::take(&mut self.current);
+        }
+        if self.finished_late == line {
+            self.finished_late.clear();
+            return Ok(());
         }
         self.current = line;
         self.finish()
@@ -249,6 +255,7 @@ mod tests {
         let batch = findings(2);
         let outcomes = sink.deliver(&batch).await;
         assert!(matches!(outcomes.as_slice(), [Outcome::Retry { .. }, Outcome::Delivered]), "{outcomes:?}");
+        assert_eq!(sink.deliver(&batch[..1]).await, [Outcome::Delivered]);
         assert_eq!(written.lock().unwrap().concat(), lines(&batch).concat());
     }
 

@@ -75,6 +75,8 @@ pub(super) struct Courier {
     at_once: CancellationToken,
     /// What the log last said of the sink's failures, while it fails.
     trouble: Option<Trouble>,
+    /// Findings that it had to give up.
+    lost: u64,
 }
 
 struct Call {
@@ -102,11 +104,12 @@ impl Courier {
             until: None,
             at_once: CancellationToken::new(),
             trouble: None,
+            lost: 0,
         }
     }
 
     /// Delivers until it is told to drain, or all who could tell it are gone. Answers how many
-    /// findings it left undelivered.
+    /// findings it had to give up, from its beginning on.
     pub(super) async fn run(mut self, mut orders: UnboundedReceiver<Order>) -> u64 {
         let mut arrived = Vec::new();
         loop {
@@ -213,7 +216,7 @@ impl Courier {
             Outcome::Refused { reason } => self.fail(&parcel.finding, &reason),
             Outcome::Gone { reason } => {
                 let id = parcel.finding.id.as_str();
-                tracing::debug!(sink = %self.name, id, reason, "not delivered, and nobody will miss it");
+                tracing::info!(sink = %self.name, id, reason, "not delivered, and nobody will miss it");
                 self.account.settle(DeliveryOutcome::Failed);
             }
         }
@@ -239,20 +242,21 @@ impl Courier {
     }
 
     /// How long a finding that failed waits before it is tried again; `None`: it is given up. The
-    /// last attempt comes when it is as old as it may get, unless the sink asked for longer.
+    /// last attempt comes when it is as old as it may get, even if the sink asked for longer.
     fn pause(&self, parcel: &Parcel, asked: Duration, now: Instant) -> Option<Duration> {
         if self.until.is_some() {
             return Some(asked.max(PAUSE_IN_DRAIN));
         }
         let left = self.retry_for.saturating_sub(now.duration_since(parcel.since));
-        if left.is_zero() || asked > left {
+        if left.is_zero() {
             return None;
         }
         let grown = PAUSES.build().nth(parcel.failures).unwrap_or(PAUSE_IN_DRAIN);
         Some(grown.max(asked).min(left))
     }
 
-    fn fail(&self, finding: &Finding, reason: &str) {
+    fn fail(&mut self, finding: &Finding, reason: &str) {
+        self.lost += 1;
         log_whole(finding, &self.name, reason);
         self.account.settle(DeliveryOutcome::Failed);
     }
@@ -291,7 +295,7 @@ impl Courier {
         until <= Instant::now() || idle && (self.schedule.is_empty() || too_late)
     }
 
-    /// Gives up everything that is left and answers how much it was.
+    /// Gives up everything that is left and answers how much it gave up in all.
     fn leave(mut self) -> u64 {
         // Who answered in this very moment is still heard; the other calls end with the set.
         while let Some(ended) = self.calls.try_join_next_with_id() {
@@ -299,13 +303,11 @@ impl Courier {
         }
         let mut left = self.schedule.take_all(Instant::now());
         left.extend(mem::take(&mut self.carried).into_values().flat_map(|call| call.batch));
-        let mut count = 0;
         for parcel in left {
             let reason = parcel.reason.as_deref().unwrap_or("it had not been answered yet");
             self.fail(&parcel.finding, &format!("the program ended before it was delivered: {reason}"));
-            count += 1;
         }
-        count
+        self.lost
     }
 }
 

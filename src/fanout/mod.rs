@@ -13,7 +13,14 @@ mod schedule;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use sinks::{Finding, Grouping, Sink};
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
@@ -62,6 +69,8 @@ struct Way {
     account: Account,
     orders: mpsc::UnboundedSender<Order>,
     courier: JoinHandle<u64>,
+    /// Findings that found the queue full.
+    dropped: AtomicU64,
 }
 
 impl fmt::Debug for Way {
@@ -70,12 +79,12 @@ impl fmt::Debug for Way {
     }
 }
 
-/// What [`Fanout::drain`] left.
+/// What became of all findings when [`Fanout::drain`] is through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Drained {
-    /// Findings that were still waiting when the grace was over, counted once for each sink. They
-    /// count as failed and stand whole in the log.
+    /// Findings that were given up or dropped from the start on, and those that were still waiting
+    /// when the grace was over, counted once for each sink. Each stands whole in the log.
     pub undelivered: u64,
 }
 
@@ -112,6 +121,7 @@ impl Fanout {
         }
         let mut undelivered = 0;
         for way in self.ways {
+            undelivered += way.dropped.into_inner();
             undelivered += match way.courier.await {
                 Ok(left) => left,
                 Err(error) => {
@@ -138,6 +148,7 @@ impl Way {
             account,
             orders,
             courier: tokio::spawn(courier.run(incoming)),
+            dropped: AtomicU64::new(0),
         }
     }
 
@@ -148,6 +159,7 @@ impl Way {
         } else if self.account.queue_length() > self.capacity {
             log_whole(finding, &self.name, "dropped, because the sink's queue is full");
             self.account.settle(DeliveryOutcome::Dropped);
+            self.dropped.fetch_add(1, Ordering::Relaxed);
         } else if self.orders.send(Order::Take(Arc::clone(finding))).is_err() {
             log_whole(finding, &self.name, "the courier ended too early; this is a bug");
             self.account.settle(DeliveryOutcome::Failed);
