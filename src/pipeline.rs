@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::Client;
-use sinks::Surroundings;
+use sinks::{Surroundings, settings::spell};
 use thiserror::Error;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::StreamExt;
@@ -53,6 +53,7 @@ pub enum PipelineError {
 ///
 /// If it can't start, if the source broke, or if findings were left undelivered.
 pub async fn run(config: Config, client: Client, stop: Stop) -> Result<(), PipelineError> {
+    say_hello(&config);
     let metrics = Arc::new(Metrics::new());
     let readiness = Readiness::new();
     let listener = match config.server {
@@ -83,15 +84,36 @@ pub async fn run(config: Config, client: Client, stop: Stop) -> Result<(), Pipel
         }
     };
     drop(observations);
+    if let Err(error) = &ended {
+        tracing::error!("{error}");
+    }
     tracing::info!(grace = ?config.shutdown_grace, "stopping: delivering what is queued");
     let drained = fanout.drain(config.shutdown_grace, stop.at_once()).await;
     if let Some(endpoint) = endpoint {
         endpoint.abort();
     }
     match drained.undelivered {
-        0 => ended,
+        0 => {
+            tracing::info!("stopped: nothing is left undelivered");
+            ended
+        }
         undelivered => Err(PipelineError::Undelivered(undelivered)),
     }
+}
+
+/// What stands at the top of the log: what this is, what it watches, where findings go.
+fn say_hello(config: &Config) {
+    let sinks = config.sinks.iter().map(|sink| format!("{} ({})", sink.name, sink.sink_type.name));
+    let namespaces = match config.namespaces.include() {
+        [] => "the whole cluster".to_owned(),
+        names => format!("the namespaces {}", names.join(", ")),
+    };
+    tracing::info!(
+        "version {}: watching {namespaces}, lookback {}, sinks {}",
+        env!("CARGO_PKG_VERSION"),
+        spell(config.lookback),
+        sinks.collect::<Vec<_>>().join(", "),
+    );
 }
 
 /// What the filter is to know of the configuration.

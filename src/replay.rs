@@ -1,12 +1,16 @@
 //! Sends a recorded watch stream through the filter. Goes in: what a watch printed. Comes out: one
 //! finding a line, whatever its age; nothing is remembered between two calls.
 
-use std::io::{self, BufRead, Write};
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Write},
+};
 
 use sinks::stdout::line;
 use thiserror::Error;
 
 use crate::{
+    cli::Recording,
     filter::{Filter, Settings, Verdict},
     source::recording::{self, RecordingError},
 };
@@ -20,6 +24,27 @@ pub enum ReplayError {
     /// The findings can't be printed.
     #[error("can't write the findings: {0}")]
     Output(#[from] io::Error),
+}
+
+/// Prints to stdout what the filter finds in a recording. A reader that has had enough is no
+/// failure.
+///
+/// # Errors
+///
+/// A sentence that says which recording can't be read, where, and why.
+pub fn run(recording: &Recording, settings: Settings) -> Result<(), String> {
+    let mut stdout = io::stdout().lock();
+    let (name, replayed) = match recording {
+        Recording::Stdin => ("stdin".to_owned(), replay(io::stdin().lock(), settings, &mut stdout)),
+        Recording::File(path) => {
+            let file = File::open(path).map_err(|error| format!("can't read {}: {error}", path.display()))?;
+            (path.display().to_string(), replay(BufReader::new(file), settings, &mut stdout))
+        }
+    };
+    match replayed {
+        Err(ReplayError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        replayed => replayed.map_err(|error| format!("{name}: {error}")),
+    }
 }
 
 /// Prints what the filter finds in `input` to `output`, each line as it is found.

@@ -173,13 +173,15 @@ fn refusal(namespace: &str, code: StatusCode, headers: &HeaderMap, body: &[u8]) 
 
     match code {
         StatusCode::CONFLICT if status.is_already_exists() => Outcome::Duplicate,
-        // Any other conflict is one between requests, such as two that count towards the same quota.
-        StatusCode::CONFLICT | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => retry(""),
         StatusCode::NOT_FOUND if status.reason == "NotFound" => {
             Outcome::Gone { reason: format!("namespace {namespace} is gone") }
         }
-        // Not the API server's own: a proxy on the way, while the API server is away.
-        StatusCode::NOT_FOUND => retry(""),
+        // Any other conflict is one between requests, such as two that count towards the same quota;
+        // any other 404 is a proxy's, while the API server is away.
+        StatusCode::CONFLICT
+        | StatusCode::NOT_FOUND
+        | StatusCode::REQUEST_TIMEOUT
+        | StatusCode::TOO_MANY_REQUESTS => retry(""),
         StatusCode::FORBIDDEN if is_terminating(&status) => {
             Outcome::Gone { reason: format!("namespace {namespace} is being deleted") }
         }
