@@ -65,7 +65,7 @@ async fn run(config: Config) -> Result<(), String> {
     let provider = rustls::crypto::ring::default_provider().install_default();
     provider.map_err(|_| "can't set up TLS: it was set up before".to_owned())?;
     let stop = Stop::on_signals().map_err(|error| format!("can't listen to signals: {error}"))?;
-    let client = connect().await.map_err(|error| error.to_string())?;
+    let client = connect().map_err(|error| error.to_string())?;
     pipeline::run(config, client, stop).await.map_err(|error| error.to_string())
 }
 
