@@ -8,7 +8,7 @@
 //! |---|---|
 //! | fails, or can't be reached | asks the same again: the page, or the watch from where it was |
 //! | says that a version is too old or too new (410, in whatever way) | lists again |
-//! | ends three watches in a row within 5 seconds, or answers them with errors | lists again |
+//! | ends or breaks five watches in a row within 5 seconds, or answers them with errors | lists again |
 //! | was restored from a backup, so that its versions went back | lists again: a watch would be silent until they are back where they were, so the version is asked for after a watch that broke or said nothing |
 //! | goes silent | gives a watch up after 55 seconds, a page after 50, what hasn't begun after 30 |
 //! | sends an object that doesn't decode | counts it and passes over it |
@@ -28,6 +28,7 @@ use tokio::{
 use super::{
     Observation,
     answer::{Line, Page, is_before, metadata},
+    connect::chain,
     failure::{Failure, Kind, Status, shown},
     objects::Metadata,
     request::{Cursor, Endpoint, Shape},
@@ -46,8 +47,9 @@ const LIFETIME: RangeInclusive<u32> = 40..=50;
 const SILENCE: Duration = Duration::from_secs(55);
 /// A watch that ends sooner has failed, whatever it said.
 const SOON: Duration = Duration::from_secs(5);
-/// So many watches of no use in a row, and the resource is listed again.
-const USELESS_WATCHES: u32 = 3;
+/// So many watches of no use in a row, which is about a minute of them, and the resource is listed
+/// again: not sooner, as a watch that goes on shows all that happened, and a list only the last of it.
+const USELESS_WATCHES: u32 = 5;
 
 /// The observations go nowhere any more: the program ends.
 #[derive(Debug)]
@@ -232,7 +234,7 @@ impl<W: Watched> Watch<W> {
                     return Ok(last_word.is_some());
                 }
                 Ok(Ok(None)) => return Err(self.endpoint.unusable("watch", "it ended at once").into()),
-                Ok(Err(error)) => return Err(self.endpoint.unreachable("watch", &error).into()),
+                Ok(Err(error)) => return Err(self.endpoint.unusable("watch", &chain(&error)).into()),
             }
         }
     }
