@@ -12,6 +12,7 @@ mod outages;
 mod refusals;
 mod server;
 mod silence;
+mod sockets;
 mod versions;
 mod watches;
 
@@ -144,10 +145,10 @@ impl Watching {
         self.readiness.readiness().text
     }
 
-    /// The value of a metric, such as `watch_errors_total{resource="pods"}`.
-    fn metric(&self, name: &str) -> f64 {
-        let text = self.metrics.render(std::time::Instant::now().into());
-        let name = format!("oom_event_generator_{name} ");
+    /// The value of a metric of a resource, such as `watch_errors_total`.
+    fn metric(&self, name: &str, resource: &str) -> u64 {
+        let text = self.metrics.render(Instant::now());
+        let name = format!("oom_event_generator_{name}{{resource=\"{resource}\"}} ");
         text.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
     }
 
@@ -165,7 +166,7 @@ impl Watching {
         assert_eq!(self.logged("WARN"), [""; 0]);
         assert_eq!(self.logged("ERROR"), [""; 0]);
         for resource in ["pods", "events"] {
-            assert_eq!(self.metric(&format!("watch_errors_total{{resource=\"{resource}\"}}")), 0.0);
+            assert_eq!(self.metric("watch_errors_total", resource), 0);
         }
     }
 

@@ -17,7 +17,7 @@ use tokio::{task::spawn_blocking, time::Instant};
 use super::connect::ConnectError;
 
 /// The least time between two readings.
-const LEAST: Duration = Duration::from_secs(10);
+const LEAST: Duration = Duration::from_secs(5);
 
 type Make = dyn Fn() -> Result<Client, ConnectError> + Send + Sync;
 
@@ -28,12 +28,14 @@ struct Renewing {
 
 struct Current {
     client: Client,
-    renewed: Option<Instant>,
-    /// Why it could not be renewed, as it was said last.
+    /// Whether a request has failed since, in a way that other credentials might mend.
+    is_doubtful: bool,
+    made: Instant,
+    /// Why it could not be made anew, as it was said last.
     said: Option<String>,
 }
 
-/// The client that `make` makes, now and again after a failure. `make` may block.
+/// The client that `make` makes, and makes anew after a failure. `make` may block.
 ///
 /// # Errors
 ///
@@ -43,31 +45,38 @@ pub(super) fn renewing(
 ) -> Result<Client, ConnectError> {
     let client = make()?;
     let namespace = client.default_namespace().to_owned();
-    let current = Mutex::new(Current { client, renewed: None, said: None });
+    let current = Mutex::new(Current { client, is_doubtful: false, made: Instant::now(), said: None });
     let renewing = Arc::new(Renewing { make: Box::new(make), current });
     Ok(Client::new(tower::service_fn(move |request| Arc::clone(&renewing).send(request)), namespace))
 }
 
 impl Renewing {
     async fn send(self: Arc<Self>, request: Request<Body>) -> Result<Response<Body>, kube::Error> {
+        if self.is_due() {
+            let renewing = Arc::clone(&self);
+            if let Err(error) = spawn_blocking(move || renewing.renew()).await {
+                tracing::error!("reading the credentials again panicked; please report it: {error}");
+            }
+        }
         let client = self.current().client.clone();
         let answer = client.send(request).await;
-        if answer.as_ref().map_or(true, |answer| answer.status() == StatusCode::UNAUTHORIZED)
-            && let Err(error) = spawn_blocking(move || self.renew()).await
-        {
-            tracing::error!("reading the credentials again panicked; please report it: {error}");
+        if answer.as_ref().map_or(true, |answer| answer.status() == StatusCode::UNAUTHORIZED) {
+            self.current().is_doubtful = true;
         }
         answer
     }
 
-    fn renew(&self) {
-        {
-            let mut current = self.current();
-            if current.renewed.is_some_and(|renewed| renewed.elapsed() < LEAST) {
-                return;
-            }
-            current.renewed = Some(Instant::now());
+    /// Whether the client is to be made anew, which only one caller is told.
+    fn is_due(&self) -> bool {
+        let mut current = self.current();
+        let is_due = current.is_doubtful && current.made.elapsed() >= LEAST;
+        if is_due {
+            (current.is_doubtful, current.made) = (false, Instant::now());
         }
+        is_due
+    }
+
+    fn renew(&self) {
         let made = (self.make)();
         let mut current = self.current();
         match made {
@@ -81,6 +90,7 @@ impl Renewing {
                     tracing::warn!("going on with the credentials read before: {sentence}");
                 }
                 current.said = Some(sentence);
+                current.is_doubtful = true;
             }
         }
     }

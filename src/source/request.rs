@@ -192,11 +192,8 @@ impl Endpoint {
     /// There was no answer, or it broke off.
     pub(super) fn unreachable(&self, verb: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
         let said = chain(error);
-        self.failed(
-            Kind::Unreachable,
-            verb,
-            &format!("{said}. Is the API server up, and is its address right?"),
-        )
+        let why = format!("no answer from the API server: {said}. Is it up, and is its address right?");
+        self.failed(Kind::Unreachable, verb, &why)
     }
 
     /// The answer is of no use: no JSON, not what was asked for, or nothing at all.

@@ -272,9 +272,9 @@ impl<W: Watched> Watch<W> {
         );
         let sentence = shown(&sentence);
         if self.trouble.undecodable() {
-            tracing::error!("{sentence}")
+            tracing::error!("{sentence}");
         } else {
-            tracing::debug!("{sentence}")
+            tracing::debug!("{sentence}");
         }
         None
     }

@@ -1,10 +1,12 @@
 //! Connections that are refused or break.
 
+use serde_json::json;
 use tokio::time::sleep;
 
 use super::{
     HOUR, MINUTE, SECOND, Watching, restarted,
     server::{Misbehaviour, Server},
+    sockets::Cluster,
 };
 
 #[tokio::test(start_paused = true)]
@@ -58,7 +60,7 @@ async fn breaks_in_the_middle_of_a_line() {
 #[tokio::test(start_paused = true)]
 async fn breaks_every_watch_after_each_line() {
     let server = Server::new();
-    let line = serde_json::json!({"type": "ADDED", "object": restarted("cart", 1)}).to_string();
+    let line = json!({"type": "ADDED", "object": restarted("cart", 1)}).to_string();
     server.misbehave(Misbehaviour::BreaksAfter(line.len() + 100), |asked| asked.is_watch("pods"));
     let day = Watching::begin(&server).await;
     server.put("pods", restarted("cart", 1));
@@ -97,4 +99,30 @@ async fn breaks_in_the_middle_of_a_list() {
     sleep(MINUTE * 2).await;
     day.finds(&["cart-0"]);
     day.recovers().await;
+}
+
+#[tokio::test]
+async fn closes_its_sockets_and_opens_them_again() {
+    let cluster = Cluster::new();
+    let address = cluster.server.listen(None).await;
+    cluster.write_kubeconfig(&format!("http://{address}"), &json!({}), &json!({}));
+    let program = cluster.program().await;
+    cluster.server.hang_up().await;
+    cluster.server.put("pods", restarted("cart", 1));
+    cluster.server.listen_on(address, None).await;
+    cluster.finds(&program, &["cart-0"]).await;
+    assert_eq!(program.stop().await, Some(0));
+}
+
+#[tokio::test]
+async fn breaks_off_within_a_chunk() {
+    let cluster = Cluster::new();
+    let address = cluster.server.listen(None).await;
+    cluster.write_kubeconfig(&format!("http://{address}"), &json!({}), &json!({}));
+    cluster.server.misbehave_times(1, Misbehaviour::BreaksAfter(300), |asked| asked.is_watch("pods"));
+    cluster.server.misbehave_times(1, Misbehaviour::BreaksAfter(30), |asked| asked.is_list("pods"));
+    let program = cluster.program().await;
+    cluster.server.put("pods", restarted("cart", 1));
+    cluster.finds(&program, &["cart-0"]).await;
+    assert_eq!(program.stop().await, Some(0));
 }

@@ -142,7 +142,7 @@ async fn lists_one_object_among_500_that_cannot_be_read() {
     let expected: Vec<_> = expected.into_iter().filter(|instance| instance != "pod321-0").collect();
     day.finds(&found(&expected));
     assert!(day.is_ready());
-    assert_eq!(day.metric("undecodable_total{resource=\"pods\"}"), 1.0);
+    assert_eq!(day.metric("undecodable_total", "pods"), 1);
     let said = day.logged("ERROR").join("\n");
     assert!(said.contains("shop/pod321") && !said.contains('\u{1b}'), "{said}");
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use futures::{StreamExt, channel::mpsc, stream};
-use http::{Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{body::Frame, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -219,6 +219,13 @@ impl Server {
         self.state().rules.clear();
     }
 
+    /// The objects of a resource.
+    pub fn objects(&self, resource: &str) -> Vec<Value> {
+        let state = self.state();
+        let objects = state.etcd.objects.iter().filter(|((of, _, _), _)| of == resource);
+        objects.map(|(_, object)| object.clone()).collect()
+    }
+
     /// The requests that came so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.state().asked.clone()
@@ -266,7 +273,7 @@ impl Server {
 
     /// Says in the watches of a resource what is no line of a watch.
     pub fn say(&self, resource: &str, text: &str) {
-        self.state().say_bytes(resource, text.to_owned().into());
+        self.state().say_text(resource, text);
     }
 
     /// The open watches say no more, and don't end.
@@ -320,7 +327,7 @@ impl Server {
                 let (server, tls) = (server.clone(), tls.clone());
                 connections.spawn(async move {
                     let service = service_fn(move |request| server.clone().answer(request));
-                    let mut http = http1::Builder::new();
+                    let http = http1::Builder::new();
                     // Whoever hung up, or didn't like the certificate, is gone.
                     match tls {
                         Some(tls) => {
@@ -344,10 +351,10 @@ impl Server {
         self.state().watches.clear();
     }
 
-    async fn answer<T>(self, request: Request<T>) -> io::Result<Response<Body>> {
+    async fn answer<T: hyper::body::Body>(self, request: Request<T>) -> io::Result<Response<Body>> {
         let asked = Asked::read(&request);
         let token = request.headers().get(header::AUTHORIZATION).cloned();
-        drop(request);
+        let created = (request.method() == Method::POST).then_some(request.into_body());
         let misbehaviour = {
             let mut state = self.state();
             state.asked.push(asked.clone());
@@ -359,7 +366,10 @@ impl Server {
             }
         };
         match misbehaviour {
-            None => Ok(self.behave_to(&asked)),
+            None => match created {
+                Some(object) => Ok(self.create(&asked.resource, object).await),
+                None => Ok(self.behave_to(&asked)),
+            },
             Some(Misbehaviour::EndsAtOnce) => Ok(ok(String::new())),
             Some(Misbehaviour::Says(text)) => Ok(ok(text)),
             Some(Misbehaviour::Refuses(status)) => Ok(refusal(&status)),
@@ -382,6 +392,14 @@ impl Server {
             }
             Some(Misbehaviour::CannotBeReached) => Err(io::ErrorKind::ConnectionRefused.into()),
         }
+    }
+
+    async fn create<T: hyper::body::Body>(&self, resource: &str, object: T) -> Response<Body> {
+        let Ok(object) = object.collect().await else { panic!("an object broke off") };
+        self.put(resource, serde_json::from_slice(&object.to_bytes()).unwrap());
+        let mut response = ok("{}".to_owned());
+        *response.status_mut() = StatusCode::CREATED;
+        response
     }
 
     fn behave_to(&self, asked: &Asked) -> Response<Body> {
@@ -474,12 +492,12 @@ impl State {
     }
 
     fn say(&mut self, resource: &str, line: &Value) {
-        self.say_bytes(resource, format!("{line}\n").into());
+        self.say_text(resource, &format!("{line}\n"));
     }
 
-    fn say_bytes(&mut self, resource: &str, text: Bytes) {
+    fn say_text(&mut self, resource: &str, text: &str) {
         for watch in self.watches.iter().filter(|watch| watch.asked.resource == resource) {
-            watch.say(text.clone());
+            watch.say(text.to_owned());
         }
     }
 }
@@ -489,14 +507,14 @@ impl Watch {
         if change.version > self.from
             && self.asked.covers(&change.resource, &change.namespace, &change.object)
         {
-            self.say(format!("{}\n", json!({"type": change.kind, "object": change.object})).into());
+            self.say(format!("{}\n", json!({"type": change.kind, "object": change.object})));
         }
     }
 
-    fn say(&self, text: Bytes) {
+    fn say(&self, text: String) {
         if !self.is_frozen {
             // Fails if nobody listens any more.
-            self.lines.unbounded_send(Ok(text)).unwrap_or_default();
+            self.lines.unbounded_send(Ok(text.into())).unwrap_or_default();
         }
     }
 }

@@ -5,7 +5,7 @@ use tokio::time::sleep;
 
 use super::{
     HOUR, MINUTE, SECOND, Watching, killed, restarted,
-    server::{Misbehaviour, Server, gone},
+    server::{Asked, Misbehaviour, Server, gone},
     started,
 };
 
@@ -171,7 +171,7 @@ async fn forgets_the_version_of_a_quiet_watch_of_events_every_five_minutes() {
         sleep(MINUTE * 5).await;
     }
     day.is_quiet();
-    let lists = server.asked().into_iter().filter(|asked| asked.is_of_version()).count();
+    let lists = server.asked().into_iter().filter(Asked::is_of_version).count();
     assert!(lists > 24);
     server.put("pods", restarted("cart", 0));
     server.put("pods", killed("cart", 0));
