@@ -136,21 +136,25 @@ pub struct WatchState {
 }
 
 impl WatchState {
-    /// It has seen everything there is: its list is complete.
+    /// It has seen everything there is: its list is complete. What was broken stays so until it
+    /// works: a list is no watch.
     pub fn synced(&self) {
-        self.change(|watch| *watch = Watch::Working);
+        self.change(|watch| {
+            if !matches!(watch, Watch::Broken { .. }) {
+                *watch = Watch::Working;
+            }
+        });
     }
 
     /// It doesn't work at the moment, for a reason that carries no secret. Said again, the time of
-    /// the first holds.
+    /// the first holds. What isn't counted stays so.
     pub fn broken(&self, reason: impl Into<String>) {
         let reason = reason.into();
-        self.change(|watch| {
-            *watch = match *watch {
-                Watch::Working => Watch::Broken { since: Instant::now(), reason },
-                Watch::Broken { since, .. } => Watch::Broken { since, reason },
-                Watch::Listing { .. } | Watch::NotCounted { .. } => Watch::Listing { trouble: Some(reason) },
-            }
+        self.change(|watch| match watch {
+            Watch::Working => *watch = Watch::Broken { since: Instant::now(), reason },
+            Watch::Broken { reason: last, .. } => *last = reason,
+            Watch::Listing { trouble } => *trouble = Some(reason),
+            Watch::NotCounted { .. } => {}
         });
     }
 

@@ -250,7 +250,8 @@ impl Metrics {
         );
         add.metric(
             "watch_restarts",
-            "Watches that ended and were begun again, by resource. Every few minutes is usual",
+            "Watches that ended and were begun again, by resource. \
+             Usual are one or two a minute for each namespace in namespaces.include, or for the cluster",
             &self.watch_restarts,
         );
         add.metric(

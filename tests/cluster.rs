@@ -314,7 +314,8 @@ async fn missing_rights_are_named_and_tried_on() -> Result<(), Error> {
     let include = [("OOM_NAMESPACES__INCLUDE", namespace.name())];
     let program = Program::start(&kubeconfig, &[], &include);
     let place = format!("in the namespace {}", namespace.name());
-    let said = format!("Grant the account the verb list on events (API group \"\") by a Role, {place}");
+    let said =
+        format!("Grant the account the verbs list and watch on events (API group \"\") by a Role, {place}");
     eventually("the missing rule", PATIENCE, async || program.stderr().contains(&said).then_some(())).await?;
     kill_once(&namespace, "cart").await;
     let said = "Grant it to ServiceAccount";
@@ -322,8 +323,7 @@ async fn missing_rights_are_named_and_tried_on() -> Result<(), Error> {
         .await?;
 
     let program = Program::start(&kubeconfig, &[], &[]);
-    let said =
-        "Grant the account the verb list on pods (API group \"\") by a ClusterRole, in the whole cluster";
+    let said = "Grant the account the verbs list and watch on pods (API group \"\") by a ClusterRole, in the whole cluster";
     eventually("the missing rule", PATIENCE, async || program.stderr().contains(said).then_some(())).await?;
     let answer = program.get("/readyz").await.unwrap_or_default();
     assert!(answer.contains("503"), "{answer}");

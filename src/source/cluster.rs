@@ -6,14 +6,15 @@ use std::sync::Arc;
 use futures::stream::{self, BoxStream, StreamExt};
 use jiff::Timestamp;
 use kube::Client;
-use serde::Deserialize;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     Observation, Scope,
+    answer::{Page, metadata},
     objects::{Event, Metadata, Pod},
-    request::{Endpoint, Failure},
-    watch::{Trouble, Watch, Watched},
+    request::{Cursor, Endpoint, Shape},
+    trouble::Trouble,
+    watch::{Watch, Watched},
 };
 use crate::{
     health::{Readiness, WatchState},
@@ -87,7 +88,7 @@ fn watch<W: Watched>(
         observations: observations.clone(),
         metrics: Arc::clone(metrics),
         state,
-        trouble: Trouble::none(Timestamp::now()),
+        trouble: Trouble::none(),
     }
 }
 
@@ -102,24 +103,25 @@ async fn observe_pods(reported: Endpoint, mut pods: Watch<Pods>) {
 ///
 /// Without the right to list Events the program goes on: every kill is found all the same.
 async fn read_reported(reported: &Endpoint, pods: &mut Watch<Pods>) -> Option<()> {
-    let mut next: Option<String> = None;
+    let mut cursor = Cursor::new(Shape::Metadata, 500);
     loop {
-        pods.trouble.pace().ready().await;
-        let page = reported.page(500, next.as_deref(), true).await;
-        let page = page.and_then(|bytes| {
-            serde_json::from_slice::<MetadataList>(&bytes)
-                .map_err(|error| reported.unreachable("list", &error))
+        pods.trouble.pace.ready().await;
+        let answer = reported.page(&cursor).await;
+        let page = answer.and_then(|bytes| {
+            let Page { items, next, .. } = reported.read(&bytes)?;
+            Ok((items.into_iter().filter_map(metadata).collect::<Vec<_>>(), next))
         });
         match page {
-            Ok(page) => {
-                for Named { metadata } in page.items.unwrap_or_default() {
-                    let Metadata { namespace, name: event, .. } = metadata;
+            Ok((events, next)) => {
+                for Metadata { namespace, name: event, .. } in events {
                     pods.observations.send(Observation::Reported { namespace, event }).await.ok()?;
                 }
-                next = page.metadata.r#continue.filter(|token| !token.is_empty());
                 if next.is_none() {
+                    pods.trouble.pace.followed();
                     return Some(());
                 }
+                cursor.next = next;
+                pods.trouble.pace.next_page();
             }
             Err(failure) if failure.is_forbidden() => {
                 tracing::warn!(
@@ -129,31 +131,11 @@ async fn read_reported(reported: &Endpoint, pods: &mut Watch<Pods>) -> Option<()
                 return Some(());
             }
             Err(failure) => {
-                if matches!(failure, Failure::Expired(_)) {
-                    next = None;
-                }
-                pods.failed(failure).await;
+                cursor.failed(&failure);
+                pods.failed(&failure);
             }
         }
     }
-}
-
-#[derive(Deserialize)]
-struct MetadataList {
-    metadata: ListMetadata,
-    #[serde(default)]
-    items: Option<Vec<Named>>,
-}
-
-#[derive(Deserialize)]
-struct ListMetadata {
-    #[serde(default)]
-    r#continue: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Named {
-    metadata: Metadata,
 }
 
 /// Pods, each with all that its kubelet said of its containers.
@@ -162,8 +144,8 @@ struct Pods(Scope);
 impl Watched for Pods {
     type Object = Box<Pod>;
     const RESOURCE: WatchedResource = WatchedResource::Pods;
+    const LIST: Shape = Shape::Whole;
     const PAGE: u32 = 100;
-    const WHOLE: bool = true;
 
     fn list_begins(&self, in_sync: Timestamp) -> Option<Observation> {
         Some(Observation::ListBegins { scope: self.0, in_sync })
@@ -193,8 +175,8 @@ struct Starts;
 impl Watched for Starts {
     type Object = Event;
     const RESOURCE: WatchedResource = WatchedResource::Events;
+    const LIST: Shape = Shape::Version;
     const PAGE: u32 = 1;
-    const WHOLE: bool = false;
 
     fn list_begins(&self, _: Timestamp) -> Option<Observation> {
         None

@@ -5,9 +5,11 @@ use std::{env, path::PathBuf, time::Duration};
 
 use kube::{
     Client, Config,
-    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
+    config::{Kubeconfig, KubeconfigError},
 };
 use thiserror::Error;
+
+use super::renewal::renewing;
 
 /// How long it may take to connect to the API server.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -42,22 +44,31 @@ pub enum ConnectError {
     },
 }
 
-/// Makes a client. It doesn't connect yet: the API server may come later.
+/// Makes a client. It doesn't connect yet: the API server may come later. What names the cluster is
+/// read again when requests fail: see [`renewal`](super::renewal).
+///
+/// To be called within a runtime; it blocks for as long as a kubeconfig's credential plugin takes.
 ///
 /// # Errors
 ///
 /// If nothing names a cluster, or what names it can't be used.
-pub async fn connect() -> Result<Client, ConnectError> {
-    let mut config = match kubeconfig_files() {
-        files if !files.is_empty() => from_kubeconfig(files).await?,
-        _ if in_pod() => Config::incluster().map_err(|error| ConnectError::ServiceAccount(chain(&error)))?,
-        _ => return Err(ConnectError::NoCluster),
-    };
-    config.connect_timeout = Some(CONNECT);
-    // What fails is said at once, and tried again by the watches and the couriers themselves.
-    config.default_retry = false;
-    let address = config.cluster_url.to_string();
-    Client::try_from(config).map_err(|error| ConnectError::Client { address, reason: chain(&error) })
+pub fn connect() -> Result<Client, ConnectError> {
+    renewing(|| {
+        let mut config = config()?;
+        config.connect_timeout = Some(CONNECT);
+        // What fails is said at once, and tried again by the watches and the couriers themselves.
+        config.default_retry = false;
+        let address = config.cluster_url.to_string();
+        Client::try_from(config).map_err(|error| ConnectError::Client { address, reason: chain(&error) })
+    })
+}
+
+fn config() -> Result<Config, ConnectError> {
+    match kubeconfig_files() {
+        files if !files.is_empty() => from_kubeconfig(&files),
+        _ if in_pod() => Config::incluster().map_err(|error| ConnectError::ServiceAccount(chain(&error))),
+        _ => Err(ConnectError::NoCluster),
+    }
 }
 
 /// Whether this process runs in a pod.
@@ -76,15 +87,14 @@ fn kubeconfig_files() -> Vec<PathBuf> {
     default.into_iter().filter(|path| path.exists()).collect()
 }
 
-async fn from_kubeconfig(files: Vec<PathBuf>) -> Result<Config, ConnectError> {
+fn from_kubeconfig(files: &[PathBuf]) -> Result<Config, ConnectError> {
     let mut merged = Kubeconfig::default();
-    for file in &files {
+    for file in files {
         let wrong = |error| wrong_kubeconfig(file.display().to_string(), &error);
         merged = Kubeconfig::read_from(file).and_then(|next| merged.merge(next)).map_err(wrong)?;
     }
     let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-    let config = Config::from_custom_kubeconfig(merged, &KubeConfigOptions::default()).await;
-    config.map_err(|error| wrong_kubeconfig(names.join(", "), &error))
+    Config::try_from(merged).map_err(|error| wrong_kubeconfig(names.join(", "), &error))
 }
 
 fn wrong_kubeconfig(files: String, error: &KubeconfigError) -> ConnectError {

@@ -9,13 +9,18 @@
 //! [`cluster`] takes them from an API server, [`recording`] from a file; both decode into the
 //! same lean types ([`objects`]). Neither knows what an OOM kill is.
 
+mod answer;
 pub mod cluster;
 pub mod connect;
+mod failure;
+mod lines;
 pub mod objects;
 mod pace;
 mod quantity;
 pub mod recording;
+mod renewal;
 mod request;
+mod trouble;
 mod watch;
 
 use jiff::Timestamp;

@@ -1,54 +1,65 @@
-//! How fast one watch may ask: at once while all is well; after a failure no more than one request
-//! a second, with growing, jittered pauses up to 30 seconds.
+//! How fast one watch may ask. Requests are at least a second apart, but for those that follow a
+//! good answer at once: the next page of a list, and while all is well the watch after its list.
+//! After a failure there are growing, jittered pauses up to 30 seconds.
 
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
-/// The least time between two requests while there is trouble.
+/// The least time between two requests that don't follow a good answer.
 const LEAST: Duration = Duration::from_secs(1);
+/// The longest time that a server may ask for: it may be wrong, and this program must recover.
+const LONGEST: Duration = Duration::from_mins(10);
 
 /// The pace of one watch.
 #[derive(Debug)]
 pub(super) struct Pace {
     pauses: ExponentialBackoff,
     in_trouble: bool,
-    last_request: Option<Instant>,
+    /// When the next request may be sent.
+    next: Instant,
 }
 
 impl Pace {
     pub(super) fn new() -> Self {
-        Self { pauses: pauses(), in_trouble: false, last_request: None }
+        Self { pauses: pauses(), in_trouble: false, next: Instant::now() }
     }
 
-    /// Waits until the next request may be sent.
+    /// Waits until the next request may be sent, and takes it for sent.
     ///
     /// # Cancel safety
     ///
     /// Dropping it loses nothing.
     pub(super) async fn ready(&mut self) {
-        if let Some(last) = self.last_request.filter(|_| self.in_trouble) {
-            sleep_until(last + LEAST).await;
-        }
-        self.last_request = Some(Instant::now());
+        sleep_until(self.next).await;
+        self.next = Instant::now() + LEAST;
     }
 
-    /// Waits after a failure, at least as long as the server asked for.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping it loses nothing but the rest of the pause.
-    pub(super) async fn failed(&mut self, asked: Option<Duration>) {
+    /// A page came, and another follows.
+    pub(super) fn next_page(&mut self) {
+        self.next = Instant::now();
+    }
+
+    /// A good answer came, and a watch follows. While there is trouble it may be the watch that fails.
+    pub(super) fn followed(&mut self) {
+        if !self.in_trouble {
+            self.next = Instant::now();
+        }
+    }
+
+    /// A request failed: the next may be sent after a pause, at least as long as the server asked
+    /// for.
+    pub(super) fn failed(&mut self, asked: Option<Duration>) {
         self.in_trouble = true;
         let pause = self.pauses.next().unwrap_or(LEAST);
-        sleep(pause.max(asked.unwrap_or_default())).await;
+        self.next = Instant::now() + pause.max(asked.unwrap_or_default().min(LONGEST));
     }
 
     /// All is well again.
-    pub(super) fn succeeded(&mut self) {
+    pub(super) fn well(&mut self) {
         if self.in_trouble {
-            *self = Self { last_request: self.last_request, ..Self::new() };
+            *self = Self { next: self.next, ..Self::new() };
         }
     }
 }
@@ -68,36 +79,50 @@ fn pauses() -> ExponentialBackoff {
 mod tests {
     use super::*;
 
-    async fn failed_for(pace: &mut Pace, asked: Option<Duration>) -> Duration {
+    const SECOND: Duration = Duration::from_secs(1);
+
+    async fn ready_after(pace: &mut Pace) -> Duration {
         let begin = Instant::now();
-        pace.failed(asked).await;
+        pace.ready().await;
         begin.elapsed()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn pauses_grow_to_half_a_minute_and_begin_anew_after_a_success() {
+    async fn pauses_grow_to_half_a_minute_and_begin_anew_when_all_is_well() {
         let mut pace = Pace::new();
-        let second = Duration::from_secs(1);
-        for bounds in [1, 2, 4, 8, 15, 15, 15] {
-            let pause = failed_for(&mut pace, None).await;
-            assert!((second * bounds..=second * bounds * 2 + second).contains(&pause), "{pause:?}");
+        for least in [1, 2, 4, 8, 15, 15, 15] {
+            pace.failed(None);
+            let pause = ready_after(&mut pace).await;
+            assert!((SECOND * least..=SECOND * least * 2 + SECOND).contains(&pause), "{pause:?}");
         }
-        assert!(failed_for(&mut pace, Some(second * 100)).await >= second * 100);
-        pace.succeeded();
-        assert!(failed_for(&mut pace, None).await <= second * 3);
+        pace.well();
+        pace.failed(None);
+        assert!(ready_after(&mut pace).await <= SECOND * 3);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn in_trouble_requests_are_a_second_apart_and_otherwise_are_not_held_up() {
+    async fn a_server_may_ask_for_a_longer_pause_but_not_for_days() {
         let mut pace = Pace::new();
-        let begin = Instant::now();
+        pace.failed(Some(SECOND * 100));
+        assert!(ready_after(&mut pace).await >= SECOND * 100);
+        pace.failed(Some(Duration::MAX));
+        assert!(ready_after(&mut pace).await <= LONGEST + SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_follows_a_good_answer_is_not_held_up() {
+        let mut pace = Pace::new();
+        assert_eq!(ready_after(&mut pace).await, Duration::ZERO);
+        pace.next_page();
+        assert_eq!(ready_after(&mut pace).await, Duration::ZERO);
+        pace.followed();
+        assert_eq!(ready_after(&mut pace).await, Duration::ZERO);
+        assert!(ready_after(&mut pace).await >= SECOND);
+        pace.failed(None);
         pace.ready().await;
-        pace.ready().await;
-        assert_eq!(begin.elapsed(), Duration::ZERO);
-        pace.failed(None).await;
-        pace.ready().await;
-        let begin = Instant::now();
-        pace.ready().await;
-        assert!(begin.elapsed() >= LEAST);
+        pace.next_page();
+        assert_eq!(ready_after(&mut pace).await, Duration::ZERO);
+        pace.followed();
+        assert!(ready_after(&mut pace).await >= SECOND);
     }
 }

@@ -1,8 +1,8 @@
-//! One request of a watch to the API server, and what its failure means: a sentence that says what
-//! was tried, what the answer was and what to do.
+//! One request of a watch to the API server.
 
-use std::{fmt, time::Duration};
+use std::{fmt, io, time::Duration};
 
+use futures::{StreamExt, TryStreamExt};
 use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kube::{
@@ -14,18 +14,24 @@ use kube::{
         request,
     },
 };
-use serde::Deserialize;
-use thiserror::Error;
 use tokio::time::timeout;
 
-use super::connect::chain;
+use super::{
+    answer::Page,
+    connect::chain,
+    failure::{Failure, Kind, Status, shown},
+    lines::Lines,
+};
 
 /// How long the API server may take to begin an answer.
 const ANSWER: Duration = Duration::from_secs(30);
 /// How long it may take over one page of a list.
-const PAGE: Duration = Duration::from_mins(1);
+const PAGE: Duration = Duration::from_secs(50);
 /// How much of an error's body is read.
 const ERROR_BODY: usize = 16 * 1024;
+/// How long one page may be, or one line of a watch, in bytes. An object is at most 1.5 MiB in etcd,
+/// up to six times that in JSON (`<` is written `\u003c`), and rarely a hundredth of it.
+pub(super) const LONGEST: usize = 16 * 1024 * 1024;
 
 /// What is listed and watched.
 #[derive(Clone)]
@@ -39,71 +45,88 @@ pub(super) struct Endpoint {
     pub selector: Option<&'static str>,
 }
 
-/// Why a request failed.
-#[derive(Debug, Error)]
-pub(super) enum Failure {
-    /// The resourceVersion is too old, or the API server knows nothing of it: list again.
-    #[error("{0}")]
-    Expired(String),
-    /// The API server answered with an error.
-    #[error("{sentence}")]
-    Answered { sentence: String, status: StatusCode, retry_after: Option<Duration> },
-    /// There was no answer, or only part of one.
-    #[error("{0}")]
-    Unreachable(String),
+/// What is wanted of a list.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// The objects.
+    Whole,
+    /// Their metadata.
+    Metadata,
+    /// Its version alone, which doesn't depend on what is selected.
+    Version,
 }
 
-/// What an API server says when it refuses (`metav1.Status`), as far as it is read.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Status {
-    #[serde(default)]
-    pub code: u16,
-    #[serde(default)]
-    pub reason: String,
-    #[serde(default)]
-    pub message: String,
-    #[serde(default)]
-    details: Option<StatusDetails>,
+/// How far a list was taken in.
+pub(super) struct Cursor {
+    shape: Shape,
+    limit: u32,
+    /// What the next page is asked for with; `None` for the first.
+    pub next: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct StatusDetails {
-    #[serde(default)]
-    retry_after_seconds: Option<u64>,
+impl Cursor {
+    /// The beginning of a list, of so many objects to a page.
+    pub(super) fn new(shape: Shape, limit: u32) -> Self {
+        Self { shape, limit, next: None }
+    }
+
+    /// The same page is to be asked for again, a smaller one, or the first.
+    pub(super) fn failed(&mut self, failure: &Failure) {
+        match failure.kind {
+            Kind::Expired => self.next = None,
+            Kind::TooLong => self.limit = (self.limit / 10).max(1),
+            _ => {}
+        }
+    }
 }
 
 impl Endpoint {
     /// One page of the list, as it came.
-    pub(super) async fn page(
-        &self,
-        limit: u32,
-        continue_token: Option<&str>,
-        metadata_only: bool,
-    ) -> Result<Vec<u8>, Failure> {
-        let mut params =
-            ListParams { field_selector: self.selector.map(str::to_owned), ..ListParams::default() }
-                .limit(limit);
-        params.continue_token = continue_token.map(str::to_owned);
+    pub(super) async fn page(&self, cursor: &Cursor) -> Result<Vec<u8>, Failure> {
+        let selector = self.selector.filter(|_| cursor.shape != Shape::Version);
+        let params = ListParams {
+            field_selector: selector.map(str::to_owned),
+            limit: Some(cursor.limit),
+            continue_token: cursor.next.clone(),
+            ..ListParams::default()
+        };
         let request = Request::new(self.path());
-        let request = if metadata_only { request.list_metadata(&params) } else { request.list(&params) };
+        let request = match cursor.shape {
+            Shape::Whole => request.list(&params),
+            Shape::Metadata | Shape::Version => request.list_metadata(&params),
+        };
         let read = async {
             let body = self.send("list", request).await?;
-            body.collect().await.map_err(|error| self.unreachable("list", &error))
+            Limited::new(body, LONGEST).collect().await.map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    return self.failed(
+                        Kind::TooLong,
+                        "list",
+                        &format!("a page of more than {LONGEST} bytes"),
+                    );
+                }
+                self.unreachable("list", error.as_ref())
+            })
         };
         let collected = timeout(PAGE, read).await.map_err(|_| self.silent("list", PAGE))??;
         Ok(collected.to_bytes().into())
     }
 
+    /// Reads a page.
+    pub(super) fn read<'a>(&self, page: &'a [u8]) -> Result<Page<'a>, Failure> {
+        Page::read(page).map_err(|error| self.unusable("list", &error.to_string()))
+    }
+
     /// Opens a watch that begins after `version` and that the API server ends after `lifetime`
     /// seconds.
-    pub(super) async fn watch(&self, version: &str, lifetime: u32) -> Result<Body, Failure> {
+    pub(super) async fn watch(&self, version: &str, lifetime: u32) -> Result<Lines, Failure> {
         let params = WatchParams {
             field_selector: self.selector.map(str::to_owned),
             timeout: Some(lifetime),
             ..WatchParams::default()
         };
-        self.send("watch", Request::new(self.path()).watch(&params, version)).await
+        let body = self.send("watch", Request::new(self.path()).watch(&params, version)).await?;
+        Ok(Lines::new(body.into_data_stream().map_err(io::Error::other).boxed()))
     }
 
     fn path(&self) -> String {
@@ -126,75 +149,66 @@ impl Endpoint {
             return Ok(response.into_body());
         }
         let (head, body) = response.into_parts();
+        // An error counts though its body breaks off.
         let body = timeout(ANSWER, Limited::new(body, ERROR_BODY).collect()).await;
-        let body = match body.map_err(|_| self.silent(verb, ANSWER))? {
-            Ok(body) => body.to_bytes().to_vec(),
-            Err(error) if error.is::<LengthLimitError>() => Vec::new(),
-            Err(error) => return Err(self.unreachable(verb, error.as_ref())),
-        };
+        let body = body.ok().and_then(Result::ok).map(|body| body.to_bytes().to_vec()).unwrap_or_default();
         let mut status = serde_json::from_slice::<Status>(&body).unwrap_or_default();
         if status.message.is_empty() {
-            status.message = String::from_utf8_lossy(&body).chars().take(200).collect();
+            status.message = String::from_utf8_lossy(&body).into_owned();
         }
         status.code = head.status.as_u16();
-        Err(self.refused(verb, status, retry_after(&head.headers)))
+        let failure = self.refused(verb, &status);
+        let asked = retry_after(&head.headers).or(failure.retry_after);
+        Err(failure.retry_after(asked))
     }
 
-    /// What it means that the API server answered so, in an answer or within a watch.
-    pub(super) fn refused(
-        &self,
-        verb: &'static str,
-        status: Status,
-        retry_after: Option<Duration>,
-    ) -> Failure {
-        let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let too_large = status.message.contains("Too large resource version");
-        let said = format!("the API server answers {code}: {}", status.message.trim());
-        if code == StatusCode::GONE || status.reason == "Expired" || too_large {
-            return Failure::Expired(format!("can't {verb} {self} from there: {said}"));
-        }
-        let remedy = match code {
-            StatusCode::UNAUTHORIZED => {
+    /// The API server answered so, at once or within a watch.
+    pub(super) fn refused(&self, verb: &'static str, status: &Status) -> Failure {
+        let kind = status.kind();
+        let remedy = match kind {
+            Kind::Answered(StatusCode::UNAUTHORIZED) => {
                 ". The credentials are missing, wrong or expired: renew the token, or log in anew".to_owned()
             }
-            StatusCode::FORBIDDEN => format!(". {}", self.missing_rule(verb)),
+            Kind::Answered(StatusCode::FORBIDDEN) => format!(". {}", self.missing_rule()),
             _ => String::new(),
         };
-        let asked = status.details.and_then(|details| details.retry_after_seconds).map(Duration::from_secs);
-        Failure::Answered {
-            sentence: format!("can't {verb} {self}: {said}{remedy}"),
-            status: code,
-            retry_after: retry_after.or(asked),
-        }
+        let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let message = shown(&status.message);
+        let sentence = format!("can't {verb} {self}: the API server answers {code}: {message}{remedy}");
+        Failure::new(kind, &sentence).retry_after(status.retry_after())
     }
 
-    fn missing_rule(&self, verb: &str) -> String {
+    fn missing_rule(&self) -> String {
         let (role, place) = match &self.namespace {
             Some(namespace) => ("Role", format!("in the namespace {namespace}")),
             None => ("ClusterRole", "in the whole cluster".to_owned()),
         };
+        let resource = self.resource;
         format!(
-            "Grant the account the verb {verb} on {} (API group \"\") by a {role}, {place}",
-            self.resource
+            "Grant the account the verbs list and watch on {resource} (API group \"\") by a {role}, {place}"
         )
     }
 
+    /// There was no answer, or it broke off.
     pub(super) fn unreachable(&self, verb: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
         let said = chain(error);
-        Failure::Unreachable(format!(
-            "can't {verb} {self}: no answer from the API server: {said}. Is it up, and is its address right?"
-        ))
+        let why = format!("no answer from the API server: {said}. Is it up, and is its address right?");
+        self.failed(Kind::Unreachable, verb, &why)
     }
 
-    /// An answer that is no JSON, or not what was asked for.
-    pub(super) fn unreadable(&self, verb: &str, error: &serde_json::Error) -> Failure {
-        Failure::Unreachable(format!(
-            "can't {verb} {self}: can't read the API server's answer: {error}. Is it an API server?"
-        ))
+    /// The answer is of no use: no JSON, not what was asked for, or nothing at all.
+    pub(super) fn unusable(&self, verb: &str, why: &str) -> Failure {
+        self.failed(Kind::Unusable, verb, &format!("the API server's answer is of no use: {why}"))
     }
 
-    fn silent(&self, verb: &str, limit: Duration) -> Failure {
-        Failure::Unreachable(format!("can't {verb} {self}: no answer from the API server within {limit:?}"))
+    /// There was no answer in time, or no more of it.
+    pub(super) fn silent(&self, verb: &str, limit: Duration) -> Failure {
+        self.failed(Kind::Silent, verb, &format!("the API server was silent for {limit:?}"))
+    }
+
+    /// What was tried with this endpoint failed, and why.
+    pub(super) fn failed(&self, kind: Kind, verb: &str, why: &str) -> Failure {
+        Failure::new(kind, &format!("can't {verb} {self}: {why}"))
     }
 }
 
@@ -207,21 +221,6 @@ impl fmt::Display for Endpoint {
     }
 }
 
-impl Failure {
-    /// How long the API server asked to be left alone.
-    pub(super) fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Answered { retry_after, .. } => *retry_after,
-            Self::Expired(_) | Self::Unreachable(_) => None,
-        }
-    }
-
-    /// Whether the account lacks a right.
-    pub(super) fn is_forbidden(&self) -> bool {
-        matches!(self, Self::Answered { status: StatusCode::FORBIDDEN, .. })
-    }
-}
-
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok().map(Duration::from_secs)
+    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }

@@ -7,33 +7,32 @@
 //! | the API server | the loop |
 //! |---|---|
 //! | fails, or can't be reached | asks the same again: the page, or the watch from where it was |
-//! | says that a version is too old (410, in whatever way) | lists again |
-//! | ends three watches in a row without a word, or answers them with errors | lists again |
-//! | goes silent | gives the watch up 5 seconds after its time, which is under a minute |
+//! | says that a version is too old or too new (410, in whatever way) | lists again |
+//! | ends or breaks five watches in a row within 5 seconds, or answers them with errors | lists again |
+//! | was restored from a backup, so that its versions went back | lists again: a watch would be silent until they are back where they were, so the version is asked for after a watch that broke or said nothing |
+//! | goes silent | gives a watch up after 55 seconds, a page after 50, what hasn't begun after 30 |
 //! | sends an object that doesn't decode | counts it and passes over it |
 //!
 //! [`super::pace`] says how fast.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
-use futures::TryStreamExt;
-use http_body_util::BodyExt;
 use jiff::Timestamp;
-use kube::client::Body;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
     sync::mpsc,
     time::{Instant, timeout_at},
 };
-use tokio_util::io::StreamReader;
 
 use super::{
     Observation,
+    answer::{Line, Page, is_before, metadata},
+    connect::chain,
+    failure::{Failure, Kind, Status, shown},
     objects::Metadata,
-    pace::Pace,
-    request::{Endpoint, Failure, Status},
+    request::{Cursor, Endpoint, Shape},
+    trouble::{Moment, Trouble},
 };
 use crate::{
     health::WatchState,
@@ -41,15 +40,16 @@ use crate::{
 };
 
 /// How long a watch is asked to last, in seconds; a little less for some, so that they don't all
-/// end at once. A watch that is silent past its end is broken: so that is noticed within a minute,
+/// end at once.
+const LIFETIME: RangeInclusive<u32> = 40..=50;
+/// A watch that is silent for longer than it lasts is broken. So that is noticed within a minute, and
 /// without bookmarks, which the API server doesn't send for Events.
-const LIFETIME: std::ops::RangeInclusive<u32> = 40..=50;
-/// How long after its end a watch may still be heard of.
-const LATE: Duration = Duration::from_secs(5);
-/// A watch that ends sooner, without a word, has failed.
+const SILENCE: Duration = Duration::from_secs(55);
+/// A watch that ends sooner has failed, whatever it said.
 const SOON: Duration = Duration::from_secs(5);
-/// So many failed watches in a row, and the resource is listed again.
-const FAILED_WATCHES: u32 = 3;
+/// So many watches of no use in a row, which is about a minute of them, and the resource is listed
+/// again: not sooner, as a watch that goes on shows all that happened, and a list only the last of it.
+const USELESS_WATCHES: u32 = 5;
 
 /// The observations go nowhere any more: the program ends.
 #[derive(Debug)]
@@ -61,10 +61,10 @@ pub(super) trait Watched: Send {
     type Object: DeserializeOwned + Send;
     /// Its name in the metrics.
     const RESOURCE: WatchedResource;
+    /// What of a list is taken in.
+    const LIST: Shape;
     /// Objects to a page. A page is held in memory until it is decoded.
     const PAGE: u32;
-    /// Whether the whole list is taken in, or only its version.
-    const WHOLE: bool;
 
     /// A list begins; `in_sync` is when the last watch was known to work.
     fn list_begins(&self, in_sync: Timestamp) -> Option<Observation>;
@@ -88,42 +88,22 @@ pub(super) struct Watch<W> {
     pub trouble: Trouble,
 }
 
-/// How it goes with one watch.
-pub(super) struct Trouble {
-    pace: Pace,
-    /// When the watch was last known to work.
-    in_sync: Timestamp,
-    /// The failure that was said last.
-    said: Option<String>,
+/// Why something was not taken in to its end.
+enum Cut {
+    Closed(Closed),
+    Failed(Failure),
 }
 
-#[derive(Deserialize)]
-struct Page<'a> {
-    #[serde(default)]
-    metadata: PageMetadata,
-    #[serde(borrow, default)]
-    items: Option<Vec<&'a RawValue>>,
+impl From<Closed> for Cut {
+    fn from(closed: Closed) -> Self {
+        Self::Closed(closed)
+    }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct PageMetadata {
-    #[serde(default)]
-    resource_version: String,
-    #[serde(default)]
-    r#continue: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Line<'a> {
-    r#type: &'a str,
-    #[serde(borrow)]
-    object: &'a RawValue,
-}
-
-#[derive(Deserialize)]
-struct Versioned {
-    metadata: Metadata,
+impl From<Failure> for Cut {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
 }
 
 impl<W: Watched> Watch<W> {
@@ -137,158 +117,166 @@ impl<W: Watched> Watch<W> {
             if let Err(closed) = ended {
                 return closed;
             }
-            self.metrics.watch_restart(W::RESOURCE);
         }
     }
 
     /// Takes in the whole list; the answer is its version.
     async fn list(&mut self) -> Result<String, Closed> {
-        let mut next: Option<String> = None;
+        let mut cursor = Cursor::new(W::LIST, W::PAGE);
+        let mut begun = Moment::now();
         loop {
             self.trouble.pace.ready().await;
-            let page = self.endpoint.page(W::PAGE, next.as_deref(), false).await;
-            let page = page.and_then(|bytes| match self.page(&bytes, next.is_none()) {
-                Ok(page) => Ok(page),
-                Err(error) => Err(self.endpoint.unreadable("list", &error)),
-            });
-            let (metadata, observations) = match page {
+            if cursor.next.is_none() {
+                begun = Moment::now();
+            }
+            let answer = self.endpoint.page(&cursor).await;
+            let page = match answer.and_then(|bytes| self.page(&bytes, cursor.next.is_none())) {
                 Ok(page) => page,
                 Err(failure) => {
-                    if matches!(failure, Failure::Expired(_)) {
-                        next = None;
-                    }
-                    self.failed(failure).await;
+                    cursor.failed(&failure);
+                    self.failed(&failure);
                     continue;
                 }
             };
-            for observation in observations {
+            for observation in page.observations {
                 self.send(Some(observation)).await?;
             }
-            next = metadata.r#continue.filter(|token| W::WHOLE && !token.is_empty());
-            if next.is_none() {
+            if page.next.is_none() {
                 self.send(self.watched.list_ends()).await?;
-                self.trouble.in_sync = Timestamp::now();
+                self.trouble.listed(begun);
                 self.state.synced();
-                return Ok(metadata.resource_version);
+                return Ok(page.version);
             }
+            cursor.next = page.next;
+            self.trouble.pace.next_page();
         }
     }
 
-    fn page(&self, bytes: &[u8], first: bool) -> Result<(PageMetadata, Vec<Observation>), serde_json::Error> {
-        let page: Page<'_> = serde_json::from_slice(bytes)?;
-        let mut observations = Vec::new();
-        if first {
-            observations.extend(self.watched.list_begins(self.trouble.in_sync));
+    fn page(&mut self, bytes: &[u8], is_first: bool) -> Result<Decoded, Failure> {
+        let Page { version, next, items } = self.endpoint.read(bytes)?;
+        if W::LIST == Shape::Version {
+            return Ok(Decoded { version, next: None, observations: Vec::new() });
         }
-        for item in page.items.unwrap_or_default().into_iter().filter(|_| W::WHOLE) {
+        let mut observations = Vec::new();
+        if is_first {
+            observations.extend(self.watched.list_begins(self.trouble.in_sync.timestamp()));
+        }
+        for item in items {
             observations.extend(self.decode(item).and_then(|object| self.watched.listed(object)));
         }
-        Ok((page.metadata, observations))
+        Ok(Decoded { version, next, observations })
     }
 
     /// Watches from `version` on, until the resource must be listed again.
     async fn follow(&mut self, mut version: String) -> Result<(), Closed> {
-        let mut failed_watches = 0;
-        while failed_watches < FAILED_WATCHES {
-            self.trouble.pace.ready().await;
-            let begin = Instant::now();
-            let mut heard = false;
-            let ended = self.watch(&mut version, &mut heard).await?;
-            if heard || (ended.is_ok() && begin.elapsed() >= SOON) {
-                failed_watches = 0;
-                self.well();
-            }
+        let mut is_certain = true;
+        while self.trouble.useless < USELESS_WATCHES {
+            let ended = match if is_certain { Ok(()) } else { self.check(&version).await } {
+                Ok(()) => self.watch(&mut version).await,
+                Err(failure) => Err(Cut::Failed(failure)),
+            };
+            self.metrics.watch_restart(W::RESOURCE);
             match ended {
-                Ok(()) if heard || begin.elapsed() >= SOON => {}
-                Ok(()) => {
-                    failed_watches += 1;
-                    let silent = io::Error::other("the watch ended at once, without a word");
-                    self.failed(self.endpoint.unreachable("watch", &silent)).await;
-                }
-                Err(failure @ Failure::Expired(_)) => {
-                    self.failed(failure).await;
-                    return Ok(());
-                }
-                Err(failure) => {
-                    failed_watches += u32::from(matches!(failure, Failure::Answered { .. }));
-                    self.failed(failure).await;
+                Ok(heard) => is_certain = heard,
+                Err(Cut::Closed(closed)) => return Err(closed),
+                Err(Cut::Failed(failure)) => {
+                    is_certain = false;
+                    self.failed(&failure);
+                    if failure.kind == Kind::Expired {
+                        break;
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    /// One watch, from its beginning to its end. `heard`: whether it said anything of use.
-    async fn watch(&mut self, version: &mut String, heard: &mut bool) -> Result<Result<(), Failure>, Closed> {
-        let lifetime = fastrand::u32(LIFETIME);
-        let deadline = Instant::now() + Duration::from_secs(lifetime.into()) + LATE;
-        let body = match self.endpoint.watch(version, lifetime).await {
-            Ok(body) => body,
-            Err(failure) => return Ok(Err(failure)),
-        };
-        self.state.working();
-        let mut lines = lines(body);
-        let mut line = Vec::new();
+    /// Asks whether the API server has got to `version` at all.
+    async fn check(&mut self, version: &str) -> Result<(), Failure> {
+        self.trouble.pace.ready().await;
+        let bytes = self.endpoint.page(&Cursor::new(Shape::Version, 1)).await?;
+        let newest = self.endpoint.read(&bytes)?.version;
+        if is_before(&newest, version) {
+            let why = format!("the versions went back, from {version} to {newest}");
+            return Err(self.endpoint.failed(Kind::Expired, "watch", &why));
+        }
+        self.trouble.pace.followed();
+        Ok(())
+    }
+
+    /// One watch, from its beginning to its end. The answer is whether it said anything.
+    async fn watch(&mut self, version: &mut String) -> Result<bool, Cut> {
+        self.trouble.pace.ready().await;
+        let begun = Moment::now();
+        let mut lines = self.endpoint.watch(version, fastrand::u32(LIFETIME)).await?;
+        let opened = Instant::now();
+        let mut last_word = None;
+        let mut is_well = false;
         loop {
-            line.clear();
-            match timeout_at(deadline, lines.read_until(b'\n', &mut line)).await {
-                Err(_) => {
-                    let silent = io::Error::other("the watch went silent");
-                    return Ok(Err(self.endpoint.unreachable("watch", &silent)));
+            let lasts = opened.elapsed() >= SOON;
+            // After a watch that went silent, silence proves nothing.
+            if lasts && !is_well && (last_word.is_some() || !self.trouble.is_silent) {
+                is_well = true;
+                self.well();
+            }
+            let patience = if lasts { last_word.unwrap_or(opened) + SILENCE } else { opened + SOON };
+            match timeout_at(patience, lines.next()).await {
+                Err(_) if lasts => return Err(self.endpoint.silent("watch", SILENCE).into()),
+                Err(_) => {}
+                Ok(Ok(Some(line))) => {
+                    last_word = Some(Instant::now());
+                    let observation = self.line(line, version)?;
+                    self.send(observation).await?;
                 }
-                Ok(Err(error)) => return Ok(Err(self.endpoint.unreachable("watch", &error))),
-                Ok(Ok(0)) => return Ok(Ok(())),
-                Ok(Ok(_)) if line.trim_ascii().is_empty() => {}
-                Ok(Ok(_)) => match self.line(&line, version) {
-                    Ok(observation) => {
-                        if !*heard {
-                            *heard = true;
-                            self.well();
-                        }
-                        self.trouble.in_sync = Timestamp::now();
-                        self.send(observation).await?;
-                    }
-                    Err(failure) => return Ok(Err(failure)),
-                },
+                Ok(Ok(None)) if opened.elapsed() >= SOON => {
+                    self.well();
+                    self.trouble.in_sync = begun;
+                    return Ok(last_word.is_some());
+                }
+                Ok(Ok(None)) => return Err(self.endpoint.unusable("watch", "it ended at once").into()),
+                Ok(Err(error)) => return Err(self.endpoint.unusable("watch", &chain(&error)).into()),
             }
         }
     }
 
-    fn line(&self, line: &[u8], version: &mut String) -> Result<Option<Observation>, Failure> {
-        let line: Line<'_> = match serde_json::from_slice(line) {
-            Ok(line) => line,
-            Err(error) => return Err(self.endpoint.unreadable("watch", &error)),
-        };
-        if line.r#type == "ERROR" {
-            let status: Status = serde_json::from_str(line.object.get()).unwrap_or_default();
-            return Err(self.endpoint.refused("watch", status, None));
+    fn line(&mut self, line: &[u8], version: &mut String) -> Result<Option<Observation>, Failure> {
+        let read = serde_json::from_slice(line);
+        let Line { r#type, object } =
+            read.map_err(|error| self.endpoint.unusable("watch", &error.to_string()))?;
+        if r#type == "ERROR" {
+            let status: Status = serde_json::from_str(object.get()).unwrap_or_default();
+            return Err(self.endpoint.refused("watch", &status));
         }
-        if let Ok(Versioned { metadata }) = serde_json::from_str(line.object.get())
-            && !metadata.resource_version.is_empty()
-        {
+        if let Some(metadata) = metadata(object).filter(|metadata| !metadata.resource_version.is_empty()) {
             *version = metadata.resource_version;
         }
-        if line.r#type == "BOOKMARK" {
+        if r#type == "BOOKMARK" {
             return Ok(None);
         }
-        self.metrics.watch_event(W::RESOURCE);
-        let Some(object) = self.decode(line.object) else { return Ok(None) };
-        Ok(if line.r#type == "DELETED" { self.watched.deleted(object) } else { self.watched.changed(object) })
+        let Some(object) = self.decode(object) else { return Ok(None) };
+        Ok(if r#type == "DELETED" { self.watched.deleted(object) } else { self.watched.changed(object) })
     }
 
     /// The object; one that doesn't decode is counted and passed over.
-    fn decode(&self, object: &RawValue) -> Option<W::Object> {
-        match serde_json::from_str(object.get()) {
-            Ok(object) => Some(object),
-            Err(error) => {
-                self.metrics.undecodable(W::RESOURCE);
-                let versioned = serde_json::from_str::<Versioned>(object.get());
-                let Metadata { namespace, name, .. } =
-                    versioned.map(|object| object.metadata).unwrap_or_default();
-                tracing::warn!(%namespace, %name, "passed over one of the {}: can't read it: {error}", self.endpoint);
-                None
-            }
+    fn decode(&mut self, object: &RawValue) -> Option<W::Object> {
+        self.metrics.watch_event(W::RESOURCE);
+        let error = match serde_json::from_str(object.get()) {
+            Ok(object) => return Some(object),
+            Err(error) => error,
+        };
+        self.metrics.undecodable(W::RESOURCE);
+        let Metadata { namespace, name, .. } = metadata(object).unwrap_or_default();
+        let sentence = format!(
+            "passed over {namespace}/{name} of the {}: can't read it: {error}. Please report it",
+            self.endpoint
+        );
+        let sentence = shown(&sentence);
+        if self.trouble.undecodable() {
+            tracing::error!("{sentence}");
+        } else {
+            tracing::debug!("{sentence}");
         }
+        None
     }
 
     async fn send(&self, observation: Option<Observation>) -> Result<(), Closed> {
@@ -299,46 +287,36 @@ impl<W: Watched> Watch<W> {
     }
 
     fn well(&mut self) {
-        self.trouble.in_sync = Timestamp::now();
-        self.trouble.pace.succeeded();
         self.state.working();
-        if self.trouble.said.take().is_some() {
+        if self.trouble.well() {
             tracing::info!("watching {} again", self.endpoint);
         }
     }
 
-    /// Says the failure, once for each of its kind in a row, and waits.
-    pub(super) async fn failed(&mut self, failure: Failure) {
+    /// Counts a failure, says it if it is the first of its kind in a row, and sees to the pause
+    /// after it.
+    pub(super) fn failed(&mut self, failure: &Failure) {
+        if self.trouble.is_routine(failure) {
+            tracing::debug!("{failure}");
+            return;
+        }
         self.metrics.watch_error(W::RESOURCE);
-        let sentence = failure.to_string();
         if failure.is_forbidden() && self.endpoint.namespace.is_some() {
-            self.state.not_counted(sentence.as_str());
-        } else if !matches!(failure, Failure::Expired(_)) {
-            self.state.broken(sentence.as_str());
-        }
-        if matches!(failure, Failure::Expired(_)) || self.trouble.said.as_ref() == Some(&sentence) {
-            tracing::debug!("{sentence}");
+            self.state.not_counted(failure.to_string());
         } else {
-            tracing::warn!("{sentence} (trying on)");
-            self.trouble.said = Some(sentence);
+            self.state.broken(failure.to_string());
         }
-        self.trouble.pace.failed(failure.retry_after()).await;
+        if self.trouble.failed(failure) {
+            tracing::warn!("{failure} (trying on)");
+        } else {
+            tracing::debug!("{failure}");
+        }
     }
 }
 
-impl Trouble {
-    /// None so far.
-    pub(super) fn none(now: Timestamp) -> Self {
-        Self { pace: Pace::new(), in_sync: now, said: None }
-    }
-
-    /// The pace of the requests that come before the first list.
-    pub(super) fn pace(&mut self) -> &mut Pace {
-        &mut self.pace
-    }
-}
-
-fn lines(body: Body) -> BufReader<impl tokio::io::AsyncRead + Unpin> {
-    let chunks = body.into_data_stream().map_err(io::Error::other);
-    BufReader::new(StreamReader::new(chunks))
+/// A page of a list, decoded.
+struct Decoded {
+    version: String,
+    next: Option<String>,
+    observations: Vec<Observation>,
 }

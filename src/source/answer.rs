@@ -1,0 +1,99 @@
+//! What an API server answers: a page of a list, a line of a watch. Their objects are still to be
+//! decoded, each by itself, so that one which can't be doesn't take the others with it.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::objects::Metadata;
+
+/// A page of a list.
+pub(super) struct Page<'a> {
+    /// The version of the list.
+    pub version: String,
+    /// What to ask for the next page with.
+    pub next: Option<String>,
+    pub items: Vec<&'a RawValue>,
+}
+
+/// A line of a watch.
+#[derive(Deserialize)]
+pub(super) struct Line<'a> {
+    /// `ADDED`, `MODIFIED`, `DELETED`, `BOOKMARK` or `ERROR`.
+    pub r#type: &'a str,
+    #[serde(borrow)]
+    pub object: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct List<'a> {
+    metadata: ListMetadata,
+    #[serde(borrow, default)]
+    items: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ListMetadata {
+    resource_version: String,
+    #[serde(default)]
+    r#continue: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    metadata: Metadata,
+}
+
+impl<'a> Page<'a> {
+    /// Reads a page. What has no version is no list, and must not be taken for an empty one.
+    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, serde_json::Error> {
+        let List { metadata, items } = serde_json::from_slice(bytes)?;
+        if metadata.resource_version.is_empty() {
+            return Err(serde::de::Error::custom("the list has no resourceVersion"));
+        }
+        Ok(Self {
+            version: metadata.resource_version,
+            next: metadata.r#continue.filter(|token| !token.is_empty()),
+            items: items.unwrap_or_default(),
+        })
+    }
+}
+
+/// The metadata of any object.
+pub(super) fn metadata(object: &RawValue) -> Option<Metadata> {
+    serde_json::from_str(object.get()).ok().map(|Object { metadata }| metadata)
+}
+
+/// Whether a version comes before another: they count up (KEP 5504). Of what is no number, nobody
+/// knows.
+pub(super) fn is_before(version: &str, other: &str) -> bool {
+    let number = |version: &str| version.parse::<u64>().ok();
+    number(version).zip(number(other)).is_some_and(|(version, other)| version < other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_list_is_not_taken_for_an_empty_one() {
+        for answer in ["{}", "[]", "null", r#"{"items": []}"#, r#"{"metadata": {}, "items": []}"#] {
+            assert!(Page::read(answer.as_bytes()).is_err(), "{answer}");
+        }
+        assert!(Page::read(br#"{"kind": "Status", "metadata": {"resourceVersion": ""}}"#).is_err());
+    }
+
+    #[test]
+    fn go_writes_an_empty_list_as_null() {
+        let page =
+            Page::read(br#"{"metadata": {"resourceVersion": "7", "continue": ""}, "items": null}"#).unwrap();
+        assert_eq!((page.version.as_str(), page.next, page.items.len()), ("7", None, 0));
+    }
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert!(is_before("99", "100"));
+        assert!(!is_before("100", "100"));
+        assert!(!is_before("a", "b"));
+    }
+}

@@ -1,0 +1,102 @@
+//! The lines of a watch, as they come.
+
+use std::io;
+
+use futures::stream::BoxStream;
+use tokio::io::AsyncBufReadExt;
+use tokio_util::{bytes::Bytes, io::StreamReader};
+
+use super::request::LONGEST;
+
+/// The lines of a watch.
+pub(super) struct Lines {
+    reader: StreamReader<BoxStream<'static, io::Result<Bytes>>, Bytes>,
+    line: Vec<u8>,
+    is_complete: bool,
+}
+
+impl Lines {
+    pub(super) fn new(chunks: BoxStream<'static, io::Result<Bytes>>) -> Self {
+        Self { reader: StreamReader::new(chunks), line: Vec::new(), is_complete: false }
+    }
+
+    /// The next line that isn't blank, or the last one though no line break ends it; `None` at the
+    /// end.
+    ///
+    /// # Errors
+    ///
+    /// The stream broke off, or a line is longer than anything that an API server has to say.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it loses nothing: the beginning of a line is kept.
+    pub(super) async fn next(&mut self) -> io::Result<Option<&[u8]>> {
+        if std::mem::take(&mut self.is_complete) {
+            self.line.clear();
+        }
+        loop {
+            let mut chunk = self.reader.fill_buf().await?;
+            let at_end = chunk.is_empty();
+            let taken = io::BufRead::read_until(&mut chunk, b'\n', &mut self.line)?;
+            self.reader.consume(taken);
+            if self.line.len() > LONGEST {
+                return Err(io::Error::other(format!("a line of more than {LONGEST} bytes")));
+            }
+            if !at_end && !self.line.ends_with(b"\n") {
+                continue;
+            }
+            if !self.line.trim_ascii().is_empty() {
+                self.is_complete = true;
+                return Ok(Some(self.line.trim_ascii()));
+            }
+            if at_end {
+                return Ok(None);
+            }
+            self.line.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::StreamExt;
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    /// Lines that come in these chunks, ten seconds apart.
+    fn lines<const N: usize>(chunks: [&'static [u8]; N]) -> Lines {
+        let chunks = futures::stream::iter(chunks).then(async |chunk| {
+            sleep(Duration::from_secs(10)).await;
+            Ok(Bytes::from_static(chunk))
+        });
+        Lines::new(chunks.boxed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lines_are_not_chunks() {
+        let mut lines = lines([b"one\r\n\n \ntw", b"", b"o\nthree"]);
+        for expected in [Some("one"), Some("two"), Some("three"), None, None] {
+            assert_eq!(lines.next().await.unwrap(), expected.map(str::as_bytes));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_is_whole_though_nobody_waited_for_its_end() {
+        let mut lines = lines([b"one\ntw", b"o", b"\n"]);
+        assert_eq!(lines.next().await.unwrap(), Some(&b"one"[..]));
+        for _ in 0..2 {
+            assert!(timeout(Duration::from_secs(9), lines.next()).await.is_err());
+        }
+        assert_eq!(lines.next().await.unwrap(), Some(&b"two"[..]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_without_end_is_given_up() {
+        const CHUNK: &[u8] = &[b'x'; LONGEST / 2];
+        let mut lines = lines([CHUNK, CHUNK, b"x", CHUNK]);
+        assert!(lines.next().await.is_err());
+    }
+}
