@@ -5,6 +5,7 @@
 mod cases;
 mod cluster;
 mod config;
+mod kubelet_model;
 mod notation;
 mod program;
 mod replay;

@@ -236,12 +236,6 @@ impl Pod {
         self.metadata.annotations.mirror.as_deref().unwrap_or(&self.metadata.uid)
     }
 
-    /// Whether it stands for a static pod. It may be deleted and made anew, while its containers
-    /// run on.
-    pub fn is_mirror(&self) -> bool {
-        self.metadata.annotations.mirror.is_some()
-    }
-
     /// The containers that have a status, each with the list of the spec that it stands in.
     pub fn statuses<'a>(&'a self) -> impl Iterator<Item = (ContainerList, &'a ContainerStatus)> {
         let listed =
@@ -317,6 +311,9 @@ pub struct InvolvedObject {
     /// The Pod's namespace.
     #[serde(default, deserialize_with = "null_is_default")]
     pub namespace: String,
+    /// The Pod's name; a mirror pod and its static pod share it.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub name: String,
     /// The Pod's UID; of a mirror pod, the static pod's.
     #[serde(default, deserialize_with = "null_is_default")]
     pub uid: String,
@@ -348,7 +345,8 @@ impl Event {
         let container = container.to_owned();
         let series = self.series.and_then(|series| series.last_observed_time);
         let at = series.max(self.last_timestamp).or(self.time)?;
-        Some(Started { namespace: object.namespace, event_uid: object.uid, container, at })
+        let InvolvedObject { namespace, name: pod, uid: event_uid, .. } = object;
+        Some(Started { namespace, pod, event_uid, container, at })
     }
 }
 
@@ -357,6 +355,8 @@ impl Event {
 pub struct Started {
     /// The Pod's namespace.
     pub namespace: String,
+    /// The Pod's name.
+    pub pod: String,
     /// The UID that Events about the Pod carry: see [`Pod::event_uid`].
     pub event_uid: String,
     /// The container's name, which is unique within its Pod.
