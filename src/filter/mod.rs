@@ -171,7 +171,8 @@ impl Filter {
         for (place, (list, status)) in pod.statuses().enumerate() {
             let reading = Reading::of(status);
             let name = self.memory.container(&status.name);
-            let Some(container) = state.container(name, place, &reading, known) else { continue };
+            let watched = known && !pod.is_mirror();
+            let Some(container) = state.container(name, place, &reading, watched) else { continue };
             let sight = Sight {
                 settings: &self.settings,
                 memory: &self.memory,
@@ -243,7 +244,7 @@ impl PodState {
         name: u32,
         place: usize,
         reading: &Reading<'_>,
-        known: bool,
+        watched: bool,
     ) -> Option<&mut Container> {
         let found = self.containers.iter().position(|container| container.name == name);
         let position = match found {
@@ -253,10 +254,10 @@ impl PodState {
                 return None;
             }
             None => {
-                // Nobody watched the instances of before the Pod was known. A container beyond the
-                // sixteenth may have been seen to end once.
+                // Nobody watched the instances of before the Pod was known, or a mirror pod made
+                // anew. A container beyond the sixteenth may have been seen to end once.
                 let first_ended = bit(place) == 0 || self.first_ended & bit(place) != 0;
-                let ended = if known { u32::from(first_ended) } else { reading.ended };
+                let ended = if watched { u32::from(first_ended) } else { reading.ended };
                 let containers = std::mem::take(&mut self.containers);
                 self.containers = containers.into_iter().chain([Container::new(name, ended)]).collect();
                 self.containers.len() - 1

@@ -236,6 +236,12 @@ impl Pod {
         self.metadata.annotations.mirror.as_deref().unwrap_or(&self.metadata.uid)
     }
 
+    /// Whether it stands for a static pod. It may be deleted and made anew, while its containers
+    /// run on.
+    pub fn is_mirror(&self) -> bool {
+        self.metadata.annotations.mirror.is_some()
+    }
+
     /// The containers that have a status, each with the list of the spec that it stands in.
     pub fn statuses<'a>(&'a self) -> impl Iterator<Item = (ContainerList, &'a ContainerStatus)> {
         let listed =

@@ -42,10 +42,14 @@ struct Run {
     starts: HashMap<(usize, usize), Vec<i64>>,
     /// The kills that a status showed.
     shown: HashSet<(usize, usize, usize)>,
+    /// Those that a status showed that was older than one before.
+    shown_late: HashSet<(usize, usize, usize)>,
     /// The Pods that were seen to be over or gone.
     over: HashSet<usize>,
     due: Vec<Kill>,
     unobserved: HashMap<(String, String), u32>,
+    /// Containers of which nothing can be known for sure.
+    vague: HashSet<(String, String)>,
     /// The instances that ended unseen, and whether that is all there is to know.
     unseen: HashMap<(String, String), (HashSet<(usize, usize)>, bool)>,
 }
@@ -133,6 +137,9 @@ impl Judge {
             let container = &pod.containers[number];
             for instance in shown.records().filter_map(Record::kill) {
                 run.shown.insert((snapshot.pod, number, instance));
+                if is_stale {
+                    run.shown_late.insert((snapshot.pod, number, instance));
+                }
             }
             let known = known.containers.entry(number).or_insert_with(|| KnownContainer {
                 first: if is_first { shown.ended } else { 0 },
@@ -144,17 +151,21 @@ impl Judge {
                 continue;
             }
             if pod.quirk == Quirk::VirtualWithoutTimes {
+                run.vague.insert((pod.name.clone(), container.name.clone()));
                 // All its kills are one by identity, and none has a time: there is nothing that must be.
                 continue;
             }
             let name = (pod.name.clone(), container.name.clone());
             let unseen = run.unseen.entry(name).or_insert((HashSet::new(), true));
             known.unseen(snapshot.pod, container, shown, unseen);
+            unseen.1 &= !pod.is_static;
             let event = run.starts.get(&(snapshot.pod, number)).and_then(|starts| starts.last().copied());
             let identity = |instance| kill(pod, snapshot.incarnation, container, instance, skew);
             for instance in shown.records().filter_map(Record::kill) {
                 let killed = identity(instance);
-                if run.settled.contains(&killed)
+                let is_unclear = pod.quirk == Quirk::UnsetTimes && container.was_carried;
+                if is_unclear
+                    || run.settled.contains(&killed)
                     || run.history.contains(&killed)
                     || known.pending.contains_key(&instance)
                 {
@@ -240,6 +251,9 @@ impl Judge {
         for (name, (unseen, is_exact)) in &self.run.unseen {
             let counted = usize::try_from(self.run.unobserved.get(name).copied().unwrap_or_default());
             let counted = counted.map_err(|error| error.to_string())?;
+            if self.run.vague.contains(name) {
+                continue;
+            }
             if counted > unseen.len() || (*is_exact && counted < unseen.len()) {
                 return Err(format!("unobserved: {counted} of {name:?}, truly {unseen:?}"));
             }
@@ -280,16 +294,15 @@ impl Judge {
         let starts = self.run.starts.get(&(pod.number, number));
         let is_next = |restarted: &Restarted| {
             let told = seconds(restarted.started_at);
-            let by_event = told.is_some_and(|at| starts.is_some_and(|starts| starts.contains(&at)));
-            container.instances[instance + 1..].iter().any(|next| match restarted.restart_count {
-                None => by_event && next.started.map(|at| at.div_euclid(1000) + skew) == told,
-                Some(count) => {
-                    // While a container waits that the runtime lost, nobody can tell whose count it is.
-                    next.started.is_some()
-                        && (next.count == count || container.was_carried)
-                        && next.id == restarted.container_id
-                        && next.start_shown(skew) == told
-                }
+            let by_event = (restarted.container_id.is_none() && restarted.restart_count.is_none())
+                && told.is_some_and(|at| starts.is_some_and(|starts| starts.contains(&at)));
+            container.instances[instance + 1..].iter().filter(|next| next.started.is_some()).any(|next| {
+                // While a container waits that the runtime lost, nobody can tell whose count it is.
+                let is_count = |count: u32| next.count == count || container.was_carried;
+                (next.id == restarted.container_id
+                    && next.start_shown(skew) == told
+                    && restarted.restart_count.is_none_or(is_count))
+                    || (by_event && next.started.map(|at| at.div_euclid(1000) + skew) == told)
             })
         };
         match &finding.restarted {
@@ -312,6 +325,7 @@ impl Judge {
         let before = self.found.get(&killed);
         let is_unprotected = skew > 0
             || container.was_carried
+            || self.run.shown_late.contains(&(pod.number, number, instance))
             || pod.quirk == Quirk::VirtualWithoutTimes
             || before.is_some_and(|(before, _)| before.restarted.is_none());
         if before.is_some() && !is_unprotected {
