@@ -146,12 +146,15 @@ pub struct PodStatus {
     /// Where it is in its life.
     #[serde(default, deserialize_with = "null_is_default")]
     pub phase: Phase,
+    /// Of `spec.containers`.
     #[serde(default, deserialize_with = "null_is_default")]
-    container_statuses: Vec<ContainerStatus>,
+    pub container_statuses: Vec<ContainerStatus>,
+    /// Of `spec.initContainers`.
     #[serde(default, deserialize_with = "null_is_default")]
-    init_container_statuses: Vec<ContainerStatus>,
+    pub init_container_statuses: Vec<ContainerStatus>,
+    /// Of `spec.ephemeralContainers`.
     #[serde(default, deserialize_with = "null_is_default")]
-    ephemeral_container_statuses: Vec<ContainerStatus>,
+    pub ephemeral_container_statuses: Vec<ContainerStatus>,
 }
 
 /// Where a Pod is in its life, as far as it matters here.

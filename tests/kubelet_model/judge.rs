@@ -16,7 +16,7 @@ use sinks::{Finding, Restarted};
 
 use super::{
     cluster::Cluster,
-    kubelet::{Container, Pod, Quirk, Record, Shown},
+    kubelet::{Container, Pod, Quirk, Record},
     status::{EventSnapshot, NAMESPACE, Snapshot, timestamp},
 };
 
@@ -50,8 +50,15 @@ struct Run {
     unobserved: HashMap<(String, String), u32>,
     /// Containers of which nothing can be known for sure.
     vague: HashSet<(String, String)>,
-    /// The instances that ended unseen, and whether that is all there is to know.
-    unseen: HashMap<(String, String), (HashSet<(usize, usize)>, bool)>,
+    unseen: HashMap<(String, String), Unseen>,
+}
+
+/// The instances of a container that ended unseen, each with its Pod.
+#[derive(Default)]
+struct Unseen {
+    instances: HashSet<(usize, usize)>,
+    /// Whether there may be some among them whose end the statuses seem to show.
+    is_vague: bool,
 }
 
 #[derive(Default)]
@@ -156,9 +163,11 @@ impl Judge {
                 continue;
             }
             let name = (pod.name.clone(), container.name.clone());
-            let unseen = run.unseen.entry(name).or_insert((HashSet::new(), true));
-            known.unseen(snapshot.pod, container, shown, unseen);
-            unseen.1 &= !pod.is_static;
+            let unseen = run.unseen.entry(name).or_default();
+            known.ends.extend(shown.records().filter_map(|record| record.instance));
+            let missed = (known.first..shown.ended).filter(|instance| !known.ends.contains(instance));
+            unseen.instances.extend(missed.map(|instance| (snapshot.pod, instance)));
+            unseen.is_vague |= pod.is_static || !container.is_plain;
             let event = run.starts.get(&(snapshot.pod, number)).and_then(|starts| starts.last().copied());
             let identity = |instance| kill(pod, snapshot.incarnation, container, instance, skew);
             for instance in shown.records().filter_map(Record::kill) {
@@ -248,14 +257,12 @@ impl Judge {
                 return Err(format!("missed: {kill}"));
             }
         }
-        for (name, (unseen, is_exact)) in &self.run.unseen {
-            let counted = usize::try_from(self.run.unobserved.get(name).copied().unwrap_or_default());
-            let counted = counted.map_err(|error| error.to_string())?;
-            if self.run.vague.contains(name) {
-                continue;
-            }
-            if counted > unseen.len() || (*is_exact && counted < unseen.len()) {
-                return Err(format!("unobserved: {counted} of {name:?}, truly {unseen:?}"));
+        for (name, unseen) in self.run.unseen.iter().filter(|(name, _)| !self.run.vague.contains(*name)) {
+            let counted = self.run.unobserved.get(name).copied().unwrap_or_default();
+            let counted = usize::try_from(counted).map_err(|error| error.to_string())?;
+            let truly = unseen.instances.len();
+            if counted > truly || (counted < truly && !unseen.is_vague) {
+                return Err(format!("unobserved: {counted} of {name:?}, truly {:?}", unseen.instances));
             }
         }
         Ok(())
@@ -333,22 +340,6 @@ impl Judge {
         }
         self.found.insert(killed, (finding, cluster.now));
         Ok(())
-    }
-}
-
-impl KnownContainer {
-    /// Takes in which instances ended before anybody saw how.
-    fn unseen(
-        &mut self,
-        pod: usize,
-        container: &Container,
-        shown: &Shown,
-        (unseen, is_exact): &mut (HashSet<(usize, usize)>, bool),
-    ) {
-        self.ends.extend(shown.records().filter_map(|record| record.instance));
-        let missed = (self.first..shown.ended).filter(|instance| !self.ends.contains(instance));
-        unseen.extend(missed.map(|instance| (pod, instance)));
-        *is_exact &= container.is_plain;
     }
 }
 

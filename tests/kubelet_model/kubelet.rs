@@ -79,8 +79,8 @@ pub struct Instance {
     misread: bool,
     pub count: u32,
     pub id: Option<String>,
-    pub shows_start: bool,
-    pub shows_end: bool,
+    /// Whether a status shows the times of its start and of its end.
+    pub shows: (bool, bool),
 }
 
 /// What a status says of a container.
@@ -263,7 +263,7 @@ impl Pod {
                 match container.shown.state {
                     State::Running(_) => container.end(rng, now, self.quirk),
                     State::Waiting => {
-                        container.shown.state = State::Ended(Record::made_up("ContainerStatusUnknown"))
+                        container.shown.state = State::Ended(Record::made_up("ContainerStatusUnknown"));
                     }
                     State::Ended(_) => {}
                 }
@@ -290,14 +290,16 @@ impl Container {
     }
 
     fn restarts(&self, policy: Policy, end: Record) -> bool {
-        match (self.kind, policy) {
-            (ContainerKind::Ephemeral, _) => false,
-            (ContainerKind::Sidecar, _) => true,
-            (ContainerKind::Init, Policy::Never) => false,
-            (ContainerKind::Init, _) => end.exit_code != 0,
-            (ContainerKind::Container, Policy::Always) => true,
-            (ContainerKind::Container, Policy::OnFailure) => end.exit_code != 0,
-            (ContainerKind::Container, Policy::Never) => self.has_rule && end.exit_code != 0,
+        let failed = end.exit_code != 0;
+        match self.kind {
+            ContainerKind::Ephemeral => false,
+            ContainerKind::Sidecar => true,
+            ContainerKind::Init => failed && policy != Policy::Never,
+            ContainerKind::Container => match policy {
+                Policy::Always => true,
+                Policy::OnFailure => failed,
+                Policy::Never => failed && self.has_rule,
+            },
         }
     }
 
@@ -319,8 +321,7 @@ impl Container {
             misread: false,
             count,
             id: (!quirk.is_virtual()).then(|| format!("containerd://{pod}-{container}-{number}")),
-            shows_start: runs && !unset(rng),
-            shows_end: !unset(rng),
+            shows: (runs && !unset(rng), !unset(rng)),
         });
         self.falls += u32::from(count < self.shown.count);
         self.shown.count = count;

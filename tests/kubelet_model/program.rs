@@ -1,12 +1,15 @@
 //! The program in the cluster: its watches, which lag, break, repeat and relist, and the filter that
 //! they feed.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use fastrand::Rng;
 use kubernetes_oom_event_generator::{
     filter::{Filter, Settings},
-    source::{Observation, Scope},
+    source::{Observation, Scope, objects::Pod},
 };
 use sinks::kubernetes::event_name;
 
@@ -14,7 +17,7 @@ use super::{
     Failure,
     cluster::{Change, Cluster},
     judge::{Judge, Way, at},
-    status::{EventSnapshot, NAMESPACE, Snapshot, decode, decode_event},
+    status::{EventSnapshot, NAMESPACE, Snapshot, complete, decode_event, describe},
 };
 
 const LOOKBACK: Duration = Duration::from_mins(55);
@@ -28,6 +31,7 @@ pub struct Program {
     watch: Watch,
     /// Where the watch of Pods is in the cluster's history.
     place: usize,
+    described: HashMap<usize, Pod>,
     /// How much was observed.
     observations: usize,
     /// What was observed and found, if somebody wants to know.
@@ -50,7 +54,17 @@ impl Program {
         let cluster = Cluster::new(rng);
         let told = tells.then(|| format!("{settings:?}, {:?}\n", cluster.skews));
         let filter = Filter::new(settings.clone());
-        Self { cluster, filter, judge, settings, watch: Watch::Down, place: 0, observations: 0, told }
+        Self {
+            cluster,
+            filter,
+            judge,
+            settings,
+            watch: Watch::Down,
+            place: 0,
+            described: HashMap::new(),
+            observations: 0,
+            told,
+        }
     }
 
     /// Lets something happen in the cluster, and the program see something.
@@ -142,7 +156,8 @@ impl Program {
             }
             self.judge.status(&self.cluster, snapshot, Way::Listed(horizon));
             self.show("listed", snapshot);
-            self.observe(Observation::Listed(Scope::WHOLE, self.decode(snapshot)))?;
+            let pod = self.decode(snapshot);
+            self.observe(Observation::Listed(Scope::WHOLE, pod))?;
         }
         let listed: HashSet<usize> = stored.iter().map(|snapshot| snapshot.pod).collect();
         self.judge.list_ends(&self.cluster, &listed);
@@ -193,7 +208,8 @@ impl Program {
                 self.judge.status(&self.cluster, &snapshot, Way::Watched);
                 self.judge.gone(&self.cluster, snapshot.pod, snapshot.incarnation);
                 self.show("deleted", &snapshot);
-                self.observe(Observation::Deleted(Scope::WHOLE, self.decode(&snapshot)))
+                let pod = self.decode(&snapshot);
+                self.observe(Observation::Deleted(Scope::WHOLE, pod))
             }
         }
     }
@@ -201,7 +217,8 @@ impl Program {
     fn changed(&mut self, how: &str, snapshot: &Snapshot) -> Result<(), String> {
         self.judge.status(&self.cluster, snapshot, Way::Watched);
         self.show(how, snapshot);
-        self.observe(Observation::Changed(Scope::WHOLE, self.decode(snapshot)))
+        let pod = self.decode(snapshot);
+        self.observe(Observation::Changed(Scope::WHOLE, pod))
     }
 
     /// The Events that have arrived, in any order; some come again later.
@@ -225,8 +242,10 @@ impl Program {
         Ok(())
     }
 
-    fn decode(&self, snapshot: &Snapshot) -> Box<kubernetes_oom_event_generator::source::objects::Pod> {
-        decode(&self.cluster.pods[snapshot.pod], snapshot, self.cluster.skew(snapshot.pod))
+    fn decode(&mut self, snapshot: &Snapshot) -> Box<Pod> {
+        let pod = &self.cluster.pods[snapshot.pod];
+        let described = self.described.entry(snapshot.pod).or_insert_with(|| describe(pod));
+        complete(pod, described, snapshot, self.cluster.skew(snapshot.pod))
     }
 
     fn show(&mut self, how: &str, snapshot: &Snapshot) {

@@ -1,9 +1,12 @@
-//! What the API server shows of a Pod, and how it is written.
+//! What the API server shows of a Pod, and how the source decodes it.
 
-use kubernetes_oom_event_generator::source::objects::{Event, Pod as SourcePod, Started};
+use kubernetes_oom_event_generator::source::objects::{
+    ContainerState, ContainerStatus, Event, Phase, Pod as SourcePod, Running, Started, Terminated,
+};
+use serde_json::json;
 use sinks::ContainerKind;
 
-use super::kubelet::{Instance, Pod, Record, Shown, State};
+use super::kubelet::{Container, Instance, Pod, Record, Shown, State};
 
 pub const NAMESPACE: &str = "shop";
 
@@ -49,80 +52,88 @@ impl Pod {
 impl Instance {
     /// When it was started, as a status shows it.
     pub fn start_shown(&self, skew: i64) -> Option<i64> {
-        self.started.filter(|_| self.shows_start).map(|at| at.div_euclid(1000) + skew)
+        self.started.filter(|_| self.shows.0).map(|at| at.div_euclid(1000) + skew)
     }
 
     /// When it ended, as a status shows it.
     pub fn end_shown(&self, skew: i64) -> Option<i64> {
-        self.ended.filter(|_| self.shows_end).map(|at| at.div_euclid(1000) + skew)
+        self.ended.filter(|_| self.shows.1).map(|at| at.div_euclid(1000) + skew)
     }
 }
 
-/// The Pod as the source would decode it.
-pub fn decode(pod: &Pod, shown: &Snapshot, skew: i64) -> Box<SourcePod> {
-    let mut spec = Lists::default();
-    let mut status = Lists::default();
-    for container in &pod.containers {
-        let policy =
-            if container.kind == ContainerKind::Sidecar { r#","restartPolicy":"Always""# } else { "" };
-        spec.push(container.kind, format!(r#"{{"name":"{}","image":"i"{policy}}}"#, container.name));
-    }
+/// The Pod as the source would decode it, but for its status.
+pub fn describe(pod: &Pod) -> SourcePod {
+    let list = |name: &str| {
+        let containers = pod.containers.iter().filter(|container| container.kind.spec_field() == name);
+        let spec = |container: &Container| match container.kind {
+            ContainerKind::Sidecar => json!({"name": container.name, "restartPolicy": "Always"}),
+            _ => json!({"name": container.name}),
+        };
+        containers.map(spec).collect::<Vec<_>>()
+    };
+    let mirror = pod.is_static.then(|| json!({"kubernetes.io/config.mirror": pod.event_uid()}));
+    let described = json!({
+        "metadata": {"name": pod.name, "namespace": NAMESPACE, "uid": pod.uid(0), "annotations": mirror},
+        "spec": {
+            "nodeName": format!("n{}", pod.node),
+            "containers": list("containers"),
+            "initContainers": list("initContainers"),
+            "ephemeralContainers": list("ephemeralContainers"),
+        },
+    });
+    serde_json::from_value(described).expect("a Pod")
+}
+
+/// The Pod with the status that the API server shows.
+pub fn complete(pod: &Pod, described: &SourcePod, shown: &Snapshot, skew: i64) -> Box<SourcePod> {
+    let mut described = Box::new(described.clone());
+    described.metadata.uid = pod.uid(shown.incarnation);
+    let status = &mut described.status;
+    status.phase = if matches!(shown.phase, "Failed" | "Succeeded") { Phase::Over } else { Phase::Alive };
     for (container, shown) in pod.containers.iter().zip(shown.containers.iter().flatten()) {
-        status.push(container.kind, container_status(&container.name, &container.instances, shown, skew));
+        let list = match container.kind {
+            ContainerKind::Container => &mut status.container_statuses,
+            ContainerKind::Init | ContainerKind::Sidecar => &mut status.init_container_statuses,
+            ContainerKind::Ephemeral => &mut status.ephemeral_container_statuses,
+        };
+        list.push(container_status(container, shown, skew));
     }
-    let annotations = if pod.is_static {
-        format!(r#","annotations":{{"kubernetes.io/config.mirror":"{}"}}"#, pod.event_uid())
-    } else {
-        String::new()
-    };
-    let json = format!(
-        r#"{{"metadata":{{"name":"{}","namespace":"{NAMESPACE}","uid":"{}","labels":null{annotations}}},
-            "spec":{{"nodeName":"n{}"{}}},"status":{{"phase":"{}"{}}}}}"#,
-        pod.name,
-        pod.uid(shown.incarnation),
-        pod.node,
-        spec.write(["containers", "initContainers", "ephemeralContainers"]),
-        shown.phase,
-        status.write(["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"]),
-    );
-    serde_json::from_str(&json).expect(&json)
+    described
 }
 
-fn container_status(name: &str, instances: &[Instance], shown: &Shown, skew: i64) -> String {
+fn container_status(container: &Container, shown: &Shown, skew: i64) -> ContainerStatus {
+    let instances = &container.instances;
     let newest = shown.current().or(shown.last.and_then(|last| last.instance));
-    let id = newest.and_then(|newest| instances[newest].id.as_deref()).unwrap_or_default();
-    let state = match shown.state {
-        State::Waiting => r#""waiting":{"reason":"CrashLoopBackOff"}"#.to_owned(),
-        State::Running(running) => {
-            format!(r#""running":{{"startedAt":{}}}"#, time(instances[running].start_shown(skew)))
-        }
-        State::Ended(record) => terminated(instances, record, skew),
+    let ended = |record: Record| ContainerState {
+        terminated: Some(terminated(instances, record, skew)),
+        running: None,
     };
-    let last = shown.last.map(|record| terminated(instances, record, skew)).unwrap_or_default();
-    format!(
-        r#"{{"name":"{name}","restartCount":{},"containerID":"{id}","state":{{{state}}},"lastState":{{{last}}}}}"#,
-        shown.count
-    )
+    let state = match shown.state {
+        State::Waiting => ContainerState::default(),
+        State::Running(running) => {
+            let started_at = instances[running].start_shown(skew).map(timestamp);
+            ContainerState { running: Some(Running { started_at }), terminated: None }
+        }
+        State::Ended(record) => ended(record),
+    };
+    ContainerStatus {
+        name: container.name.clone(),
+        restart_count: shown.count,
+        container_id: newest.and_then(|newest| instances[newest].id.clone()),
+        state,
+        last_state: shown.last.map(ended).unwrap_or_default(),
+        ..ContainerStatus::default()
+    }
 }
 
-fn terminated(instances: &[Instance], record: Record, skew: i64) -> String {
+fn terminated(instances: &[Instance], record: Record, skew: i64) -> Terminated {
     let instance = record.instance.map(|instance| &instances[instance]);
-    let id = instance.and_then(|instance| instance.id.as_deref());
-    format!(
-        r#""terminated":{{"reason":"{}","exitCode":{},"startedAt":{},"finishedAt":{}{}}}"#,
-        record.reason,
-        record.exit_code,
-        time(instance.and_then(|instance| instance.start_shown(skew))),
-        time(instance.and_then(|instance| instance.end_shown(skew))),
-        id.map(|id| format!(r#","containerID":"{id}""#)).unwrap_or_default(),
-    )
-}
-
-/// A runtime that never set a time reports 0; what has no time at all is written as null.
-fn time(seconds: Option<i64>) -> String {
-    match seconds {
-        Some(seconds) => format!(r#""{}""#, timestamp(seconds)),
-        None => r#""1970-01-01T00:00:00Z""#.to_owned(),
+    Terminated {
+        reason: record.reason.to_owned(),
+        exit_code: record.exit_code,
+        container_id: instance.and_then(|instance| instance.id.clone()),
+        started_at: instance.and_then(|instance| instance.start_shown(skew)).map(timestamp),
+        finished_at: instance.and_then(|instance| instance.end_shown(skew)).map(timestamp),
     }
 }
 
@@ -133,37 +144,20 @@ pub fn timestamp(seconds: i64) -> jiff::Timestamp {
 /// The start that the source would read out of the Event.
 pub fn decode_event(pod: &Pod, event: EventSnapshot) -> Option<Started> {
     let container = &pod.containers[event.named];
-    let list = container.kind.spec_field();
     let combined = if event.combined { "(combined from similar events): " } else { "" };
-    let json = format!(
-        r#"{{"metadata":{{"name":"e","namespace":"{NAMESPACE}"}},"reason":"Started",
-            "message":"{combined}Container started","lastTimestamp":"{}",
-            "involvedObject":{{"kind":"Pod","namespace":"{NAMESPACE}","name":"{}","uid":"{}",
-            "fieldPath":"spec.{list}{{{}}}"}}}}"#,
-        timestamp(event.at),
-        pod.name,
-        pod.event_uid(),
-        container.name,
-    );
-    serde_json::from_str::<Event>(&json).expect(&json).into_started()
-}
-
-/// JSON items in the lists that a Pod keeps them in.
-#[derive(Default)]
-struct Lists([Vec<String>; 3]);
-
-impl Lists {
-    fn push(&mut self, kind: ContainerKind, item: String) {
-        let [containers, init, ephemeral] = &mut self.0;
-        match kind {
-            ContainerKind::Container => containers.push(item),
-            ContainerKind::Init | ContainerKind::Sidecar => init.push(item),
-            ContainerKind::Ephemeral => ephemeral.push(item),
-        }
-    }
-
-    fn write(&self, names: [&str; 3]) -> String {
-        let lists = self.0.iter().zip(names).filter(|(items, _)| !items.is_empty());
-        lists.map(|(items, name)| format!(r#","{name}":[{}]"#, items.join(","))).collect()
-    }
+    let object = json!({
+        "kind": "Pod",
+        "namespace": NAMESPACE,
+        "name": pod.name,
+        "uid": pod.event_uid(),
+        "fieldPath": format!("spec.{}{{{}}}", container.kind.spec_field(), container.name),
+    });
+    let event = json!({
+        "metadata": {"name": "e", "namespace": NAMESPACE},
+        "reason": "Started",
+        "message": format!("{combined}Container started"),
+        "lastTimestamp": timestamp(event.at).to_string(),
+        "involvedObject": object,
+    });
+    serde_json::from_value::<Event>(event).expect("an Event").into_started()
 }
