@@ -16,7 +16,7 @@ use sinks::{Finding, Restarted};
 
 use super::{
     cluster::Cluster,
-    kubelet::{Container, Pod, Quirk, Record},
+    kubelet::{Container, Pod, Quirk, Record, State},
     status::{EventSnapshot, NAMESPACE, Snapshot, timestamp},
 };
 
@@ -155,6 +155,9 @@ impl Judge {
             known.restarted |= shown.count > 0 || shown.records().any(|record| record.kill().is_some());
             known.was_killed |= shown.records().any(|record| record.kill().is_some());
             if is_stale {
+                if !container.is_plain {
+                    run.vague.insert((pod.name.clone(), container.name.clone()));
+                }
                 continue;
             }
             if pod.quirk == Quirk::VirtualWithoutTimes {
@@ -172,7 +175,8 @@ impl Judge {
             let identity = |instance| kill(pod, snapshot.incarnation, container, instance, skew);
             for instance in shown.records().filter_map(Record::kill) {
                 let killed = identity(instance);
-                let is_unclear = pod.quirk == Quirk::UnsetTimes && container.was_carried;
+                let is_unclear =
+                    shown.state == State::Waiting && shown.count != container.instances[instance].count;
                 if is_unclear
                     || run.settled.contains(&killed)
                     || run.history.contains(&killed)

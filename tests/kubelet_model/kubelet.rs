@@ -323,8 +323,7 @@ impl Container {
             id: (!quirk.is_virtual()).then(|| format!("containerd://{pod}-{container}-{number}")),
             shows: (runs && !unset(rng), !unset(rng)),
         });
-        self.falls += u32::from(count < self.shown.count);
-        self.shown.count = count;
+        self.count_to(count);
         if rng.u8(..25) == 0 && self.shown.last.is_some() {
             self.lost_last = self.shown.last.take();
             self.is_plain = false;
@@ -386,12 +385,17 @@ impl Container {
         self.shown.state = State::Waiting;
         if let Some(reason) = made_up {
             // Vanished once more before anything was started, it is still the same instance that is to come.
-            self.shown.count = self.next_count.unwrap_or(self.shown.count + 1);
+            self.count_to(self.next_count.unwrap_or(self.shown.count + 1));
             self.shown.last = Some(Record::made_up(reason));
         } else {
             self.was_carried = true;
         }
         self.next_count = Some(self.shown.count);
+    }
+
+    fn count_to(&mut self, count: u32) {
+        self.falls += u32::from(count < self.shown.count);
+        self.shown.count = count;
     }
 
     /// Its count begins anew. That takes a reboot or a clean-up, so longer than a second.
