@@ -6,6 +6,7 @@ mod cases;
 mod cluster;
 mod config;
 mod kubelet_model;
+mod memory;
 mod notation;
 mod program;
 mod replay;
