@@ -137,8 +137,7 @@ impl Container {
     /// Whether the status is older than one seen before. A lower count doesn't suffice: a node may
     /// lose its logs, and with them the count. An earlier time doesn't either: a clock may be set back.
     fn is_older(&self, reading: &Reading<'_>) -> bool {
-        let is_newer = self.newest > 0 && seconds(reading.newest_time()) > self.newest;
-        reading.restart_count < self.restart_count && !is_newer
+        reading.restart_count < self.restart_count && seconds(reading.newest_time()) <= self.newest
     }
 
     /// Takes in the counts. Answers how many instances ended unseen since they were last known.

@@ -4,11 +4,10 @@
 use fastrand::Rng;
 
 use super::{
-    kubelet::{Container, Pod, Shown},
+    kubelet::{Container, Pod, SECOND, Shown},
     status::{EventSnapshot, Snapshot},
 };
 
-const SECOND: i64 = 1_000;
 const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
 

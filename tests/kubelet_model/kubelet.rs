@@ -6,6 +6,8 @@
 use fastrand::Rng;
 use sinks::ContainerKind;
 
+pub const SECOND: i64 = 1_000;
+
 /// A Pod, as it truly is.
 pub struct Pod {
     pub name: String,
@@ -191,13 +193,13 @@ impl Pod {
         let chosen = rng.usize(..self.containers.len());
         let (quirk, policy, terminating) = (self.quirk, self.policy, self.terminating);
         let container = &mut self.containers[chosen];
+        if quirk.is_virtual() {
+            // Without an ID, the second is all that tells one end from the next.
+            container.not_before = container.not_before.max(container.last_end() + SECOND);
+        }
         let started = match container.shown.state {
             State::Running(_) => {
                 container.end(rng, now, quirk);
-                if quirk.is_virtual() {
-                    // Without an ID, the second is all that tells one kill from the next.
-                    container.not_before = now + 1_000;
-                }
                 false
             }
             _ if now < container.not_before => false,
@@ -289,6 +291,10 @@ impl Container {
         }
     }
 
+    fn last_end(&self) -> i64 {
+        self.instances.last().and_then(|instance| instance.ended).unwrap_or_default()
+    }
+
     fn restarts(&self, policy: Policy, end: Record) -> bool {
         let failed = end.exit_code != 0;
         match self.kind {
@@ -342,7 +348,7 @@ impl Container {
         match rng.u8(..24) {
             0..=8 => self.ends_as(instance, now, "OOMKilled", 137, true),
             9..=10 => self.ends_as(instance, now, "OOMKilled", marked, true),
-            11..=12 => {
+            11..=12 if !quirk.is_virtual() => {
                 self.ends_as(instance, now, "Error", 137, true);
                 self.instances[instance].misread = true;
             }
@@ -401,7 +407,7 @@ impl Container {
     /// Its count begins anew. That takes a reboot or a clean-up, so longer than a second.
     fn lose_logs(&mut self, now: i64) {
         self.next_count = Some(0);
-        self.not_before = now + 2_000;
+        self.not_before = now + 2 * SECOND;
         self.is_plain = false;
     }
 
