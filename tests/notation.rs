@@ -7,8 +7,10 @@
 //! - `+L(a)`: its `lastState` is the OOM kill of `a`, with reason and exit code as for `T`. `L(?)` has
 //!   no ID and no times.
 //!
+//! An instance `-a` has no ID, as virtual kubelets have it; the runtime never set the times of `a?`.
+//!
 //! A container is named before it: `app R(0,a)`, `init:setup T(0,a)`, `sidecar:proxy`, `ephemeral:debug`.
-//! Times follow from the order in which instances are first mentioned, a second apart.
+//! Times follow from the order in which instances are first mentioned, a second apart, or [`Case::pace`].
 
 use std::{collections::HashMap, time::Duration};
 
@@ -27,9 +29,12 @@ use sinks::Finding;
 /// A filter, what it has seen so far, and what it found.
 pub struct Case {
     pub filter: Filter,
+    settings: Settings,
     pub now: Timestamp,
     /// How far the node's clock is ahead of the program's.
     pub skew: SignedDuration,
+    /// How long anything takes.
+    pub pace: SignedDuration,
     pub pod: PodIdentity,
     pub found: Vec<Finding>,
     pub unobserved: u32,
@@ -63,9 +68,11 @@ impl Case {
 
     pub fn with(settings: Settings) -> Self {
         Self {
-            filter: Filter::new(settings),
+            filter: Filter::new(settings.clone()),
+            settings,
             now: "2026-11-22T12:00:00Z".parse().unwrap(),
             skew: SignedDuration::ZERO,
+            pace: SignedDuration::from_secs(1),
             pod: PodIdentity {
                 namespace: "shop".into(),
                 name: "cart".into(),
@@ -81,7 +88,7 @@ impl Case {
 
     /// The program is started anew; the cluster goes on.
     pub fn restart(&mut self) {
-        self.filter = Filter::new(settings());
+        self.filter = Filter::new(self.settings.clone());
     }
 
     pub fn pass(&mut self, time: SignedDuration) {
@@ -117,7 +124,12 @@ impl Case {
     }
 
     pub fn started_at(&mut self, container: &str, at: Timestamp, message: &str) -> &mut Self {
-        let event: Event = serde_json::from_value(json!({
+        self.event(container, at, json!({"message": message}))
+    }
+
+    /// A `Started` Event with these fields beside those that all have.
+    pub fn event(&mut self, container: &str, at: Timestamp, fields: Value) -> &mut Self {
+        let mut event = json!({
             "metadata": {"name": "e", "namespace": self.pod.namespace},
             "involvedObject": {
                 "kind": "Pod",
@@ -127,11 +139,12 @@ impl Case {
                 "fieldPath": format!("spec.containers{{{container}}}"),
             },
             "reason": "Started",
-            "message": message,
             "lastTimestamp": (at + self.skew).to_string(),
-        }))
-        .unwrap();
-        match event.into_started() {
+        });
+        if let (Value::Object(event), Value::Object(fields)) = (&mut event, fields) {
+            event.extend(fields);
+        }
+        match serde_json::from_value::<Event>(event).unwrap().into_started() {
             Some(started) => self.observe(Observation::Started(started)),
             None => self,
         }
@@ -171,7 +184,7 @@ impl Case {
     }
 
     pub fn tick(&mut self) -> Timestamp {
-        self.now += SignedDuration::from_secs(1);
+        self.now += self.pace;
         self.now
     }
 
@@ -217,13 +230,17 @@ impl Case {
             b'R' => {
                 status["containerID"] = id(arguments[1]).into();
                 let started = self.times(arguments[1]).started;
-                status["state"] = json!({"running": {"startedAt": (started + self.skew).to_string()}});
+                status["state"] = json!({"running": {"startedAt": self.time(arguments[1], started)}});
             }
             b'T' => {
                 status["containerID"] = id(arguments[1]).into();
                 status["state"] = json!({"terminated": self.ended(&arguments[1..])});
             }
-            b'W' => status["state"] = json!({"waiting": {"reason": "CrashLoopBackOff"}}),
+            b'W' => {
+                // It still names the dead one.
+                status["containerID"] = status["lastState"]["terminated"]["containerID"].clone();
+                status["state"] = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+            }
             _ => {}
         }
         status
@@ -247,9 +264,13 @@ impl Case {
             "reason": reason,
             "exitCode": exit_code,
             "containerID": id(arguments[0]),
-            "startedAt": (times.started + self.skew).to_string(),
-            "finishedAt": (finished + self.skew).to_string(),
+            "startedAt": self.time(arguments[0], times.started),
+            "finishedAt": self.time(arguments[0], finished),
         })
+    }
+
+    fn time(&self, instance: &str, at: Timestamp) -> String {
+        if instance.ends_with('?') { Timestamp::UNIX_EPOCH.to_string() } else { (at + self.skew).to_string() }
     }
 
     fn times(&mut self, instance: &str) -> Times {
@@ -271,9 +292,9 @@ pub fn settings() -> Settings {
     }
 }
 
-/// A container ID as a runtime writes it; `-` stands for none, as virtual kubelets have it.
+/// A container ID as a runtime writes it.
 pub fn id(instance: &str) -> String {
-    if instance == "-" { String::new() } else { format!("containerd://{instance}") }
+    if instance.starts_with('-') { String::new() } else { format!("containerd://{instance}") }
 }
 
 fn arguments(text: &str) -> Vec<&str> {

@@ -7,13 +7,16 @@
 //! |---|---|---|---|
 //! | its end, and an instance after it | report (in a list: unless it is history) | report | - |
 //! | its end, nothing after it | pending | - | - |
-//! | ... and a `Started` Event later than its end | report | report | - |
-//! | ... and its Pod is over or deleted | report as unrestarted, if asked for; else forget | the same | - |
+//! | ... and a `Started` Event later than its end | report (the same) | report | - |
+//! | ... and its Pod is over or deleted | report as unrestarted, if asked for (the same); else forget | the same | - |
 //! | its end no longer, but an instance after it | | report | - |
 //! | a status older than one seen before | - | - | - |
 //!
 //! History is what happened before the program was last in sync, less `lookback`, in a container
 //! that it didn't know. A kill whose Event stands in the cluster was reported before.
+//!
+//! Times have a granularity of a second, so what happened in the same second is in no order: it
+//! takes a later one to tell a start from the end before it.
 
 use jiff::Timestamp;
 use sinks::{Finding, Restarted};
@@ -41,7 +44,7 @@ struct Kills {
     /// The hashes of the two kills that were settled last. A status that isn't older than those
     /// seen before shows no others.
     settled: [u64; 2],
-    pending: Option<Pending>,
+    pending: Option<Box<Pending>>,
 }
 
 /// A kill that no start is known to have followed.
@@ -49,15 +52,20 @@ struct Kills {
 struct Pending {
     kill: u64,
     ordinal: u32,
+    /// Whether it is history, unless a start is still to come.
+    is_old: bool,
     /// All that a finding tells but for the restart.
     finding: Finding,
 }
+
+/// A kill to report, and the restart that followed.
+pub(super) type Report = (Finding, Option<Restarted>);
 
 /// What is known of the Pod and its past while one of its containers is looked at.
 pub(super) trait Background {
     /// The kill's hash.
     fn kill(&self, end: &End<'_>) -> u64;
-    /// Whether the kill was reported before this program started, or the Pod was made anew.
+    /// Whether the kill was reported before this program started, or the Pod came back.
     fn was_reported(&self, end: &End<'_>) -> bool;
     /// Whether what happened then is too long ago to be news.
     fn is_history(&self, at: Option<Timestamp>) -> bool;
@@ -74,63 +82,51 @@ pub(super) trait Background {
 /// What came of a status.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
-    /// The kills to report, oldest first, each with the restart that followed.
-    pub reports: Vec<(Finding, Option<Restarted>)>,
+    /// The kills to report, oldest first.
+    pub reports: Vec<Report>,
     /// Instances whose end was never seen.
     pub unobserved: u32,
 }
 
 impl Container {
-    /// A container that was not remembered: it never restarted while its Pod was known.
-    pub(super) fn new(name: u32) -> Self {
-        Self { name, restart_count: 0, ended: 0, newest: 0, kills: None }
-    }
-
-    /// A container of a Pod that is seen for the first time: nobody watched its earlier instances.
-    pub(super) fn first_seen(name: u32, reading: &Reading<'_>) -> Self {
-        Self { ended: reading.ended, ..Self::new(name) }
+    /// A container of which that many instances have ended, seen or before anybody watched.
+    pub(super) fn new(name: u32, ended: u32) -> Self {
+        Self { name, restart_count: 0, ended, newest: 0, kills: None }
     }
 
     /// Takes in a status.
     pub(super) fn status(&mut self, reading: &Reading<'_>, background: &impl Background) -> Outcome {
-        let newest = seconds(reading.newest_time());
-        if reading.restart_count < self.restart_count && newest < self.newest {
-            return Outcome::default();
-        }
-        let unobserved = self.unobserved(reading);
-        self.restart_count = reading.restart_count;
-        self.ended = reading.ended;
-        self.newest = self.newest.max(newest);
-
-        let mut reports = Vec::new();
-        let shown: Vec<End<'_>> = reading.ends().filter(End::is_kill).collect();
-        if let Some(pending) = self.take_overwritten(&shown, background) {
-            match reading.instances().find(|instance| pending.precedes(instance)) {
-                Some(next) => reports.push(self.settle(pending, Some(next.into()))),
-                None => self.kills().pending = Some(pending),
+        let mut outcome = Outcome::default();
+        if !self.is_older(reading) {
+            outcome.unobserved = self.count(reading);
+            outcome.reports.extend(self.confirm_overwritten(reading, background));
+            for end in reading.kills() {
+                outcome.reports.extend(self.judge(&end, background));
             }
         }
-        for end in &shown {
-            reports.extend(self.judge(end, background));
-        }
         if background.is_over() {
-            reports.extend(self.over(background.report_unrestarted()));
+            outcome.reports.extend(self.over(background.report_unrestarted()));
         }
-        Outcome { reports, unobserved }
+        outcome
     }
 
     /// Takes in the news that the container was started then.
-    pub(super) fn started(&mut self, at: Timestamp) -> Option<(Finding, Option<Restarted>)> {
+    pub(super) fn started(&mut self, at: Timestamp) -> Option<Report> {
         let kills = self.kills.as_mut()?;
-        let pending = kills.pending.take_if(|pending| pending.ended_before(at))?;
-        let restarted = Restarted { started_at: Some(at), ..Restarted::default() };
-        Some(self.settle(pending, Some(restarted)))
+        let pending = kills.pending.take_if(|pending| is_later(at, pending.finding.killed.finished_at))?;
+        Some(kills.settle(*pending, Some(told(at))))
     }
 
     /// Takes in the news that nothing of the Pod will be started again.
-    pub(super) fn over(&mut self, report_unrestarted: bool) -> Option<(Finding, Option<Restarted>)> {
-        let pending = self.kills.as_mut()?.pending.take()?;
-        report_unrestarted.then(|| self.settle(pending, None))
+    pub(super) fn over(&mut self, report_unrestarted: bool) -> Option<Report> {
+        let kills = self.kills.as_mut()?;
+        let pending = kills.pending.take()?;
+        (report_unrestarted && !pending.is_old).then(|| kills.settle(*pending, None))
+    }
+
+    /// Whether a kill of it waits for a start.
+    pub(super) fn is_pending(&self) -> bool {
+        self.kills.as_ref().is_some_and(|kills| kills.pending.is_some())
     }
 
     /// The hashes of the kills that were settled and may still be shown.
@@ -138,85 +134,103 @@ impl Container {
         self.kills.iter().flat_map(|kills| kills.settled).filter(|kill| *kill != 0)
     }
 
-    fn judge(&mut self, end: &End<'_>, background: &impl Background) -> Option<(Finding, Option<Restarted>)> {
-        let kill = background.kill(end);
-        let kills = self.kills();
-        if kills.settled.contains(&kill) {
-            return None;
-        }
-        let pending = kills.pending.take_if(|pending| pending.kill == kill);
-        let known = pending.is_some();
-        if !known && background.was_reported(end) {
-            kills.remember(kill);
-            return None;
-        }
-        let restarted = end.successor.map(Restarted::from);
-        let told_by_event =
-            || background.started_at().filter(|at| end.terminated.finished_at.is_some_and(|end| end < *at));
-        let restarted = restarted
-            .or_else(|| told_by_event().map(|at| Restarted { started_at: Some(at), ..Restarted::default() }));
-        let since = restarted.as_ref().and_then(|next| next.started_at).or(end.terminated.finished_at);
-        if !known && (restarted.is_some() || background.is_over()) && background.is_history(since) {
-            kills.remember(kill);
-            return None;
-        }
-        let pending = pending.unwrap_or_else(|| Pending {
-            kill,
-            ordinal: end.ordinal,
-            finding: background.describe(end),
-        });
-        if restarted.is_some() {
-            Some(self.settle(pending, restarted))
-        } else {
-            kills.pending = Some(pending);
-            None
-        }
+    /// Whether the status is older than one seen before. A lower count doesn't suffice: a node may
+    /// lose its logs, and with them the count. An earlier time doesn't either: a clock may be set back.
+    fn is_older(&self, reading: &Reading<'_>) -> bool {
+        reading.restart_count < self.restart_count && seconds(reading.newest_time()) <= self.newest
     }
 
-    /// The pending kill, if the status no longer shows it.
-    fn take_overwritten(&mut self, shown: &[End<'_>], background: &impl Background) -> Option<Pending> {
-        let pending = &mut self.kills.as_mut()?.pending;
-        pending.take_if(|pending| !shown.iter().any(|end| background.kill(end) == pending.kill))
-    }
-
-    fn settle(&mut self, pending: Pending, restarted: Option<Restarted>) -> (Finding, Option<Restarted>) {
-        self.kills().remember(pending.kill);
-        (pending.finding, restarted)
-    }
-
-    /// How many instances ended unseen between the last status and this one.
-    fn unobserved(&self, reading: &Reading<'_>) -> u32 {
+    /// Takes in the counts. Answers how many instances ended unseen since they were last known.
+    fn count(&mut self, reading: &Reading<'_>) -> u32 {
         let ended = reading.ended.saturating_sub(self.ended);
-        let seen = reading.ends().filter(|end| end.ordinal >= self.ended).count();
+        let seen = reading.ends().filter(|end| end.ordinal >= Some(self.ended)).count();
+        let is_lower = reading.restart_count < self.restart_count;
+        self.ended = if is_lower { reading.ended } else { self.ended.max(reading.ended) };
+        self.restart_count = reading.restart_count;
+        self.newest = self.newest.max(seconds(reading.newest_time()));
         ended.saturating_sub(u32::try_from(seen).unwrap_or(u32::MAX))
     }
 
-    fn kills(&mut self) -> &mut Kills {
-        self.kills.get_or_insert_default()
+    /// The pending kill, if the status no longer shows it, but an instance that was started after it.
+    fn confirm_overwritten(&mut self, reading: &Reading<'_>, background: &impl Background) -> Option<Report> {
+        let kills = self.kills.as_mut()?;
+        let pending = kills.pending.as_ref()?;
+        if reading.kills().any(|end| background.kill(&end) == pending.kill) {
+            return None;
+        }
+        let next = reading.instances().find(|instance| pending.precedes(instance))?;
+        let pending = kills.pending.take()?;
+        Some(kills.settle(*pending, Some(next.into())))
+    }
+
+    /// Judges the end of an instance that was killed.
+    fn judge(&mut self, end: &End<'_>, background: &impl Background) -> Option<Report> {
+        let kill = background.kill(end);
+        let kills = self.kills.get_or_insert_default();
+        if kills.settled.contains(&kill) {
+            return None;
+        }
+        let ended = end.terminated.finished_at;
+        let told = || background.started_at().filter(|at| is_later(*at, ended)).map(told);
+        let restarted = end.successor.map(Restarted::from).or_else(told);
+        let pending = kills.pending.take_if(|pending| pending.kill == kill);
+        if pending.is_none() {
+            let since = restarted.as_ref().and_then(|next| next.started_at).or(ended);
+            let is_decided = restarted.is_some() || background.is_over();
+            if background.was_reported(end) || (is_decided && background.is_history(since)) {
+                kills.remember(kill);
+                return None;
+            }
+        }
+        let pending = pending.unwrap_or_else(|| {
+            let is_old = background.is_history(ended);
+            Box::new(Pending {
+                kill,
+                ordinal: end.ordinal.unwrap_or_default(),
+                is_old,
+                finding: background.describe(end),
+            })
+        });
+        if restarted.is_some() {
+            return Some(kills.settle(*pending, restarted));
+        }
+        kills.pending = Some(pending);
+        None
     }
 }
 
 impl Kills {
+    fn settle(&mut self, pending: Pending, restarted: Option<Restarted>) -> Report {
+        self.remember(pending.kill);
+        (pending.finding, restarted)
+    }
+
     fn remember(&mut self, kill: u64) {
         self.settled = [kill, self.settled[0]];
     }
 }
 
 impl Pending {
-    /// Whether the instance was started after this kill. IDs are compared before times, which have
-    /// a granularity of a second, and the count before them too, though it can fall.
+    /// Whether the instance was started after this kill. IDs are compared first, and the count before
+    /// the times, though it can fall.
     fn precedes(&self, instance: &Instance<'_>) -> bool {
         let killed = &self.finding.killed;
-        let same = killed.container_id.is_some() && killed.container_id.as_deref() == instance.container_id;
-        let later = || killed.finished_at.zip(instance.started_at).is_some_and(|(end, start)| start >= end);
-        !same && (instance.ordinal > self.ordinal || later())
+        let is_same =
+            killed.container_id.is_some() && killed.container_id.as_deref() == instance.container_id;
+        let is_later = || instance.started_at.is_some_and(|start| is_later(start, killed.finished_at));
+        !is_same && (instance.ordinal > Some(self.ordinal) || is_later())
     }
+}
 
-    /// Whether an Event of that time speaks of a start after this kill. In the very second of the
-    /// end it may be the killed instance's own start.
-    fn ended_before(&self, at: Timestamp) -> bool {
-        self.finding.killed.finished_at.is_some_and(|end| end < at)
-    }
+/// A start that an Event told of.
+fn told(at: Timestamp) -> Restarted {
+    Restarted { started_at: Some(at), ..Restarted::default() }
+}
+
+/// Whether a start of that time came after that end. In the very second of the end it may be the
+/// killed instance's own start.
+fn is_later(start: Timestamp, end: Option<Timestamp>) -> bool {
+    end.is_some_and(|end| end < start)
 }
 
 fn seconds(time: Option<Timestamp>) -> u32 {

@@ -15,10 +15,10 @@ use std::{
     time::Duration,
 };
 
-use container::{Background, Container};
+use container::{Background, Container, Report};
 use jiff::Timestamp;
 use reading::{End, Reading};
-use sinks::{Finding, Restarted, kubernetes::event_name};
+use sinks::{Finding, kubernetes::event_name};
 use starts::Starts;
 
 use crate::{
@@ -69,14 +69,21 @@ pub struct Filter {
     lists: HashMap<Scope, List>,
 }
 
-/// What is remembered of a Pod: 32 bytes with its key, while no container of it ever restarted.
+/// What is remembered of a Pod.
 #[derive(Debug)]
 struct PodState {
     /// The list that showed it last, so that what a relist doesn't show is known to be gone.
     list: u32,
     scope: Scope,
+    /// A bit for each of the first 16 containers whose first instance was seen to have ended: all
+    /// that is remembered of containers that never restarted.
+    first_ended: u16,
+    /// Those that ever restarted or were killed.
     containers: Box<[Container]>,
 }
+
+/// What a Pod without restarts takes, with its key, and what each container takes that ever restarted.
+const _: () = assert!(size_of::<(u64, PodState)>() <= 32 && size_of::<Container>() <= 32);
 
 /// The newest list of a scope.
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,14 +100,13 @@ struct Memory {
     /// The program's own Events that stood in the cluster when it started.
     reported: HashSet<u64>,
     starts: Starts,
-    /// Settled kills of mirror pods that were deleted: such a Pod may be made anew and show the
-    /// same kill again.
+    /// Settled kills of Pods that are gone. A mirror pod is made anew within seconds and shows the
+    /// same kill again; a restored etcd brings any Pod back.
     departed: VecDeque<u64>,
 }
 
-/// How many kills of deleted mirror pods are remembered: there are a few such Pods to a node, and
-/// a kubelet makes one anew within seconds.
-const DEPARTED: usize = 1024;
+/// How many kills of Pods that are gone are remembered: 32 KiB.
+const DEPARTED: usize = 4096;
 
 impl Filter {
     /// A filter that knows nothing yet.
@@ -133,10 +139,16 @@ impl Filter {
         }
     }
 
+    /// How much it remembers: Pods, containers that ever restarted or were killed, pending kills.
+    pub fn remembered(&self) -> usize {
+        let containers = self.pods.values().flat_map(|state| &state.containers);
+        self.pods.len() + containers.map(|container| 1 + usize::from(container.is_pending())).sum::<usize>()
+    }
+
     /// The pending kills, when nothing more will be seen.
     pub fn finish(&mut self) -> Vec<Verdict> {
-        let left = self.pods.drain().map(|(_, state)| state);
-        all_over(left, self.settings.report_unrestarted, None)
+        let left: Vec<_> = self.pods.drain().map(|(_, state)| state).collect();
+        self.gone(left, None)
     }
 
     fn pod(
@@ -149,14 +161,18 @@ impl Filter {
         if !self.settings.namespaces.selects(&pod.metadata.namespace) {
             return Vec::new();
         }
-        let key = self.memory.pod(&pod.metadata.namespace, pod.event_uid());
+        let key = self.memory.pod(pod);
         let list = self.lists.entry(scope).or_default().number;
         let known = self.pods.contains_key(&key);
-        let state = self.pods.entry(key).or_insert(PodState { list, scope, containers: Box::default() });
+        let new = PodState { list, scope, first_ended: 0, containers: Box::default() };
+        let state = self.pods.entry(key).or_insert(new);
         (state.list, state.scope) = (list, scope);
         let mut verdicts = Vec::new();
-        for (list, status) in pod.statuses() {
+        for (place, (list, status)) in pod.statuses().enumerate() {
             let reading = Reading::of(status);
+            let name = self.memory.container(&status.name);
+            let watched = known && !pod.is_mirror();
+            let Some(container) = state.container(name, place, &reading, watched) else { continue };
             let sight = Sight {
                 settings: &self.settings,
                 memory: &self.memory,
@@ -165,8 +181,6 @@ impl Filter {
                 status,
                 horizon: horizon.filter(|_| !known),
             };
-            let name = self.memory.container(&status.name);
-            let Some(container) = state.container(name, &reading, known) else { continue };
             let outcome = container.status(&reading, &sight);
             verdicts.extend(findings(outcome.reports, now));
             if outcome.unobserved > 0 {
@@ -183,29 +197,36 @@ impl Filter {
 
     fn deleted(&mut self, scope: Scope, pod: &Pod, now: Option<Timestamp>) -> Vec<Verdict> {
         let mut verdicts = self.pod(scope, pod, None, now);
-        let key = self.memory.pod(&pod.metadata.namespace, pod.event_uid());
-        if let Some(mut state) = self.pods.remove(&key) {
-            verdicts.extend(over(&mut state, self.settings.report_unrestarted, now));
-            if pod.is_mirror() {
-                self.memory.departed.extend(state.containers.iter().flat_map(Container::settled));
-                let excess = self.memory.departed.len().saturating_sub(DEPARTED);
-                self.memory.departed.drain(..excess);
-            }
-        }
+        let gone = self.pods.remove(&self.memory.pod(pod));
+        verdicts.extend(self.gone(gone, now));
         verdicts
     }
 
     fn list_ends(&mut self, scope: Scope, now: Option<Timestamp>) -> Vec<Verdict> {
         let list = self.lists.entry(scope).or_default().number;
         let gone = self.pods.extract_if(|_, state| state.scope == scope && state.list != list);
-        all_over(gone.map(|(_, state)| state), self.settings.report_unrestarted, now)
+        let gone: Vec<_> = gone.map(|(_, state)| state).collect();
+        self.gone(gone, now)
+    }
+
+    /// What is pending in Pods that are gone, oldest first.
+    fn gone(&mut self, gone: impl IntoIterator<Item = PodState>, now: Option<Timestamp>) -> Vec<Verdict> {
+        let mut reports: Vec<Report> = Vec::new();
+        for mut container in gone.into_iter().flat_map(|state| state.containers) {
+            reports.extend(container.over(self.settings.report_unrestarted));
+            self.memory.departed.extend(container.settled());
+        }
+        let excess = self.memory.departed.len().saturating_sub(DEPARTED);
+        self.memory.departed.drain(..excess);
+        reports.sort_by_cached_key(|(draft, _)| (draft.killed.finished_at, draft.id.clone()));
+        findings(reports, now).collect()
     }
 
     fn started(&mut self, started: &Started, now: Option<Timestamp>) -> Vec<Verdict> {
         if !self.settings.namespaces.selects(&started.namespace) {
             return Vec::new();
         }
-        let key = self.memory.pod(&started.namespace, &started.event_uid);
+        let key = self.memory.key(&started.namespace, &started.pod, &started.event_uid);
         let name = self.memory.container(&started.container);
         self.memory.starts.remember(key, name, started.at);
         let state = self.pods.get_mut(&key);
@@ -218,15 +239,27 @@ impl Filter {
 
 impl PodState {
     /// What is remembered of a container, from the moment there is something to remember.
-    fn container(&mut self, name: u32, reading: &Reading<'_>, known: bool) -> Option<&mut Container> {
+    fn container(
+        &mut self,
+        name: u32,
+        place: usize,
+        reading: &Reading<'_>,
+        watched: bool,
+    ) -> Option<&mut Container> {
         let found = self.containers.iter().position(|container| container.name == name);
         let position = match found {
             Some(position) => position,
-            None if reading.is_clean() => return None,
+            None if reading.is_clean() => {
+                self.first_ended |= bit(place) * u16::from(reading.ended > 0);
+                return None;
+            }
             None => {
-                let new = if known { Container::new(name) } else { Container::first_seen(name, reading) };
+                // Nobody watched the instances of before the Pod was known, or a mirror pod made
+                // anew. A container beyond the sixteenth may have been seen to end once.
+                let first_ended = bit(place) == 0 || self.first_ended & bit(place) != 0;
+                let ended = if watched { u32::from(first_ended) } else { reading.ended };
                 let containers = std::mem::take(&mut self.containers);
-                self.containers = containers.into_iter().chain([new]).collect();
+                self.containers = containers.into_iter().chain([Container::new(name, ended)]).collect();
                 self.containers.len() - 1
             }
         };
@@ -234,27 +267,13 @@ impl PodState {
     }
 }
 
-/// What is pending in Pods that are gone, oldest first.
-fn all_over(
-    gone: impl Iterator<Item = PodState>,
-    report_unrestarted: bool,
-    now: Option<Timestamp>,
-) -> Vec<Verdict> {
-    let mut verdicts: Vec<_> = gone.flat_map(|mut state| over(&mut state, report_unrestarted, now)).collect();
-    verdicts.sort_by_cached_key(|verdict| match verdict {
-        Verdict::Finding(finding) => Some((finding.killed.finished_at, finding.id.clone())),
-        Verdict::Unobserved { .. } => None,
-    });
-    verdicts
-}
-
-fn over(state: &mut PodState, report_unrestarted: bool, now: Option<Timestamp>) -> Vec<Verdict> {
-    let reports = state.containers.iter_mut().filter_map(|container| container.over(report_unrestarted));
-    findings(reports, now).collect()
+/// A container's bit in [`PodState::first_ended`], if it has one.
+fn bit(place: usize) -> u16 {
+    u32::try_from(place).ok().and_then(|place| 1u16.checked_shl(place)).unwrap_or_default()
 }
 
 fn findings(
-    reports: impl IntoIterator<Item = (Finding, Option<Restarted>)>,
+    reports: impl IntoIterator<Item = Report>,
     now: Option<Timestamp>,
 ) -> impl Iterator<Item = Verdict> {
     let complete = move |(draft, restarted)| Box::new(describe::complete(draft, restarted, now));
@@ -262,8 +281,14 @@ fn findings(
 }
 
 impl Memory {
-    fn pod(&self, namespace: &str, event_uid: &str) -> u64 {
-        self.hasher.hash_one((namespace, event_uid))
+    /// The key of a Pod, which its Events have, too. Anybody may write a Pod that claims to mirror
+    /// another; but not under the other's name.
+    fn key(&self, namespace: &str, name: &str, event_uid: &str) -> u64 {
+        self.hasher.hash_one((namespace, name, event_uid))
+    }
+
+    fn pod(&self, pod: &Pod) -> u64 {
+        self.key(&pod.metadata.namespace, &pod.metadata.name, pod.event_uid())
     }
 
     fn container(&self, name: &str) -> u32 {
@@ -294,12 +319,12 @@ impl Background for Sight<'_> {
             let id = describe::identity(self.pod, self.list, &self.status.name, end.terminated);
             self.memory.hasher.hash_one((&metadata.namespace, event_name(&metadata.name, &id)))
         };
-        (self.pod.is_mirror() && self.memory.departed.contains(&self.kill(end)))
+        self.memory.departed.contains(&self.kill(end))
             || (!self.memory.reported.is_empty() && self.memory.reported.contains(&event()))
     }
 
     fn is_history(&self, at: Option<Timestamp>) -> bool {
-        self.horizon.zip(at).is_some_and(|(horizon, at)| at <= horizon)
+        self.horizon.is_some_and(|horizon| at.is_none_or(|at| at <= horizon))
     }
 
     fn describe(&self, end: &End<'_>) -> Finding {
@@ -307,8 +332,7 @@ impl Background for Sight<'_> {
     }
 
     fn started_at(&self) -> Option<Timestamp> {
-        let pod = self.memory.pod(&self.pod.metadata.namespace, self.pod.event_uid());
-        self.memory.starts.get(pod, self.memory.container(&self.status.name))
+        self.memory.starts.get(self.memory.pod(self.pod), self.memory.container(&self.status.name))
     }
 
     fn is_over(&self) -> bool {

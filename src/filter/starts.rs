@@ -1,18 +1,21 @@
 //! When containers were started, by the word of Events that came before the status did.
 //!
 //! An Event may arrive before the status that shows the kill it follows, and that status may be the
-//! last of its Pod. Of what fits into the table the newest is kept: 4,096 starts, 64 KiB, whatever
-//! happens. What falls out is confirmed by a later status instead.
+//! last of its Pod. The table keeps the starts that it was told last, 4,096 of them in 64 KiB,
+//! whatever happens. What falls out is confirmed by a later status instead.
 
 use jiff::Timestamp;
 
-const SLOTS: u16 = 4096;
+const BUCKETS: u16 = 1024;
+
+/// Starts whose containers share a part of their hash, the one told last first.
+type Bucket = [Start; 4];
 
 #[derive(Debug)]
-pub(super) struct Starts(Box<[Slot]>);
+pub(super) struct Starts(Box<[Bucket]>);
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Slot {
+struct Start {
     pod: u64,
     container: u32,
     seconds: u32,
@@ -20,7 +23,7 @@ struct Slot {
 
 impl Default for Starts {
     fn default() -> Self {
-        Self(vec![Slot::default(); usize::from(SLOTS)].into())
+        Self(vec![Bucket::default(); usize::from(BUCKETS)].into())
     }
 }
 
@@ -28,21 +31,28 @@ impl Starts {
     /// Keeps the newest start of a container.
     pub(super) fn remember(&mut self, pod: u64, container: u32, at: Timestamp) {
         let Ok(seconds) = u32::try_from(at.as_second()) else { return };
-        let slot = &mut self.0[index(pod, container)];
-        if (slot.pod, slot.container) != (pod, container) || slot.seconds < seconds {
-            *slot = Slot { pod, container, seconds };
-        }
+        let bucket = &mut self.0[index(pod, container)];
+        let known = bucket.iter().position(|start| start.is_of(pod, container));
+        let before = known.map_or(0, |place| bucket[place].seconds);
+        let place = known.unwrap_or(bucket.len() - 1);
+        bucket[..=place].rotate_right(1);
+        bucket[0] = Start { pod, container, seconds: seconds.max(before) };
     }
 
     /// The newest start of a container, if it is still known.
     pub(super) fn get(&self, pod: u64, container: u32) -> Option<Timestamp> {
-        let slot = self.0[index(pod, container)];
-        let same = (slot.pod, slot.container) == (pod, container) && slot.seconds > 0;
-        same.then(|| Timestamp::from_second(i64::from(slot.seconds)).ok()).flatten()
+        let start = self.0[index(pod, container)].iter().find(|start| start.is_of(pod, container))?;
+        Timestamp::from_second(i64::from(start.seconds)).ok()
+    }
+}
+
+impl Start {
+    fn is_of(&self, pod: u64, container: u32) -> bool {
+        (self.pod, self.container) == (pod, container)
     }
 }
 
 fn index(pod: u64, container: u32) -> usize {
     let [low, high, ..] = (pod ^ u64::from(container)).to_le_bytes();
-    usize::from(u16::from_le_bytes([low, high]) % SLOTS)
+    usize::from(u16::from_le_bytes([low, high]) % BUCKETS)
 }

@@ -146,12 +146,15 @@ pub struct PodStatus {
     /// Where it is in its life.
     #[serde(default, deserialize_with = "null_is_default")]
     pub phase: Phase,
+    /// Of `spec.containers`.
     #[serde(default, deserialize_with = "null_is_default")]
-    container_statuses: Vec<ContainerStatus>,
+    pub container_statuses: Vec<ContainerStatus>,
+    /// Of `spec.initContainers`.
     #[serde(default, deserialize_with = "null_is_default")]
-    init_container_statuses: Vec<ContainerStatus>,
+    pub init_container_statuses: Vec<ContainerStatus>,
+    /// Of `spec.ephemeralContainers`.
     #[serde(default, deserialize_with = "null_is_default")]
-    ephemeral_container_statuses: Vec<ContainerStatus>,
+    pub ephemeral_container_statuses: Vec<ContainerStatus>,
 }
 
 /// Where a Pod is in its life, as far as it matters here.
@@ -317,6 +320,9 @@ pub struct InvolvedObject {
     /// The Pod's namespace.
     #[serde(default, deserialize_with = "null_is_default")]
     pub namespace: String,
+    /// The Pod's name; a mirror pod and its static pod share it.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub name: String,
     /// The Pod's UID; of a mirror pod, the static pod's.
     #[serde(default, deserialize_with = "null_is_default")]
     pub uid: String,
@@ -348,7 +354,8 @@ impl Event {
         let container = container.to_owned();
         let series = self.series.and_then(|series| series.last_observed_time);
         let at = series.max(self.last_timestamp).or(self.time)?;
-        Some(Started { namespace: object.namespace, event_uid: object.uid, container, at })
+        let InvolvedObject { namespace, name: pod, uid: event_uid, .. } = object;
+        Some(Started { namespace, pod, event_uid, container, at })
     }
 }
 
@@ -357,6 +364,8 @@ impl Event {
 pub struct Started {
     /// The Pod's namespace.
     pub namespace: String,
+    /// The Pod's name.
+    pub pod: String,
     /// The UID that Events about the Pod carry: see [`Pod::event_uid`].
     pub event_uid: String,
     /// The container's name, which is unique within its Pod.

@@ -1,0 +1,259 @@
+//! The cluster between kubelets and program: the status manager that tells the API server the newest
+//! status only, the recorder that throttles, merges and drops Events, and the API server's history.
+
+use fastrand::Rng;
+
+use super::{
+    kubelet::{Container, Pod, SECOND, Shown},
+    status::{EventSnapshot, Snapshot},
+};
+
+const MINUTE: i64 = 60 * SECOND;
+const HOUR: i64 = 60 * MINUTE;
+
+/// All that is true.
+pub struct Cluster {
+    /// Milliseconds since 1970.
+    pub now: i64,
+    /// How many seconds each node's clock is ahead.
+    pub skews: Vec<i64>,
+    /// All Pods that ever were; what the API server shows of each, while it has it.
+    pub pods: Vec<Pod>,
+    pub stored: Vec<Option<Snapshot>>,
+    /// All that the API server was told, in order.
+    pub history: Vec<Change>,
+    /// The Events that are on their way, each with the time of its arrival.
+    pub events: Vec<(i64, EventSnapshot)>,
+    recorders: Vec<Recorder>,
+    temper: Temper,
+}
+
+#[derive(Clone, Debug)]
+pub enum Change {
+    Written(Snapshot),
+    Deleted(Snapshot),
+}
+
+impl Change {
+    pub fn snapshot(&self) -> &Snapshot {
+        match self {
+            Self::Written(snapshot) | Self::Deleted(snapshot) => snapshot,
+        }
+    }
+}
+
+/// How this cluster misbehaves, in 256ths.
+struct Temper {
+    drops_events: u8,
+    delays_events: u8,
+    burst: f64,
+    combines_after: u32,
+    writes_statuses: u8,
+    hurries: u8,
+}
+
+/// What a kubelet's Event recorder knows of a Pod (client-go, `tools/record/events_cache.go`).
+#[derive(Default)]
+struct Recorder {
+    spent: f64,
+    refilled: i64,
+    window: i64,
+    first: usize,
+    similar: u32,
+}
+
+impl Cluster {
+    pub fn new(rng: &mut Rng) -> Self {
+        let skew = |rng: &mut Rng| if rng.bool() { 0 } else { rng.i64(-3600..=3600) };
+        let mut cluster = Self {
+            now: 1_800_000_000_000 + rng.i64(0..1_000),
+            skews: vec![skew(rng), skew(rng)],
+            pods: Vec::new(),
+            stored: Vec::new(),
+            history: Vec::new(),
+            events: Vec::new(),
+            recorders: Vec::new(),
+            temper: Temper {
+                drops_events: rng.u8(..) / 2,
+                delays_events: rng.u8(..) / 2,
+                burst: f64::from(rng.u8(2..=25)),
+                combines_after: rng.u32(2..=10),
+                writes_statuses: rng.u8(64..),
+                hurries: rng.u8(..),
+            },
+        };
+        for number in 0..rng.usize(1..=3) {
+            cluster.create(rng, format!("cart-{number}"));
+        }
+        cluster
+    }
+
+    pub fn skew(&self, pod: usize) -> i64 {
+        self.skews[self.pods[pod].node]
+    }
+
+    /// Lets time pass and one thing happen.
+    pub fn step(&mut self, rng: &mut Rng) {
+        self.pass(rng);
+        let alive: Vec<usize> = (0..self.pods.len()).filter(|pod| self.stored[*pod].is_some()).collect();
+        let Some(&pod) = (!alive.is_empty()).then(|| &alive[rng.usize(..alive.len())]) else {
+            return self.create(rng, "cart-0".into());
+        };
+        match rng.u8(..128) {
+            0..=1 if !self.pods[pod].is_over() => self.pods[pod].restart_all_containers(self.now),
+            2..=3 => self.pods[pod].containers.iter_mut().for_each(Container::find_last),
+            4..=9 => self.pods[pod].containers.iter_mut().for_each(Container::correct),
+            10 => self.reboot(rng, pod),
+            11..=13 => self.delete(rng, pod),
+            14 if self.pods[pod].is_static => self.make_anew(pod),
+            15..=17 if self.pods[pod].is_over() => {
+                let name = format!("cart-{}", self.pods.len());
+                self.create(rng, name);
+                self.delete(rng, pod);
+            }
+            18 if alive.len() < 4 => {
+                let name = format!("cart-{}", self.pods.len());
+                self.create(rng, name);
+            }
+            19..=24 => self.write(pod),
+            _ => {
+                let started = self.pods[pod].step(rng, self.now);
+                if let Some(container) = started {
+                    self.record(rng, pod, container);
+                }
+                if rng.u8(..) < self.temper.writes_statuses {
+                    self.write(pod);
+                }
+            }
+        }
+    }
+
+    /// Takes every Pod away. The last word of each is written.
+    pub fn end(&mut self) {
+        for pod in 0..self.pods.len() {
+            if self.stored[pod].is_some() {
+                self.write(pod);
+                self.forget(pod);
+            }
+        }
+    }
+
+    fn pass(&mut self, rng: &mut Rng) {
+        let hurry = rng.u8(..) < self.temper.hurries;
+        self.now += match rng.u8(..) {
+            _ if hurry => rng.i64(0..SECOND / 2),
+            0..=120 => rng.i64(0..5 * SECOND),
+            121..=240 => rng.i64(0..MINUTE),
+            241..=252 => rng.i64(0..10 * MINUTE),
+            253.. => {
+                (0..self.pods.len())
+                    .filter(|pod| self.stored[*pod].is_some())
+                    .collect::<Vec<_>>()
+                    .into_iter()
+                    .for_each(|pod| self.write(pod));
+                rng.i64(0..3 * HOUR)
+            }
+        };
+    }
+
+    fn create(&mut self, rng: &mut Rng, name: String) {
+        let node = rng.usize(..self.skews.len());
+        let number = self.pods.len();
+        self.pods.push(Pod::random(rng, number, name, node));
+        self.recorders.push(Recorder::default());
+        self.stored.push(None);
+        self.store(number, None);
+    }
+
+    /// The status manager tells the API server how the Pod is now.
+    fn write(&mut self, pod: usize) {
+        let shown = self.pods[pod].containers.iter().map(Container::show).collect();
+        self.store(pod, Some(shown));
+    }
+
+    fn store(&mut self, pod: usize, containers: Option<Vec<Shown>>) {
+        let Pod { incarnation, phase, .. } = self.pods[pod];
+        let phase = if containers.is_some() { phase } else { "Pending" };
+        let version = self.history.len();
+        let falls = self.pods[pod].containers.iter().map(|container| container.falls).sum();
+        let snapshot = Snapshot { pod, incarnation, phase, containers, version, written_at: self.now, falls };
+        self.stored[pod] = Some(snapshot.clone());
+        self.history.push(Change::Written(snapshot));
+    }
+
+    fn forget(&mut self, pod: usize) {
+        if let Some(last) = self.stored[pod].take() {
+            let deleted = Snapshot { version: self.history.len(), written_at: self.now, ..last };
+            self.history.push(Change::Deleted(deleted));
+        }
+    }
+
+    /// Deletes a Pod, in two steps or at once, with or without a last word of its kubelet; perhaps
+    /// another takes its name.
+    fn delete(&mut self, rng: &mut Rng, pod: usize) {
+        if !self.pods[pod].terminating && rng.bool() {
+            self.pods[pod].terminating = true;
+            return;
+        }
+        if rng.bool() {
+            let now = self.now;
+            self.pods[pod].terminate(rng, now);
+        }
+        if rng.bool() {
+            self.write(pod);
+        }
+        self.forget(pod);
+        if rng.bool() {
+            let name = self.pods[pod].name.clone();
+            self.create(rng, name);
+        }
+    }
+
+    /// Deletes a mirror pod. Its kubelet makes it anew; the containers run on.
+    fn make_anew(&mut self, pod: usize) {
+        self.forget(pod);
+        self.pods[pod].incarnation += 1;
+        self.store(pod, None);
+    }
+
+    fn reboot(&mut self, rng: &mut Rng, pod: usize) {
+        self.now += rng.i64(MINUTE..5 * MINUTE);
+        let node = self.pods[pod].node;
+        for (pod, stored) in self.pods.iter_mut().zip(&self.stored) {
+            if pod.node == node && stored.is_some() {
+                pod.reboot(rng, self.now);
+            }
+        }
+    }
+
+    fn record(&mut self, rng: &mut Rng, pod: usize, container: usize) {
+        let (now, skew) = (self.now, self.skew(pod));
+        let Some((named, combined)) = self.recorders[pod].take(now, container, &self.temper) else { return };
+        if rng.u8(..) < self.temper.drops_events {
+            return;
+        }
+        let late = rng.u8(..) < self.temper.delays_events;
+        let arrives = now + rng.i64(0..if late { 10 * MINUTE } else { 2 * SECOND });
+        let at = now.div_euclid(SECOND) + skew;
+        self.events.push((arrives, EventSnapshot { pod, container, named, combined, at }));
+    }
+}
+
+impl Recorder {
+    /// Which container the Event names, and whether it stands for several; `None` if it is dropped.
+    fn take(&mut self, now: i64, container: usize, temper: &Temper) -> Option<(usize, bool)> {
+        #[allow(clippy::cast_precision_loss, reason = "hours in milliseconds")]
+        let refill = (now - self.refilled) as f64 / (300.0 * 1_000.0);
+        (self.spent, self.refilled) = ((self.spent - refill).max(0.0), now);
+        if now - self.window > 10 * MINUTE {
+            (self.window, self.first, self.similar) = (now, container, 0);
+        }
+        self.similar += 1;
+        if self.spent + 1.0 > temper.burst {
+            return None;
+        }
+        self.spent += 1.0;
+        let combined = self.similar > temper.combines_after;
+        Some((if combined { self.first } else { container }, combined))
+    }
+}

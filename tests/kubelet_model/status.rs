@@ -1,0 +1,163 @@
+//! What the API server shows of a Pod, and how the source decodes it.
+
+use kubernetes_oom_event_generator::source::objects::{
+    ContainerState, ContainerStatus, Event, Phase, Pod as SourcePod, Running, Started, Terminated,
+};
+use serde_json::json;
+use sinks::ContainerKind;
+
+use super::kubelet::{Container, Instance, Pod, Record, Shown, State};
+
+pub const NAMESPACE: &str = "shop";
+
+/// A Pod as the API server shows it, by reference to what is true.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub pod: usize,
+    pub incarnation: u32,
+    pub phase: &'static str,
+    /// None before the kubelet has said anything.
+    pub containers: Option<Vec<Shown>>,
+    /// Its place among all that the API server was told.
+    pub version: usize,
+    pub written_at: i64,
+    /// How often a count in it fell. Older statuses than that tell nothing, for they look newer.
+    pub falls: u32,
+}
+
+/// A `Started` Event that reached the API server.
+#[derive(Clone, Copy, Debug)]
+pub struct EventSnapshot {
+    pub pod: usize,
+    /// The container that was started.
+    pub container: usize,
+    /// The container that the Event names.
+    pub named: usize,
+    pub combined: bool,
+    /// In seconds of its node's clock.
+    pub at: i64,
+}
+
+impl Pod {
+    pub fn uid(&self, incarnation: u32) -> String {
+        format!("uid-{}-{incarnation}", self.number)
+    }
+
+    /// The UID that its kubelet's Events carry.
+    pub fn event_uid(&self) -> String {
+        if self.is_static { format!("static-{}", self.number) } else { self.uid(0) }
+    }
+}
+
+impl Instance {
+    /// When it was started, as a status shows it.
+    pub fn start_shown(&self, skew: i64) -> Option<i64> {
+        self.started.filter(|_| self.shows.0).map(|at| at.div_euclid(1000) + skew)
+    }
+
+    /// When it ended, as a status shows it.
+    pub fn end_shown(&self, skew: i64) -> Option<i64> {
+        self.ended.filter(|_| self.shows.1).map(|at| at.div_euclid(1000) + skew)
+    }
+}
+
+/// The Pod as the source would decode it, but for its status.
+pub fn describe(pod: &Pod) -> SourcePod {
+    let list = |name: &str| {
+        let containers = pod.containers.iter().filter(|container| container.kind.spec_field() == name);
+        let spec = |container: &Container| match container.kind {
+            ContainerKind::Sidecar => json!({"name": container.name, "restartPolicy": "Always"}),
+            _ => json!({"name": container.name}),
+        };
+        containers.map(spec).collect::<Vec<_>>()
+    };
+    let mirror = pod.is_static.then(|| json!({"kubernetes.io/config.mirror": pod.event_uid()}));
+    let described = json!({
+        "metadata": {"name": pod.name, "namespace": NAMESPACE, "uid": pod.uid(0), "annotations": mirror},
+        "spec": {
+            "nodeName": format!("n{}", pod.node),
+            "containers": list("containers"),
+            "initContainers": list("initContainers"),
+            "ephemeralContainers": list("ephemeralContainers"),
+        },
+    });
+    serde_json::from_value(described).expect("a Pod")
+}
+
+/// The Pod with the status that the API server shows.
+pub fn complete(pod: &Pod, described: &SourcePod, shown: &Snapshot, skew: i64) -> Box<SourcePod> {
+    let mut described = Box::new(described.clone());
+    described.metadata.uid = pod.uid(shown.incarnation);
+    let status = &mut described.status;
+    status.phase = if matches!(shown.phase, "Failed" | "Succeeded") { Phase::Over } else { Phase::Alive };
+    for (container, shown) in pod.containers.iter().zip(shown.containers.iter().flatten()) {
+        let list = match container.kind {
+            ContainerKind::Container => &mut status.container_statuses,
+            ContainerKind::Init | ContainerKind::Sidecar => &mut status.init_container_statuses,
+            ContainerKind::Ephemeral => &mut status.ephemeral_container_statuses,
+        };
+        list.push(container_status(container, shown, skew));
+    }
+    described
+}
+
+fn container_status(container: &Container, shown: &Shown, skew: i64) -> ContainerStatus {
+    let instances = &container.instances;
+    let newest = shown.current().or(shown.last.and_then(|last| last.instance));
+    let ended = |record: Record| ContainerState {
+        terminated: Some(terminated(instances, record, skew)),
+        running: None,
+    };
+    let state = match shown.state {
+        State::Waiting => ContainerState::default(),
+        State::Running(running) => {
+            let started_at = instances[running].start_shown(skew).map(timestamp);
+            ContainerState { running: Some(Running { started_at }), terminated: None }
+        }
+        State::Ended(record) => ended(record),
+    };
+    ContainerStatus {
+        name: container.name.clone(),
+        restart_count: shown.count,
+        container_id: newest.and_then(|newest| instances[newest].id.clone()),
+        state,
+        last_state: shown.last.map(ended).unwrap_or_default(),
+        ..ContainerStatus::default()
+    }
+}
+
+fn terminated(instances: &[Instance], record: Record, skew: i64) -> Terminated {
+    let instance = record.instance.map(|instance| &instances[instance]);
+    Terminated {
+        reason: record.reason.to_owned(),
+        exit_code: record.exit_code,
+        container_id: instance.and_then(|instance| instance.id.clone()),
+        started_at: instance.and_then(|instance| instance.start_shown(skew)).map(timestamp),
+        finished_at: instance.and_then(|instance| instance.end_shown(skew)).map(timestamp),
+    }
+}
+
+pub fn timestamp(seconds: i64) -> jiff::Timestamp {
+    jiff::Timestamp::from_second(seconds).expect("a time in this millennium")
+}
+
+/// The start that the source would read out of the Event.
+pub fn decode_event(pod: &Pod, event: EventSnapshot) -> Option<Started> {
+    let container = &pod.containers[event.named];
+    let combined = if event.combined { "(combined from similar events): " } else { "" };
+    let object = json!({
+        "kind": "Pod",
+        "namespace": NAMESPACE,
+        "name": pod.name,
+        "uid": pod.event_uid(),
+        "fieldPath": format!("spec.{}{{{}}}", container.kind.spec_field(), container.name),
+    });
+    let event = json!({
+        "metadata": {"name": "e", "namespace": NAMESPACE},
+        "reason": "Started",
+        "message": format!("{combined}Container started"),
+        "lastTimestamp": timestamp(event.at).to_string(),
+        "involvedObject": object,
+    });
+    serde_json::from_value::<Event>(event).expect("an Event").into_started()
+}

@@ -1,0 +1,57 @@
+//! How much the filter allocates: memory follows what is wrong, not what exists.
+
+use jiff::Timestamp;
+use kubernetes_oom_event_generator::{
+    filter::Filter,
+    source::{Observation, Scope, objects::Pod},
+};
+
+use crate::notation::{Case, settings};
+
+/// What a Pod may take that never restarted, and what a container may that ever did, in bytes. A
+/// hash table keeps up to half of its places free, so what is allocated is up to twice that.
+const BYTES: u64 = 32;
+const PODS: u64 = 100_000;
+
+#[test]
+fn a_hundred_thousand_pods_stay_small() {
+    let running = Case::new().status(&["app R(0,a)", "init:setup T(0,x,Completed,0)"]);
+    let restarted = Case::new().status(&["app R(1,b)+L(a,Error)", "init:setup T(0,x,Completed,0)"]);
+    let (empty, without, with) = (left(0, &running), left(PODS, &running), left(PODS, &restarted));
+    assert!(without - empty <= PODS * 2 * BYTES, "{} bytes a Pod", (without - empty) / PODS);
+    assert!(with - without <= PODS * BYTES, "{} bytes a container", (with - without) / PODS);
+}
+
+#[test]
+fn a_pod_without_kills_allocates_nothing() {
+    let mut filter = Filter::new(settings());
+    for statuses in [
+        ["app R(0,a)", "init:setup T(0,x,Completed,0)"],
+        ["app R(1,b)+L(a,Error)", "init:setup T(0,x,Completed,0)"],
+    ] {
+        let mut case = Case::new();
+        let mut see = || Observation::Changed(Scope::WHOLE, case.status(&statuses));
+        filter.observe(see(), None);
+        let again = see();
+        let allocated = allocation_counter::measure(|| drop(filter.observe(again, None)));
+        assert_eq!(allocated.count_total, 0);
+    }
+}
+
+/// What a filter takes, in bytes, once it was shown that many Pods in a list.
+fn left(pods: u64, shown: &Pod) -> u64 {
+    let mut kept = None;
+    let allocated = allocation_counter::measure(|| {
+        let mut filter = Filter::new(settings());
+        filter.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync: Timestamp::UNIX_EPOCH }, None);
+        for number in 0..pods {
+            let mut pod = Box::new(shown.clone());
+            pod.metadata.uid = number.to_string();
+            filter.observe(Observation::Listed(Scope::WHOLE, pod), None);
+        }
+        filter.observe(Observation::ListEnds(Scope::WHOLE), None);
+        kept = Some(filter);
+    });
+    drop(kept);
+    u64::try_from(allocated.bytes_current).unwrap()
+}
