@@ -25,6 +25,12 @@ pub struct Snapshot {
     pub falls: u32,
 }
 
+impl Snapshot {
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, "Failed" | "Succeeded")
+    }
+}
+
 /// A `Started` Event that reached the API server.
 #[derive(Clone, Copy, Debug)]
 pub struct EventSnapshot {
@@ -89,7 +95,7 @@ pub fn complete(pod: &Pod, described: &SourcePod, shown: &Snapshot, skew: i64) -
     let mut described = Box::new(described.clone());
     described.metadata.uid = pod.uid(shown.incarnation);
     let status = &mut described.status;
-    status.phase = if matches!(shown.phase, "Failed" | "Succeeded") { Phase::Over } else { Phase::Alive };
+    status.phase = if shown.is_over() { Phase::Over } else { Phase::Alive };
     for (container, shown) in pod.containers.iter().zip(shown.containers.iter().flatten()) {
         let list = match container.kind {
             ContainerKind::Container => &mut status.container_statuses,
