@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
     cluster::Cluster,
-    kubelet::{Container, Pod, Quirk, Record, Shown, State},
+    container::{Container, Record, Shown, State},
+    kubelet::{Pod, Quirk},
     status::{EventSnapshot, Snapshot},
 };
 

@@ -9,8 +9,9 @@ use sinks::{Finding, Killed, Restarted};
 
 use super::{
     cluster::Cluster,
+    container::Container,
     evidence::{Evidence, Kill, Place, kill},
-    kubelet::{Container, Pod, Quirk},
+    kubelet::{Pod, Quirk},
     status::NAMESPACE,
 };
 

@@ -6,7 +6,10 @@ use kubernetes_oom_event_generator::source::objects::{
 use serde_json::json;
 use sinks::ContainerKind;
 
-use super::kubelet::{Container, Instance, Pod, Record, Shown, State};
+use super::{
+    container::{Container, Instance, Record, Shown, State},
+    kubelet::Pod,
+};
 
 pub const NAMESPACE: &str = "shop";
 
