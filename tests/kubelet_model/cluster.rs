@@ -4,7 +4,8 @@
 use fastrand::Rng;
 
 use super::{
-    kubelet::{Container, Pod, SECOND, Shown},
+    container::{Container, SECOND, Shown},
+    kubelet::Pod,
     status::{EventSnapshot, Snapshot},
 };
 

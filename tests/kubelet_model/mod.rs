@@ -5,6 +5,8 @@
 //! `KUBELET_MODEL_SEED=7` that one alone, and tells it. Of the runs that fail, the shortest is told.
 
 mod cluster;
+mod container;
+mod evidence;
 mod judge;
 mod kubelet;
 mod program;

@@ -16,8 +16,9 @@ use sinks::kubernetes::event_name;
 use super::{
     Failure,
     cluster::{Change, Cluster},
-    judge::{Judge, Way, at},
-    status::{EventSnapshot, NAMESPACE, Snapshot, complete, decode_event, describe},
+    evidence::Way,
+    judge::Judge,
+    status::{EventSnapshot, NAMESPACE, Snapshot, complete, decode_event, describe, timestamp},
 };
 
 const LOOKBACK: Duration = Duration::from_mins(55);
@@ -154,13 +155,13 @@ impl Program {
             if rng.u8(..8) == 0 {
                 self.events(rng)?;
             }
-            self.judge.status(&self.cluster, snapshot, Way::Listed(horizon));
+            self.judge.evidence.status(&self.cluster, snapshot, Way::Listed(horizon));
             self.show("listed", snapshot);
             let pod = self.decode(snapshot);
             self.observe(Observation::Listed(Scope::WHOLE, pod))?;
         }
         let listed: HashSet<usize> = stored.iter().map(|snapshot| snapshot.pod).collect();
-        self.judge.list_ends(&self.cluster, &listed);
+        self.judge.evidence.list_ends(&self.cluster, &listed);
         self.tell(|| "list ends".to_owned());
         self.observe(Observation::ListEnds(Scope::WHOLE))?;
         (self.watch, self.place) = (Watch::Open, place);
@@ -205,8 +206,8 @@ impl Program {
         match change {
             Change::Written(snapshot) => self.changed("changed", &snapshot),
             Change::Deleted(snapshot) => {
-                self.judge.status(&self.cluster, &snapshot, Way::Watched);
-                self.judge.gone(&self.cluster, snapshot.pod, snapshot.incarnation);
+                self.judge.evidence.status(&self.cluster, &snapshot, Way::Watched);
+                self.judge.evidence.gone(&self.cluster, snapshot.pod, snapshot.incarnation);
                 self.show("deleted", &snapshot);
                 let pod = self.decode(&snapshot);
                 self.observe(Observation::Deleted(Scope::WHOLE, pod))
@@ -215,7 +216,7 @@ impl Program {
     }
 
     fn changed(&mut self, how: &str, snapshot: &Snapshot) -> Result<(), String> {
-        self.judge.status(&self.cluster, snapshot, Way::Watched);
+        self.judge.evidence.status(&self.cluster, snapshot, Way::Watched);
         self.show(how, snapshot);
         let pod = self.decode(snapshot);
         self.observe(Observation::Changed(Scope::WHOLE, pod))
@@ -233,7 +234,7 @@ impl Program {
             }
             self.tell(|| format!("{event:?}"));
             if !event.combined {
-                self.judge.event(&self.cluster, event);
+                self.judge.evidence.event(&self.cluster, event);
             }
             if let Some(started) = decode_event(&self.cluster.pods[event.pod], event) {
                 self.observe(Observation::Started(started))?;
@@ -273,11 +274,16 @@ impl Program {
             self.tell(|| format!("  => {verdict:?}"));
         }
         self.judge.verdicts(&self.cluster, verdicts)?;
-        match (self.filter.remembered(), self.judge.rememberable()) {
+        match (self.filter.remembered(), self.judge.evidence.rememberable()) {
             (remembered, bound) if remembered > bound => {
                 Err(format!("remembered: {remembered}, where there are {bound}"))
             }
             _ => Ok(()),
         }
     }
+}
+
+/// The program's own clock, in seconds: how fine it is doesn't matter.
+fn at(now: i64) -> jiff::Timestamp {
+    timestamp(now.div_euclid(1000))
 }

@@ -6,7 +6,10 @@ use kubernetes_oom_event_generator::source::objects::{
 use serde_json::json;
 use sinks::ContainerKind;
 
-use super::kubelet::{Container, Instance, Pod, Record, Shown, State};
+use super::{
+    container::{Container, Instance, Record, Shown, State},
+    kubelet::Pod,
+};
 
 pub const NAMESPACE: &str = "shop";
 
@@ -23,6 +26,12 @@ pub struct Snapshot {
     pub written_at: i64,
     /// How often a count in it fell. Older statuses than that tell nothing, for they look newer.
     pub falls: u32,
+}
+
+impl Snapshot {
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, "Failed" | "Succeeded")
+    }
 }
 
 /// A `Started` Event that reached the API server.
@@ -89,7 +98,7 @@ pub fn complete(pod: &Pod, described: &SourcePod, shown: &Snapshot, skew: i64) -
     let mut described = Box::new(described.clone());
     described.metadata.uid = pod.uid(shown.incarnation);
     let status = &mut described.status;
-    status.phase = if matches!(shown.phase, "Failed" | "Succeeded") { Phase::Over } else { Phase::Alive };
+    status.phase = if shown.is_over() { Phase::Over } else { Phase::Alive };
     for (container, shown) in pod.containers.iter().zip(shown.containers.iter().flatten()) {
         let list = match container.kind {
             ContainerKind::Container => &mut status.container_statuses,

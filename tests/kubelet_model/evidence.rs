@@ -1,0 +1,269 @@
+//! What was delivered to one run of the program, in terms of what is true, and what must be found
+//! by that.
+//!
+//! A kill must be found once its evidence was delivered while its Pod existed: a status, no older
+//! than one before it, that shows its end as an OOM kill; and an instance that ran after it in that
+//! status or a later one, or an Event, whenever it came, that names a start later than its end.
+//! Kills that are to be reported unrestarted also when the Pod is over or gone. Not what stands in
+//! the cluster as reported, nor what was history to the list that showed its Pod first.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::{
+    cluster::Cluster,
+    container::{Container, Record, Shown, State},
+    kubelet::{Pod, Quirk},
+    status::{EventSnapshot, Snapshot},
+};
+
+/// The identity of a kill, as the contract has it.
+pub type Kill = String;
+
+/// A container, by its Pod's number and its own.
+pub type Place = (usize, usize);
+
+/// How a status came.
+#[derive(Clone, Copy)]
+pub enum Way {
+    /// In a list; what happened no later than that, in seconds, is history.
+    Listed(i64),
+    Watched,
+}
+
+/// What the program saw since it was started.
+#[derive(Default)]
+pub struct Evidence {
+    report_unrestarted: bool,
+    /// The kills that were found, or reported before.
+    pub settled: HashSet<Kill>,
+    /// The kills that were too old for the list that showed them.
+    pub history: HashSet<Kill>,
+    /// The kills that must be found by what was delivered last.
+    pub due: Vec<Kill>,
+    /// The instances that a status showed to be killed, and whether one that was older than one before.
+    pub shown: HashMap<(Place, usize), bool>,
+    /// The Pods that were seen to be over or gone.
+    pub over: HashSet<usize>,
+    /// The times of the starts that Events told.
+    pub starts: HashMap<Place, HashSet<i64>>,
+    /// The instances that ended unseen, by the names of Pod and container.
+    pub unseen: HashMap<(String, String), Unseen>,
+    pods: HashMap<usize, KnownPod>,
+}
+
+/// The instances of the containers of one name that ended unseen.
+#[derive(Default)]
+pub struct Unseen {
+    pub instances: HashSet<(Place, usize)>,
+    /// Whether the ends of some of them may seem to be shown.
+    pub may_seem_seen: bool,
+    /// Whether the instances can't be told apart for sure.
+    pub is_vague: bool,
+}
+
+#[derive(Default)]
+struct KnownPod {
+    version: usize,
+    containers: BTreeMap<usize, KnownContainer>,
+}
+
+#[derive(Default)]
+struct KnownContainer {
+    /// Kills that wait for the start after them; whether they ended before what a list can tell.
+    pending: BTreeMap<usize, bool>,
+    /// The first instance that anybody watched.
+    first: usize,
+    /// The instances whose end was shown.
+    ends: HashSet<usize>,
+    restarted: bool,
+    was_killed: bool,
+}
+
+/// A container as it truly is, with what it takes to name its kills.
+#[derive(Clone, Copy)]
+struct Truth<'a> {
+    pod: &'a Pod,
+    incarnation: u32,
+    container: &'a Container,
+    place: Place,
+    skew: i64,
+}
+
+impl<'a> Truth<'a> {
+    fn of(cluster: &'a Cluster, place: Place, incarnation: u32) -> Self {
+        let pod = &cluster.pods[place.0];
+        Self { pod, incarnation, container: &pod.containers[place.1], place, skew: cluster.skew(place.0) }
+    }
+
+    fn kill(&self, instance: usize) -> Kill {
+        kill(self.pod, self.incarnation, self.container, instance, self.skew)
+    }
+
+    fn end(&self, instance: usize) -> Option<i64> {
+        self.container.instances[instance].end_shown(self.skew)
+    }
+}
+
+/// The identity of the kill of an instance.
+pub fn kill(pod: &Pod, incarnation: u32, container: &Container, instance: usize, skew: i64) -> Kill {
+    let killed = &container.instances[instance];
+    killed.id.clone().unwrap_or_else(|| {
+        let list = container.kind.spec_field();
+        format!("{} {list} {} {:?}", pod.uid(incarnation), container.name, killed.end_shown(skew))
+    })
+}
+
+impl Evidence {
+    pub fn new(report_unrestarted: bool, settled: HashSet<Kill>) -> Self {
+        Self { report_unrestarted, settled, ..Self::default() }
+    }
+
+    /// An Event is delivered that isn't combined.
+    pub fn event(&mut self, cluster: &Cluster, event: EventSnapshot) {
+        let place = (event.pod, event.container);
+        self.starts.entry(place).or_default().insert(event.at);
+        let known = self.pods.get_mut(&event.pod);
+        let Some(known) = known.and_then(|pod| pod.containers.get_mut(&event.container)) else { return };
+        let truth = Truth::of(cluster, place, cluster.pods[event.pod].incarnation);
+        let is_confirmed = |instance: usize| truth.end(instance).is_some_and(|end| end < event.at);
+        let confirmed = known.pending.extract_if(.., |instance, _| is_confirmed(*instance));
+        self.due.extend(confirmed.map(|(instance, _)| truth.kill(instance)));
+    }
+
+    /// A status is delivered.
+    pub fn status(&mut self, cluster: &Cluster, snapshot: &Snapshot, way: Way) {
+        let mut known = self.pods.remove(&snapshot.pod);
+        let is_first = known.is_none();
+        let mut known_pod = known.take().unwrap_or_default();
+        let horizon = match way {
+            Way::Listed(horizon) if is_first => Some(horizon),
+            _ => None,
+        };
+        let is_stale = snapshot.version < known_pod.version;
+        known_pod.version = known_pod.version.max(snapshot.version);
+        if snapshot.is_over() {
+            self.over.insert(snapshot.pod);
+        }
+        for (number, shown) in snapshot.containers.iter().flatten().enumerate() {
+            let truth = Truth::of(cluster, (snapshot.pod, number), snapshot.incarnation);
+            let first = if is_first { shown.ended } else { 0 };
+            let new = || KnownContainer { first, ..KnownContainer::default() };
+            let known = known_pod.containers.entry(number).or_insert_with(new);
+            self.kills_shown(truth, shown, known, is_stale);
+            self.ends_shown(truth, shown, known, is_stale);
+            // Without IDs and times all kills of a container are one, and nothing tells when it was:
+            // there is no evidence of anything.
+            if !is_stale && truth.pod.quirk != Quirk::VirtualWithoutTimes {
+                self.new_kills(truth, shown, known, snapshot.is_over(), horizon);
+                self.confirm(truth, shown, known);
+                if snapshot.is_over() {
+                    self.end(truth, known);
+                }
+            }
+        }
+        self.pods.insert(snapshot.pod, known_pod);
+    }
+
+    /// The Pod is gone.
+    pub fn gone(&mut self, cluster: &Cluster, pod: usize, incarnation: u32) {
+        let Some(known) = self.pods.remove(&pod) else { return };
+        self.over.insert(pod);
+        for (number, mut known) in known.containers {
+            self.end(Truth::of(cluster, (pod, number), incarnation), &mut known);
+        }
+    }
+
+    /// What is known and wasn't in the list is gone.
+    pub fn list_ends(&mut self, cluster: &Cluster, listed: &HashSet<usize>) {
+        let gone: Vec<usize> = self.pods.keys().filter(|pod| !listed.contains(pod)).copied().collect();
+        for pod in gone {
+            self.gone(cluster, pod, cluster.pods[pod].incarnation);
+        }
+    }
+
+    /// How much there is to remember, at most: Pods, containers that ever restarted or were killed,
+    /// and a pending kill of each that was killed.
+    pub fn rememberable(&self) -> usize {
+        let containers = self.pods.values().flat_map(|pod| pod.containers.values());
+        let containers = containers.map(|known| usize::from(known.restarted) + usize::from(known.was_killed));
+        self.pods.len() + containers.sum::<usize>()
+    }
+
+    fn kills_shown(&mut self, truth: Truth<'_>, shown: &Shown, known: &mut KnownContainer, is_stale: bool) {
+        for instance in shown.records().filter_map(Record::kill) {
+            *self.shown.entry((truth.place, instance)).or_default() |= is_stale;
+            known.was_killed = true;
+        }
+        known.restarted |= shown.count > 0 || known.was_killed;
+    }
+
+    fn ends_shown(&mut self, truth: Truth<'_>, shown: &Shown, known: &mut KnownContainer, is_stale: bool) {
+        let Truth { pod, container, place, .. } = truth;
+        let unseen = self.unseen.entry((pod.name.clone(), container.name.clone())).or_default();
+        unseen.may_seem_seen |= pod.is_static || !container.is_plain;
+        // A status that shows no times is neither older nor newer than another.
+        let has_times = container.is_plain && pod.quirk != Quirk::UnsetTimes;
+        unseen.is_vague |= pod.quirk == Quirk::VirtualWithoutTimes || (is_stale && !has_times);
+        if !is_stale {
+            known.ends.extend(shown.records().filter_map(|record| record.instance));
+            let missed = (known.first..shown.ended).filter(|instance| !known.ends.contains(instance));
+            unseen.instances.extend(missed.map(|instance| (place, instance)));
+        }
+    }
+
+    /// The kills that the status shows, if they are news.
+    fn new_kills(
+        &mut self,
+        truth: Truth<'_>,
+        shown: &Shown,
+        known: &mut KnownContainer,
+        is_over: bool,
+        horizon: Option<i64>,
+    ) {
+        let instances = &truth.container.instances;
+        let is_old = |at: Option<i64>| horizon.is_some_and(|horizon| at.is_none_or(|at| at <= horizon));
+        for instance in shown.records().filter_map(Record::kill) {
+            let killed = truth.kill(instance);
+            // While a container waits that the runtime lost, nobody can tell whose count it is.
+            let is_unclear = shown.state == State::Waiting && shown.count != instances[instance].count;
+            if is_unclear || self.settled.contains(&killed) || self.history.contains(&killed) {
+                continue;
+            }
+            let ended = truth.end(instance);
+            let next = shown.current().filter(|next| *next != instance);
+            let next = next.map(|next| &instances[next]).filter(|next| next.started.is_some());
+            let told = self.started(truth).filter(|at| ended.is_some_and(|end| end < *at));
+            let since = next.map_or(told, |next| next.start_shown(truth.skew)).or(ended);
+            if (next.is_some() || told.is_some() || is_over) && is_old(since) {
+                self.history.insert(killed);
+            } else {
+                known.pending.entry(instance).or_insert(is_old(ended));
+            }
+        }
+    }
+
+    /// The pending kills after which a start is known.
+    fn confirm(&mut self, truth: Truth<'_>, shown: &Shown, known: &mut KnownContainer) {
+        let instances = shown.records().filter_map(|record| record.instance).chain(shown.current());
+        let newest =
+            instances.filter(|instance| truth.container.instances[*instance].started.is_some()).max();
+        let told = self.started(truth);
+        let is_confirmed = |instance: usize| {
+            newest > Some(instance) || truth.end(instance).is_some_and(|end| told > Some(end))
+        };
+        let confirmed = known.pending.extract_if(.., |instance, _| is_confirmed(*instance));
+        self.due.extend(confirmed.map(|(instance, _)| truth.kill(instance)));
+    }
+
+    /// The pending kills after which no start will be known.
+    fn end(&mut self, truth: Truth<'_>, known: &mut KnownContainer) {
+        let ended = std::mem::take(&mut known.pending).into_iter();
+        let news = ended.filter(|(_, is_old)| self.report_unrestarted && !is_old);
+        self.due.extend(news.map(|(instance, _)| truth.kill(instance)));
+    }
+
+    /// When the container was last started, by the word of an Event.
+    fn started(&self, truth: Truth<'_>) -> Option<i64> {
+        self.starts.get(&truth.place)?.iter().max().copied()
+    }
+}
