@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use sinks::{
     Container, EXIT_CODE_OF_SIGKILL, Finding, KillId, Killed, Pod as FindingPod, Restarted, Schema, Workload,
+    bytes,
 };
 
 use crate::source::objects::{ContainerList, ContainerStatus, OwnerReference, Pod, Terminated};
@@ -81,12 +82,13 @@ fn message(finding: &Finding) -> String {
         if restarted.is_some() { "The previous instance of the container" } else { "The container" };
     let id = killed.container_id.as_ref().map(|id| format!(" ({id})")).unwrap_or_default();
     let mut details = vec![match (container.memory_limit_bytes, finding.pod.memory_limit_bytes) {
-        (Some(limit), _) => format!("memory limit {}", binary(limit)),
-        (None, Some(limit)) => format!("memory limit of the Pod {}", binary(limit)),
-        (None, None) => "no memory limit: its node ran out of memory".to_owned(),
+        (Some(limit), _) => format!("memory limit {}", bytes(limit)),
+        (None, Some(limit)) => format!("memory limit of the Pod {}", bytes(limit)),
+        (None, None) => "no memory limit known".to_owned(),
     }];
-    if let Some((start, end)) = killed.started_at.zip(killed.finished_at) {
-        details.push(format!("ran for {}", duration((end.as_second() - start.as_second()).unsigned_abs())));
+    let ran = killed.started_at.zip(killed.finished_at).map(|(start, end)| end.duration_since(start));
+    if let Some(ran) = ran.filter(|ran| !ran.is_negative()) {
+        details.push(format!("ran for {ran:#}"));
     }
     if killed.exit_code != EXIT_CODE_OF_SIGKILL {
         details.push(format!("marked OOMKilled, but exited with {}", killed.exit_code));
@@ -97,25 +99,6 @@ fn message(finding: &Finding) -> String {
         None => details.push("not restarted".to_owned()),
     }
     format!("{subject} '{}'{id} was OOMKilled: {}", container.name, details.join(", "))
-}
-
-/// Bytes in the largest binary unit that they are a whole number of.
-fn binary(bytes: u64) -> String {
-    const UNITS: [(u64, &str); 4] = [(1 << 40, "Ti"), (1 << 30, "Gi"), (1 << 20, "Mi"), (1 << 10, "Ki")];
-    let unit = UNITS.into_iter().find(|(size, _)| bytes > 0 && bytes.is_multiple_of(*size));
-    unit.map_or_else(|| format!("{bytes} bytes"), |(size, name)| format!("{}{name}", bytes / size))
-}
-
-/// Seconds in the two largest units.
-fn duration(seconds: u64) -> String {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
-    match (days, hours, minutes) {
-        (0, 0, 0) if seconds == 0 => "less than 1s".to_owned(),
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, _) => format!("{minutes}m{}s", seconds % 60),
-        (0, ..) => format!("{hours}h{}m", minutes % 60),
-        _ => format!("{days}d{}h", hours % 24),
-    }
 }
 
 /// The topmost owner that the Pod itself shows.
@@ -184,18 +167,6 @@ mod tests {
         ] {
             let expected = Workload { kind: kind.to_owned(), name: name.to_owned() };
             assert_eq!(workload(&pod(&owner, labels)), expected);
-        }
-    }
-
-    #[test]
-    fn amounts_and_durations_read_well() {
-        assert_eq!(binary(64 << 20), "64Mi");
-        assert_eq!(binary(3 << 29), "1536Mi");
-        assert_eq!(binary(1000), "1000 bytes");
-        for (seconds, text) in
-            [(0, "less than 1s"), (59, "59s"), (63, "1m3s"), (3_600, "1h0m"), (100_000, "1d3h")]
-        {
-            assert_eq!(duration(seconds), text);
         }
     }
 }

@@ -3,10 +3,12 @@
 
 use std::{env, path::PathBuf, time::Duration};
 
+use hyper_util::client::proxy::matcher::Matcher;
 use kube::{
     Client, Config,
     config::{Kubeconfig, KubeconfigError},
 };
+use sinks::with_causes;
 use thiserror::Error;
 
 use super::renewal::renewing;
@@ -59,14 +61,17 @@ pub fn connect() -> Result<Client, ConnectError> {
         // What fails is said at once, and tried again by the watches and the couriers themselves.
         config.default_retry = false;
         let address = config.cluster_url.to_string();
-        Client::try_from(config).map_err(|error| ConnectError::Client { address, reason: chain(&error) })
+        Client::try_from(config)
+            .map_err(|error| ConnectError::Client { address, reason: with_causes(&error) })
     })
 }
 
 fn config() -> Result<Config, ConnectError> {
     match kubeconfig_files() {
         files if !files.is_empty() => from_kubeconfig(&files),
-        _ if in_pod() => Config::incluster().map_err(|error| ConnectError::ServiceAccount(chain(&error))),
+        _ if in_pod() => {
+            Config::incluster().map_err(|error| ConnectError::ServiceAccount(with_causes(&error)))
+        }
         _ => Err(ConnectError::NoCluster),
     }
 }
@@ -76,12 +81,14 @@ pub fn in_pod() -> bool {
     env::var_os("KUBERNETES_SERVICE_HOST").is_some()
 }
 
-/// The files of `$KUBECONFIG`, whether they exist or not; else the default one if it exists.
+/// The files of `$KUBECONFIG`, else the default one if it exists. Of several, those that don't
+/// exist are passed over, as kubectl does.
 fn kubeconfig_files() -> Vec<PathBuf> {
     let named = env::var_os("KUBECONFIG").unwrap_or_default();
     let named: Vec<PathBuf> = env::split_paths(&named).filter(|path| !path.as_os_str().is_empty()).collect();
     if !named.is_empty() {
-        return named;
+        let existing: Vec<PathBuf> = named.iter().filter(|path| path.exists()).cloned().collect();
+        return if existing.is_empty() { named } else { existing };
     }
     let default = env::home_dir().map(|home| home.join(".kube/config"));
     default.into_iter().filter(|path| path.exists()).collect()
@@ -94,7 +101,15 @@ fn from_kubeconfig(files: &[PathBuf]) -> Result<Config, ConnectError> {
         merged = Kubeconfig::read_from(file).and_then(|next| merged.merge(next)).map_err(wrong)?;
     }
     let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-    Config::try_from(merged).map_err(|error| wrong_kubeconfig(names.join(", "), &error))
+    let mut clusters = merged.clusters.iter().filter_map(|cluster| cluster.cluster.as_ref());
+    let names_a_proxy = clusters.any(|cluster| cluster.proxy_url.is_some());
+    let mut config = Config::try_from(merged).map_err(|error| wrong_kubeconfig(names.join(", "), &error))?;
+    if !names_a_proxy {
+        // kube takes $HTTPS_PROXY even for what $NO_PROXY excepts.
+        let proxy = Matcher::from_env().intercept(&config.cluster_url);
+        config.proxy_url = proxy.map(|proxy| proxy.uri().clone());
+    }
+    Ok(config)
 }
 
 fn wrong_kubeconfig(files: String, error: &KubeconfigError) -> ConnectError {
@@ -106,20 +121,7 @@ fn wrong_kubeconfig(files: String, error: &KubeconfigError) -> ConnectError {
         },
         KubeconfigError::ReadConfig(error, _) => format!("can't read it: {error}"),
         KubeconfigError::CurrentContextNotSet => "it names no current-context".to_owned(),
-        error => chain(error),
+        error => with_causes(error),
     };
     ConnectError::Kubeconfig { files, reason }
-}
-
-/// An error and what caused it, each said once.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut said = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        if !said.contains(&cause.to_string()) {
-            said = format!("{said}: {cause}");
-        }
-        source = cause.source();
-    }
-    said
 }

@@ -65,7 +65,7 @@ pub struct PodMetadata {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Annotations {
     /// Of a mirror pod: the UID of the static pod, which is a hash of its definition.
-    #[serde(rename = "kubernetes.io/config.mirror", default)]
+    #[serde(rename = "kubernetes.io/config.mirror", default, deserialize_with = "empty_is_none")]
     pub mirror: Option<String>,
 }
 

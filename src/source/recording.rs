@@ -61,7 +61,7 @@ pub fn read(input: impl BufRead) -> impl Iterator<Item = Result<Recorded, Record
 
 /// What is needed of a line before its object can be read.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object with `type` and `object`")]
 struct Line {
     r#type: Change,
     object: Kind,

@@ -14,11 +14,11 @@ use kube::{
         request,
     },
 };
+use sinks::with_causes;
 use tokio::time::timeout;
 
 use super::{
     answer::Page,
-    connect::chain,
     failure::{Failure, Kind, Status, shown},
     lines::Lines,
 };
@@ -191,7 +191,7 @@ impl Endpoint {
 
     /// There was no answer, or it broke off.
     pub(super) fn unreachable(&self, verb: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
-        let said = chain(error);
+        let said = with_causes(error);
         let why = format!("no answer from the API server: {said}. Is it up, and is its address right?");
         self.failed(Kind::Unreachable, verb, &why)
     }

@@ -1,6 +1,8 @@
 //! How it goes with one watch: since when it isn't in sync, how fast it may ask, and what was said
 //! about it.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
@@ -9,7 +11,11 @@ use super::{
     pace::Pace,
 };
 
+/// How long the log is quiet about trouble that lasts.
+const QUIET: Duration = Duration::from_mins(10);
+
 /// How it goes with one watch.
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 pub(super) struct Trouble {
     pub pace: Pace,
     /// When what the API server said was last known to be all there was to say.
@@ -22,6 +28,10 @@ pub(super) struct Trouble {
     expired: bool,
     /// What was said since all was well.
     said: Vec<Kind>,
+    /// When anything was said last.
+    spoke: Instant,
+    /// Whether there was a list yet.
+    has_listed: bool,
     /// Whether an object that can't be read was spoken of since the last list.
     undecodable: bool,
 }
@@ -43,6 +53,8 @@ impl Trouble {
             is_silent: false,
             expired: false,
             said: Vec::new(),
+            spoke: Instant::now(),
+            has_listed: false,
             undecodable: false,
         }
     }
@@ -53,7 +65,8 @@ impl Trouble {
         failure.is_expired() && !std::mem::replace(&mut self.expired, true)
     }
 
-    /// Takes in a failure. The answer is whether it is to be said: the first of its kind is.
+    /// Takes in a failure. The answer is whether it is to be said: the first of its kind is, and one
+    /// after a long silence.
     pub(super) fn failed(&mut self, failure: &Failure) -> bool {
         self.pace.failed(failure.retry_after);
         match failure.kind {
@@ -65,14 +78,19 @@ impl Trouble {
         if is_new {
             self.said.push(failure.kind);
         }
-        is_new
+        let is_said = is_new || self.spoke.elapsed() >= QUIET;
+        if is_said {
+            self.spoke = Instant::now();
+        }
+        is_said
     }
 
-    /// Takes in that a list is complete, which was begun then.
-    pub(super) fn listed(&mut self, begun: Moment) {
+    /// Takes in that a list is complete, which was begun then. The answer is whether it is the first.
+    pub(super) fn listed(&mut self, begun: Moment) -> bool {
         self.pace.followed();
         self.in_sync = begun;
         (self.useless, self.undecodable) = (0, false);
+        !std::mem::replace(&mut self.has_listed, true)
     }
 
     /// Takes in that an object can't be read. The answer is whether it is to be said aloud: the

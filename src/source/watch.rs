@@ -20,6 +20,7 @@ use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use sinks::with_causes;
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
@@ -28,7 +29,6 @@ use tokio::{
 use super::{
     Observation,
     answer::{Line, Page, is_before, metadata},
-    connect::chain,
     failure::{Failure, Kind, Status, shown},
     objects::Metadata,
     request::{Cursor, Endpoint, Shape},
@@ -143,7 +143,9 @@ impl<W: Watched> Watch<W> {
             }
             if page.next.is_none() {
                 self.send(self.watched.list_ends()).await?;
-                self.trouble.listed(begun);
+                if self.trouble.listed(begun) {
+                    tracing::info!("watching {}", self.endpoint);
+                }
                 self.state.synced();
                 return Ok(page.version);
             }
@@ -234,7 +236,7 @@ impl<W: Watched> Watch<W> {
                     return Ok(last_word.is_some());
                 }
                 Ok(Ok(None)) => return Err(self.endpoint.unusable("watch", "it ended at once").into()),
-                Ok(Err(error)) => return Err(self.endpoint.unusable("watch", &chain(&error)).into()),
+                Ok(Err(error)) => return Err(self.endpoint.unusable("watch", &with_causes(&error)).into()),
             }
         }
     }

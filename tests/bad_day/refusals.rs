@@ -85,7 +85,8 @@ async fn forbids_events_while_pods_are_allowed() {
     let rule = "Grant the account the verbs list and watch on events (API group \"\") by a ClusterRole";
     assert!(day.readyz().contains(rule), "{}", day.readyz());
     assert!(day.logged("WARN").iter().all(|line| line.contains(rule)));
-    assert_eq!(day.logged("WARN").len(), 2, "once by the watch, once as nothing was read back");
+    let said = day.logged("WARN").len();
+    assert!((2..=8).contains(&said), "once in ten minutes, and once as nothing was read back: {said}");
     day.recovers().await;
 }
 
@@ -158,7 +159,7 @@ async fn gives_another_reason_every_time() {
         sleep(MINUTE).await;
     }
     let warnings = day.logged("WARN");
-    assert_eq!(warnings.len(), 2, "once for each watch");
+    assert!((2..=6).contains(&warnings.len()), "once in ten minutes for each watch: {}", warnings.len());
     assert!(warnings.iter().all(|warning| warning.len() < 1000 && !warning.contains('\u{1b}')));
     assert!(day.readyz().lines().all(|line| line.len() < 1000 && !line.contains('\u{1b}')));
     day.recovers().await;
