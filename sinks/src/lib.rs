@@ -1,7 +1,7 @@
 //! What a finding is, what a sink is, and the sinks there are: one file each.
 //!
 //! A [`Sink`] says what happened to the findings it was given; queues, batches, retries and
-//! time-outs belong to its courier (`src/fanout.rs` of the program). A new sink is a file here and
+//! time-outs belong to its courier (`src/fanout/` of the program). A new sink is a file here and
 //! a line in [`TYPES`].
 
 mod amount;

@@ -79,7 +79,7 @@ pub struct SinkConfig {
     pub matches: Match,
     /// How findings are gathered for it.
     pub grouping: Grouping,
-    /// How long after its detection a finding is still tried.
+    /// How long a finding is tried again, from when it was first due.
     pub retry_for: Duration,
     /// How many findings may wait for it, at least 1.
     pub queue_capacity: usize,
