@@ -66,6 +66,13 @@ fn died_again_before_the_status_caught_up() {
 }
 
 #[test]
+fn two_kills_in_one_status_are_found_once() {
+    let mut case = Case::new();
+    case.sees(&["app T(1,b)+L(a)"]).started("app").finds(&["a", "b"]);
+    case.sees(&["app T(1,b)+L(a)"]).sees(&["app T(1,b)+L(a)"]).finds(&["a", "b"]);
+}
+
+#[test]
 fn crash_loop_of_100_restarts_with_9_events() {
     let mut case = Case::new();
     let mut expected = Vec::new();
@@ -549,6 +556,18 @@ fn at_the_start_old_kills_are_history_and_recent_ones_are_news() {
         case.observe(Observation::Listed(Scope::WHOLE, pod)).observe(Observation::ListEnds(Scope::WHOLE));
         case.sees(&["app R(1,b)+L(a)"]).finds(&expected);
     }
+}
+
+#[test]
+fn an_old_kill_whose_restart_is_recent_is_news() {
+    let mut case = Case::new();
+    case.status(&["app T(0,a)"]);
+    case.pass(SignedDuration::from_mins(30));
+    let pod = case.status(&["app R(1,b)+L(a)"]);
+    case.pass(SignedDuration::from_mins(40));
+    let now = case.now;
+    case.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync: now });
+    case.observe(Observation::Listed(Scope::WHOLE, pod)).finds(&["a"]);
 }
 
 #[test]

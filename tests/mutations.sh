@@ -19,9 +19,8 @@ mutations() {
     cat <<END
 older statuses are taken in@$container@s/if !self.is_older(reading) {/if true {/
 a start in the very second of the end confirms@$container@s/end.is_some_and(.end. end < start)/end.is_some_and(|end| end <= start)/
-the count alone tells a start@$container@s/ || is_later())\$/)/
-the times alone tell a start@$container@s/(instance.ordinal > Some(self.ordinal) || is_later())/is_later()/
-an instance is its own successor@$container@s/!is_same \&\& (/(/
+the count alone tells a start@$container@/|| instance.started_at.is_some_and(/d
+the times alone tell a start@$container@s/instance.ordinal > Some(self.ordinal)\$/false/
 settled kills are forgotten@$container@s/if kills.settled.contains(&kill) {/if false {/
 one settled kill is remembered@$container@s/\[kill, self.settled\[0\]\]/[kill, 0]/
 overwritten kills stay pending@$container@/confirm_overwritten(reading, background));/d
@@ -82,10 +81,10 @@ while IFS=@ read -r name file change; do
     [[ $name == *"${1:-}"* ]] || continue
     sed -i "$change" "$copy/$file"
     if cmp --quiet "$file" "$copy/$file"; then
-        by="changes nothing: has $file changed?"
+        by=" changes nothing: has $file changed?"
         unnoticed=$((unnoticed + 1))
-    elif ! (cd "$copy" && cargo test --quiet --test tests --no-run 2>&1 | tail -n 20); then
-        by="doesn't compile"
+    elif ! build=$(cd "$copy" && cargo test --quiet --test tests --no-run 2>&1); then
+        by=" doesn't compile: $build"
         unnoticed=$((unnoticed + 1))
     else
         by=
@@ -94,7 +93,7 @@ while IFS=@ read -r name file change; do
         done
         [[ $by ]] || unnoticed=$((unnoticed + 1))
     fi
-    printf '%-50s %s\n' "$name" "${by:-NOT NOTICED}"
+    printf '%-50s%s\n' "$name" "${by:- NOT NOTICED}"
     cp "$file" "$copy/$file"
 done < <(mutations)
 exit $((unnoticed > 0))

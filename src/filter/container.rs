@@ -211,14 +211,12 @@ impl Kills {
 }
 
 impl Pending {
-    /// Whether the instance was started after this kill. IDs are compared first, and the count before
-    /// the times, though it can fall.
+    /// Whether the instance was started after this kill: the count says so, or the time, for the
+    /// count can fall.
     fn precedes(&self, instance: &Instance<'_>) -> bool {
-        let killed = &self.finding.killed;
-        let is_same =
-            killed.container_id.is_some() && killed.container_id.as_deref() == instance.container_id;
-        let is_later = || instance.started_at.is_some_and(|start| is_later(start, killed.finished_at));
-        !is_same && (instance.ordinal > Some(self.ordinal) || is_later())
+        let ended = self.finding.killed.finished_at;
+        instance.ordinal > Some(self.ordinal)
+            || instance.started_at.is_some_and(|start| is_later(start, ended))
     }
 }
 
