@@ -24,7 +24,7 @@ use crate::{
 /// How many observations may wait for the filter, which is faster than any API server.
 const WAITING: usize = 64;
 
-/// The program's own Events.
+/// The program's own Events, by [`sinks::kubernetes::REASON`].
 const REPORTED: &str = "reason=PreviousContainerWasOOMKilled,involvedObject.kind=Pod";
 /// The kubelet's Events about started containers. Their `reportingComponent` is empty up to 1.27.
 const STARTED: &str = "reason=Started,involvedObject.kind=Pod";
@@ -197,5 +197,15 @@ impl Watched for Starts {
     /// An Event that its TTL takes away says nothing.
     fn deleted(&self, _: Event) -> Option<Observation> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::REPORTED;
+
+    #[test]
+    fn the_reason_of_own_events_is_that_of_the_sink() {
+        assert!(REPORTED.starts_with(&format!("reason={},", sinks::kubernetes::REASON)));
     }
 }
