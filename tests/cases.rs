@@ -795,3 +795,13 @@ fn restarts_before_the_pod_was_known_are_nobodys_business() {
     case.sees(&["app R(500,b)+L(a,Error)"]).sees(&["app R(501,c)+L(b,Error)"]);
     assert_eq!(case.unobserved, 0);
 }
+
+#[test]
+fn a_list_of_one_namespace_says_nothing_of_another() {
+    let mut case = Case::new();
+    case.sees(&["app T(0,a)"]);
+    let (other, now) = (Scope(1), case.now);
+    case.observe(Observation::ListBegins { scope: other, in_sync: now })
+        .observe(Observation::ListEnds(other));
+    case.started("app").finds(&["a"]);
+}
