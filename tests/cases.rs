@@ -805,3 +805,10 @@ fn a_list_of_one_namespace_says_nothing_of_another() {
         .observe(Observation::ListEnds(other));
     case.started("app").finds(&["a"]);
 }
+
+#[test]
+fn control_characters_do_not_reach_a_terminal() {
+    let mut case = Case::new();
+    case.sees(&["app R(1,b)+L(a\u{1b}[2J)"]);
+    assert!(case.found[0].message.contains("containerd://a [2J"), "{}", case.found[0].message);
+}

@@ -70,7 +70,8 @@ pub(super) fn complete(
     detected_at: Option<Timestamp>,
 ) -> Finding {
     let mut finding = Finding { restarted, detected_at, ..draft };
-    finding.message = message(&finding);
+    // Whoever writes Pods controls what stands in it, and it ends up on terminals.
+    finding.message = message(&finding).replace(char::is_control, " ");
     finding
 }
 
