@@ -18,7 +18,7 @@
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
 use sinks::with_causes;
 use tokio::{
@@ -55,10 +55,15 @@ const USELESS_WATCHES: u32 = 5;
 #[derive(Debug)]
 pub(super) struct Closed;
 
+/// An object that says where a watch may go on after it.
+pub(super) trait Versioned {
+    fn resource_version(&self) -> &str;
+}
+
 /// What a watch is kept of, and how what it shows becomes observations.
 pub(super) trait Watched: Send {
     /// The type that its objects are decoded into.
-    type Object: DeserializeOwned + Send;
+    type Object: DeserializeOwned + Versioned + Send;
     /// Its name in the metrics.
     const RESOURCE: WatchedResource;
     /// What of a list is taken in.
@@ -155,17 +160,23 @@ impl<W: Watched> Watch<W> {
     }
 
     fn page(&mut self, bytes: &[u8], is_first: bool) -> Result<Decoded, Failure> {
-        let Page { version, next, items } = self.endpoint.read(bytes)?;
         if W::LIST == Shape::Version {
+            let version = self.endpoint.read::<IgnoredAny>(bytes)?.version;
             return Ok(Decoded { version, next: None, observations: Vec::new() });
         }
+        let Page { version, next, items } = if let Ok(page) = Page::<W::Object>::read(bytes) {
+            page.items.iter().for_each(|_| self.metrics.watch_event(W::RESOURCE));
+            page
+        } else {
+            let Page { version, next, items } = self.endpoint.read::<&RawValue>(bytes)?;
+            let items = items.into_iter().filter_map(|item| self.decode(item)).collect();
+            Page { version, next, items }
+        };
         let mut observations = Vec::new();
         if is_first {
             observations.extend(self.watched.list_begins(self.trouble.in_sync.timestamp()));
         }
-        for item in items {
-            observations.extend(self.decode(item).and_then(|object| self.watched.listed(object)));
-        }
+        observations.extend(items.into_iter().filter_map(|object| self.watched.listed(object)));
         Ok(Decoded { version, next, observations })
     }
 
@@ -197,7 +208,7 @@ impl<W: Watched> Watch<W> {
     async fn check(&mut self, version: &str) -> Result<(), Failure> {
         self.trouble.pace.ready().await;
         let bytes = self.endpoint.page(&Cursor::new(Shape::Version, 1)).await?;
-        let newest = self.endpoint.read(&bytes)?.version;
+        let newest = self.endpoint.read::<IgnoredAny>(&bytes)?.version;
         if is_before(&newest, version) {
             let why = format!("the versions went back, from {version} to {newest}");
             return Err(self.endpoint.failed(Kind::Expired, "watch", &why));
@@ -242,7 +253,15 @@ impl<W: Watched> Watch<W> {
     }
 
     fn line(&mut self, line: &[u8], version: &mut String) -> Result<Option<Observation>, Failure> {
-        let read = serde_json::from_slice(line);
+        if let Ok(Line { r#type: r#type @ ("ADDED" | "MODIFIED" | "DELETED"), object }) =
+            serde_json::from_slice::<Line<'_, W::Object>>(line)
+            && !object.resource_version().is_empty()
+        {
+            self.metrics.watch_event(W::RESOURCE);
+            object.resource_version().clone_into(version);
+            return Ok(self.observation(r#type, object));
+        }
+        let read = serde_json::from_slice::<Line<'_, &RawValue>>(line);
         let Line { r#type, object } =
             read.map_err(|error| self.endpoint.unusable("watch", &error.to_string()))?;
         if r#type == "ERROR" {
@@ -256,7 +275,11 @@ impl<W: Watched> Watch<W> {
             return Ok(None);
         }
         let Some(object) = self.decode(object) else { return Ok(None) };
-        Ok(if r#type == "DELETED" { self.watched.deleted(object) } else { self.watched.changed(object) })
+        Ok(self.observation(r#type, object))
+    }
+
+    fn observation(&self, r#type: &str, object: W::Object) -> Option<Observation> {
+        if r#type == "DELETED" { self.watched.deleted(object) } else { self.watched.changed(object) }
     }
 
     /// The object; one that doesn't decode is counted and passed over.
