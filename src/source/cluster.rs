@@ -151,6 +151,7 @@ impl Versioned for Box<Pod> {
 impl Watched for Pods {
     type Object = Box<Pod>;
     const RESOURCE: WatchedResource = WatchedResource::Pods;
+    const BOOKMARKS: bool = true;
     const LIST: Shape = Shape::Whole;
     const PAGE: u32 = 100;
 
@@ -188,6 +189,7 @@ impl Versioned for Event {
 impl Watched for Starts {
     type Object = Event;
     const RESOURCE: WatchedResource = WatchedResource::Events;
+    const BOOKMARKS: bool = false;
     const LIST: Shape = Shape::Version;
     const PAGE: u32 = 1;
 

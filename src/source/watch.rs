@@ -9,7 +9,7 @@
 //! | fails, or can't be reached | asks the same again: the page, or the watch from where it was |
 //! | says that a version is too old or too new (410, in whatever way) | lists again |
 //! | ends or breaks five watches in a row within 5 seconds, or answers them with errors | lists again |
-//! | was restored from a backup, so that its versions went back | lists again: a watch would be silent until they are back where they were, so the version is asked for after a watch that broke or said nothing |
+//! | was restored from a backup, so that its versions went back | lists again: a watch would be silent until they are back where they were, so the version is asked for after a watch that broke, ended early, or had nothing to say though bookmarks were due (of Pods) |
 //! | goes silent | gives a watch up after 55 seconds, a page after 50, what hasn't begun after 30 |
 //! | sends an object that doesn't decode | counts it and passes over it |
 //!
@@ -66,6 +66,9 @@ pub(super) trait Watched: Send {
     type Object: DeserializeOwned + Versioned + Send;
     /// Its name in the metrics.
     const RESOURCE: WatchedResource;
+    /// Whether the API server sends bookmarks, one of them just before a watch ends. It does for all
+    /// that it caches, which Events are not.
+    const BOOKMARKS: bool;
     /// What of a list is taken in.
     const LIST: Shape;
     /// Objects to a page. A page is held in memory until it is decoded.
@@ -190,7 +193,7 @@ impl<W: Watched> Watch<W> {
             };
             self.metrics.watch_restart(W::RESOURCE);
             match ended {
-                Ok(heard) => is_certain = heard,
+                Ok(beyond_doubt) => is_certain = beyond_doubt,
                 Err(Cut::Closed(closed)) => return Err(closed),
                 Err(Cut::Failed(failure)) => {
                     is_certain = false;
@@ -217,11 +220,13 @@ impl<W: Watched> Watch<W> {
         Ok(())
     }
 
-    /// One watch, from its beginning to its end. The answer is whether it said anything.
+    /// One watch, from its beginning to its end. The answer is whether its version is beyond doubt: it
+    /// said something, or lasted as long as it was asked to and had nothing to say.
     async fn watch(&mut self, version: &mut String) -> Result<bool, Cut> {
         self.trouble.pace.ready().await;
         let begun = Moment::now();
-        let mut lines = self.endpoint.watch(version, fastrand::u32(LIFETIME)).await?;
+        let lifetime = fastrand::u32(LIFETIME);
+        let mut lines = self.endpoint.watch(version, lifetime).await?;
         let opened = Instant::now();
         let mut last_word = None;
         let mut is_well = false;
@@ -244,7 +249,9 @@ impl<W: Watched> Watch<W> {
                 Ok(Ok(None)) if opened.elapsed() >= SOON => {
                     self.well();
                     self.trouble.in_sync = begun;
-                    return Ok(last_word.is_some());
+                    let lasted =
+                        opened.elapsed() + Duration::from_secs(1) >= Duration::from_secs(lifetime.into());
+                    return Ok(last_word.is_some() || lasted && !W::BOOKMARKS);
                 }
                 Ok(Ok(None)) => return Err(self.endpoint.unusable("watch", "it ended at once").into()),
                 Ok(Err(error)) => return Err(self.endpoint.unusable("watch", &with_causes(&error)).into()),
