@@ -149,18 +149,26 @@ impl Config {
         }
     }
 
-    /// What makes it possible that a kill is reported twice: the cluster's Events are what
-    /// remembers the kills that were reported.
+    /// What is valid and hardly meant. Most of it makes it possible that a kill is reported twice: the
+    /// cluster's Events are what remembers the kills that were reported.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        let mut memories = self.sinks.iter().filter(|sink| sink.sink_type.name == "kubernetes").peekable();
-        if memories.peek().is_none() {
+        let memories: Vec<_> = self.sinks.iter().filter(|sink| sink.sink_type.name == "kubernetes").collect();
+        let of_all: Vec<_> = memories.iter().filter(|sink| sink.matches.is_everything()).collect();
+        if let [first, second, ..] = of_all.as_slice() {
+            warnings.push(format!(
+                "the sinks {} and {} are both of type kubernetes: they write the same Events, and whichever comes \
+                 second counts duplicates; remove one",
+                first.name, second.name
+            ));
+        }
+        if memories.is_empty() {
             warnings.push(format!(
                 "no sink of type kubernetes: nothing remembers what was reported, so a kill of the last {} can be \
                  reported again after a restart; add the sink `events: {{ type: kubernetes }}`",
                 spell(self.lookback)
             ));
-        } else if memories.all(|sink| !sink.matches.is_everything()) {
+        } else if of_all.is_empty() {
             warnings.push(format!(
                 "every sink of type kubernetes has a match: nothing remembers what it leaves out, so such a kill of the \
                  last {} can be reported again after a restart; have one without a match",
