@@ -7,6 +7,7 @@ mod cases;
 mod cluster;
 mod config;
 mod kubelet_model;
+mod metrics;
 mod notation;
 mod program;
 mod remembered;
