@@ -15,7 +15,7 @@ use crate::program::{PATIENCE, Program, command};
 
 const REASON: &str = "PreviousContainerWasOOMKilled";
 
-async fn cluster() -> &'static ControlPlane {
+pub async fn cluster() -> &'static ControlPlane {
     ControlPlane::shared().await.unwrap()
 }
 

@@ -8,6 +8,7 @@ mod chart;
 mod cluster;
 mod config;
 mod kubelet_model;
+mod metrics;
 mod notation;
 mod own_sink;
 mod program;

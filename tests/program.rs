@@ -70,11 +70,15 @@ impl Program {
         program
     }
 
+    /// Where its HTTP endpoint listens.
+    pub fn address(&self) -> Option<String> {
+        let stderr = self.stderr();
+        stderr.lines().find_map(|line| Some(line.split_once("listening on ")?.1.trim().to_owned()))
+    }
+
     /// What its HTTP endpoint answers, head and all.
     pub async fn get(&self, path: &str) -> Option<String> {
-        let stderr = self.stderr();
-        let address = stderr.lines().find_map(|line| Some(line.split_once("listening on ")?.1.to_owned()))?;
-        let mut stream = TcpStream::connect(address.trim()).await.ok()?;
+        let mut stream = TcpStream::connect(self.address()?).await.ok()?;
         let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.ok()?;
         let mut answer = String::new();
