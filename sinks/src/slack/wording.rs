@@ -96,13 +96,10 @@ pub(super) fn notification(kills: &[Kill<'_>], now: Instant) -> String {
     text
 }
 
-/// A test finding: nothing of what it says of a kill is true.
+/// A paragraph and a notification for a test finding: nothing of what that says of a kill is true.
 pub(super) fn test(finding: &Finding) -> (String, String) {
-    let sent_from = |name| format!("ent from namespace {}", place(finding, name));
-    (
-        format!("*{}*\nS{}", Test::MESSAGE, sent_from(code)),
-        format!("{}, s{}", Test::MESSAGE, sent_from(escape)),
-    )
+    let sent_from = |name| format!("Sent from namespace {}", place(finding, name));
+    (format!("*{}*\n{}", Test::MESSAGE, sent_from(code)), format!("{}. {}", Test::MESSAGE, sent_from(escape)))
 }
 
 /// `12 more OOM kills`, and ``of `app` in Deployment `cart` within the last hour, 3 Pods``.
@@ -110,6 +107,8 @@ fn heading(kills: &[Kill<'_>], name: fn(&str) -> String, now: Instant) -> (Strin
     let pods: BTreeSet<&str> = kills.iter().map(|kill| kill.finding.pod.uid.as_str()).collect();
     let pods = if pods.len() > 1 { format!(", {} Pods", pods.len()) } else { String::new() };
     let (count, span) = counted(kills, "OOM kill", now);
+    // Of a single one, the number goes without saying.
+    let count = if count == "1 OOM kill" { "OOM kill".to_owned() } else { count };
     (count, format!("{}{span}{pods}", subject(kills, name)))
 }
 
@@ -254,7 +253,6 @@ fn counted(kills: &[Kill<'_>], what: &str, now: Instant) -> (String, String) {
             let span = span(now.saturating_duration_since(previous));
             (format!("{number} more {what}{plural}"), format!(" within the last {span}"))
         }
-        None if number == 1 => (what.to_owned(), String::new()),
         None => (format!("{number} {what}{plural}"), String::new()),
     }
 }

@@ -169,10 +169,10 @@ fn a_workload_that_needs_several_paragraphs_counts_each_by_itself() {
 #[test]
 fn limits_hold_whatever_the_findings_are() {
     for length in [1, 60, 253, 1000] {
-        for letter in ["a", "&", "ä", "`", "*", "\u{202e}"] {
-            for (groups, pods) in [(1, 1), (1, 500), (500, 500), (7, 50), (60, 500)] {
+        for letter in ["a", "&", "ä", "`"] {
+            for (groups, pods) in [(1, 1), (1, 250), (250, 250), (7, 50)] {
                 let text = letter.repeat(length);
-                let findings = batch(0..500, |kill| {
+                let mut findings = batch(0..250, |kill| {
                     let mut finding = Finding::full();
                     finding.cluster = Some(text.clone());
                     finding.namespace.clone_from(&text);
@@ -187,6 +187,9 @@ fn limits_hold_whatever_the_findings_are() {
                     finding.killed.started_at = Some(jiff::Timestamp::MIN);
                     finding
                 });
+                for later in findings.iter_mut().step_by(5) {
+                    later.previous = Some(Instant::now());
+                }
                 assert_within_limits(&findings);
             }
         }

@@ -150,11 +150,11 @@ fn kills_of_several_containers_of_a_workload() {
     Container `app`: 2 kills, memory limit 64 MiB, of the whole Pod 256 MiB
     • `cart-1` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
     • `cart-2` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
-    Init container `migrate`: kill, memory limit of the whole Pod 256 MiB
+    Init container `migrate`: 1 kill, memory limit of the whole Pod 256 MiB
     • `cart-2` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
-    Sidecar `proxy`: kill, memory limit 64 MiB, of the whole Pod 256 MiB
+    Sidecar `proxy`: 1 kill, memory limit 64 MiB, of the whole Pod 256 MiB
     • `cart-1` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
-    Ephemeral container `debug`: kill, memory limit 64 MiB, of the whole Pod 256 MiB
+    Ephemeral container `debug`: 1 kill, memory limit 64 MiB, of the whole Pod 256 MiB
     • `cart-1` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3",
             "type": "mrkdwn",
             "verbatim": true
@@ -212,11 +212,11 @@ fn first_and_further_kills_in_one_batch_are_told_apart() {
     insta::assert_snapshot!(messages[0].sections.join(GAP), @r#"
     *4 OOM kills* in Deployment `cart`, 2 Pods
     Namespace `shop`, cluster `prod`
-    Container `app`: kill, memory limit 64 MiB, of the whole Pod 256 MiB
+    Container `app`: 1 kill, memory limit 64 MiB, of the whole Pod 256 MiB
     • `cart-1` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
     Container `app`: 2 more kills within the last hour, memory limit 64 MiB, of the whole Pod 256 MiB
     • `cart-6c9f7-x2x` on node `n1`: killed 2 times between <!date^1772366462^{date_short_pretty} at {time_secs}|2026-03-01 12:01:02 UTC> and <!date^1772366522^{date_short_pretty} at {time_secs}|2026-03-01 12:02:02 UTC>, after running for 1s to 2s, restart count now 2
-    Sidecar `proxy`: kill, memory limit 64 MiB, of the whole Pod 256 MiB
+    Sidecar `proxy`: 1 kill, memory limit 64 MiB, of the whole Pod 256 MiB
     • `cart-1` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
     "#);
 }
@@ -461,7 +461,7 @@ fn a_test() {
         }
       ],
       "mrkdwn": false,
-      "text": "This is a test of kubernetes-oom-event-generator: nothing was killed, sent from namespace monitoring, cluster prod",
+      "text": "This is a test of kubernetes-oom-event-generator: nothing was killed. Sent from namespace monitoring, cluster prod",
       "unfurl_links": false,
       "unfurl_media": false
     }
@@ -509,7 +509,7 @@ fn names_that_mean_something_to_slack() {
     "#);
     let test = Finding { test: true, ..filled_with(names) };
     insta::assert_snapshot!(texts([test]), @r#"
-    (This is a test of kubernetes-oom-event-generator: nothing was killed, sent from namespace &lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�, cluster &lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�)
+    (This is a test of kubernetes-oom-event-generator: nothing was killed. Sent from namespace &lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�, cluster &lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�)
     *This is a test of kubernetes-oom-event-generator: nothing was killed*
     Sent from namespace `&lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�`, cluster `&lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�`
     "#);
