@@ -12,3 +12,4 @@ mod program;
 mod remembered;
 mod replay;
 mod storm;
+mod webhook;
