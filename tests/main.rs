@@ -15,3 +15,4 @@ mod program;
 mod remembered;
 mod replay;
 mod storm;
+mod webhook;

@@ -24,7 +24,9 @@ pub fn command() -> std::process::Command {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_kubernetes-oom-event-generator"));
     for (name, _) in std::env::vars_os() {
         let read = name.to_str().is_none_or(|name| {
-            name.starts_with("OOM_") || ["KUBECONFIG", "VERBOSE", "KUBERNETES_SERVICE_HOST"].contains(&name)
+            ["OOM_", "SSL_CERT_"].iter().any(|beginning| name.starts_with(beginning))
+                || name.to_ascii_uppercase().ends_with("_PROXY")
+                || ["KUBECONFIG", "VERBOSE", "KUBERNETES_SERVICE_HOST"].contains(&name)
         });
         if read {
             command.env_remove(name);
