@@ -40,6 +40,11 @@ impl Stop {
         Ok(stop)
     }
 
+    /// Asks to stop, as the first signal does.
+    pub fn ask(&self) {
+        self.asked.cancel();
+    }
+
     /// Waits until the program is asked to stop.
     ///
     /// # Cancel safety

@@ -8,6 +8,7 @@ mod cluster;
 mod config;
 mod kubelet_model;
 mod notation;
+mod own_sink;
 mod program;
 mod remembered;
 mod replay;

@@ -15,6 +15,9 @@ use serde::Serialize;
 pub struct Finding {
     /// The version of the JSON form.
     pub schema: Schema,
+    /// Whether it is made up, to see that a sink works.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub test: bool,
     /// The kill's identity: the same for the same kill, over restarts, replicas and replays.
     pub id: KillId,
     /// The cluster's name, as configured.
@@ -193,6 +196,7 @@ impl Finding {
         let labels = BTreeMap::from([("app".into(), "cart".into())]);
         Self {
             schema: Schema::V1,
+            test: false,
             id: KillId::new(&["containerd://a"]),
             cluster: Some("prod".into()),
             detected_at: "2026-03-01T12:00:05.123456Z".parse().ok(),
@@ -276,7 +280,8 @@ mod tests {
             restarted: Some(Restarted { container_id: None, restart_count: None, ..Restarted::default() }),
             ..Finding::full()
         };
-        for finding in [Finding::full(), Finding::minimal(), known_from_the_event_alone] {
+        let test = Finding { test: true, ..Finding::minimal() };
+        for finding in [Finding::full(), Finding::minimal(), known_from_the_event_alone, test] {
             assert_eq!(problems(&json!(finding)), Vec::<String>::new());
         }
         for kind in [ContainerKind::Init, ContainerKind::Sidecar, ContainerKind::Ephemeral] {
@@ -296,7 +301,7 @@ mod tests {
                 compare(property, &value[name], &path);
             }
         }
-        compare(&schema(), &json!(Finding::full()), "");
+        compare(&schema(), &json!(Finding { test: true, ..Finding::full() }), "");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use kube::{
 };
 
 use crate::{
-    Finding, Grouping, KillId, Limits, Outcome, Settings, Sink, SinkType, Surroundings, with_causes,
+    Delivery, Finding, Grouping, KillId, Limits, Outcome, Settings, Sink, SinkType, Surroundings, with_causes,
 };
 
 /// `type: kubernetes`.
@@ -37,7 +37,10 @@ const LONGEST_NAME: usize = 253;
 
 /// Creating Events one at a time would take minutes in a storm; twenty at once are written in seconds
 /// and are still few for an API server.
-const CONCURRENCY: usize = 20;
+const PER_NAMESPACE: usize = 20;
+
+/// A namespace whose admission webhook hangs leaves five to the others.
+const CONCURRENCY: usize = PER_NAMESPACE + 5;
 
 /// Admission webhooks may take 10 s each by default, 30 s at most, and the API server answers after them.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -96,15 +99,21 @@ impl Kubernetes {
 #[async_trait]
 impl Sink for Kubernetes {
     fn limits(&self) -> Limits {
-        Limits { batch: 1, concurrency: CONCURRENCY, interval: Duration::ZERO, timeout: TIMEOUT }
+        Limits {
+            batch: 1,
+            concurrency: CONCURRENCY,
+            per_namespace: PER_NAMESPACE,
+            interval: Duration::ZERO,
+            timeout: TIMEOUT,
+        }
     }
 
     /// # Cancel safety
     ///
     /// An Event that was stored although nobody waited for the answer is a duplicate the next time.
-    async fn deliver(&self, batch: &[Arc<Finding>]) -> Vec<Outcome> {
+    async fn deliver(&self, batch: &[Delivery]) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(batch.len());
-        for finding in batch {
+        for Delivery { finding, .. } in batch {
             outcomes.push(self.create(finding).await);
         }
         outcomes

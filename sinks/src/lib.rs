@@ -7,6 +7,7 @@
 mod amount;
 mod causes;
 mod finding;
+mod test;
 
 pub mod kubernetes;
 pub mod settings;
@@ -23,6 +24,8 @@ pub use finding::{
     Container, ContainerKind, EXIT_CODE_OF_SIGKILL, Finding, KillId, Killed, Pod, Restarted, Schema, Workload,
 };
 use settings::Section;
+pub use test::{Test, TestPod};
+use tokio::time::Instant;
 
 /// A place that findings are delivered to.
 #[async_trait]
@@ -40,7 +43,32 @@ pub trait Sink: Send + Sync + 'static {
     /// The courier drops the future when the attempt takes too long or the program must end. What
     /// was sent by then may or may not have been stored: the courier counts the attempt as one to
     /// retry, so a sink that can tell a repetition answers [`Outcome::Duplicate`] to it.
-    async fn deliver(&self, batch: &[Arc<Finding>]) -> Vec<Outcome>;
+    async fn deliver(&self, batch: &[Delivery]) -> Vec<Outcome>;
+
+    /// Delivers a finding that is marked as a test, once, and says what became of it. Cancelled, it
+    /// may have arrived.
+    async fn deliver_test(&self, test: &Test) -> Outcome {
+        let outcomes = self.deliver(&[Delivery::from(test.finding())]).await;
+        outcomes.into_iter().next().unwrap_or_else(|| Outcome::Refused {
+            reason: "the sink did not say what became of it; this is a bug in it".to_owned(),
+        })
+    }
+}
+
+/// A finding on its way to one sink.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// What is delivered.
+    pub finding: Arc<Finding>,
+    /// When kills of the same container of the same workload were last due at this sink, if they are
+    /// gathered and this finding was gathered since.
+    pub previous: Option<Instant>,
+}
+
+impl From<Finding> for Delivery {
+    fn from(finding: Finding) -> Self {
+        Self { finding: Arc::new(finding), previous: None }
+    }
 }
 
 /// What became of one finding in one attempt.
@@ -76,6 +104,9 @@ pub struct Limits {
     pub batch: usize,
     /// Calls of [`Sink::deliver`] under way at once, at least 1.
     pub concurrency: usize,
+    /// How many of these may carry findings of the same namespace, at least 1. A namespace that answers
+    /// slowly, or not at all, leaves the others to the rest.
+    pub per_namespace: usize,
     /// The least time between the beginnings of two calls.
     pub interval: Duration,
     /// How long one call may take before it is given up.

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
-use crate::{Finding, Grouping, Limits, Outcome, Settings, Sink, SinkType, Surroundings, settings::Section};
+use crate::{Delivery, Grouping, Limits, Outcome, Settings, Sink, SinkType, Surroundings, settings::Section};
 use message::Message;
 use webhook::{Webhook, WebhookUrl};
 
@@ -89,7 +89,7 @@ impl Slack {
 #[async_trait]
 impl Sink for Slack {
     fn limits(&self) -> Limits {
-        Limits { batch: BATCH, concurrency: 1, interval: PACE, timeout: TIMEOUT }
+        Limits { batch: BATCH, concurrency: 1, per_namespace: 1, interval: PACE, timeout: TIMEOUT }
     }
 
     /// Sends as few messages as Slack's limits allow. After one that must be tried again the others
@@ -98,7 +98,7 @@ impl Sink for Slack {
     /// # Cancel safety
     ///
     /// Slack knows no identity of a message: one whose answer was not waited for may be sent twice.
-    async fn deliver(&self, batch: &[Arc<Finding>]) -> Vec<Outcome> {
+    async fn deliver(&self, batch: &[Delivery]) -> Vec<Outcome> {
         let begun = Instant::now();
         let mut outcomes = vec![None; batch.len()];
         let mut rest =

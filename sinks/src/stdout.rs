@@ -16,7 +16,7 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use crate::{Finding, Grouping, Limits, Outcome, Settings, Sink, SinkType, Surroundings};
+use crate::{Delivery, Finding, Grouping, Limits, Outcome, Settings, Sink, SinkType, Surroundings};
 
 /// `type: stdout`.
 pub const TYPE: SinkType =
@@ -93,16 +93,16 @@ impl Stdout {
 #[async_trait]
 impl Sink for Stdout {
     fn limits(&self) -> Limits {
-        Limits { batch: BATCH, concurrency: 1, interval: Duration::ZERO, timeout: TIMEOUT }
+        Limits { batch: BATCH, concurrency: 1, per_namespace: 1, interval: Duration::ZERO, timeout: TIMEOUT }
     }
 
     /// # Cancel safety
     ///
     /// An attempt that is given up before its first line was begun writes nothing; a line that was
     /// begun is finished before the next one.
-    async fn deliver(&self, batch: &[Arc<Finding>]) -> Vec<Outcome> {
+    async fn deliver(&self, batch: &[Delivery]) -> Vec<Outcome> {
         let (outcomes, answer) = oneshot::channel();
-        let lines = batch.iter().map(|finding| line(finding) + "\n").collect();
+        let lines = batch.iter().map(|delivery| line(&delivery.finding) + "\n").collect();
         let ended =
             || Outcome::Refused { reason: "the thread that writes to standard output has ended".into() };
         match self.writer.send(Attempt { lines, outcomes }) {
@@ -211,14 +211,14 @@ mod tests {
         (Stdout::to(Box::new(out), false).unwrap(), written)
     }
 
-    fn findings(count: usize) -> Vec<Arc<Finding>> {
+    fn findings(count: usize) -> Vec<Delivery> {
         let finding =
             |number: usize| Finding { message: format!("kill {number}\nof many"), ..Finding::full() };
-        (0..count).map(|number| Arc::new(finding(number))).collect()
+        (0..count).map(|number| Delivery::from(finding(number))).collect()
     }
 
-    fn lines(findings: &[Arc<Finding>]) -> Vec<String> {
-        findings.iter().map(|finding| line(finding) + "\n").collect()
+    fn lines(batch: &[Delivery]) -> Vec<String> {
+        batch.iter().map(|delivery| line(&delivery.finding) + "\n").collect()
     }
 
     #[tokio::test]

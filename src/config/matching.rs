@@ -92,6 +92,7 @@ mod tests {
         let labels = [("team", "shop"), ("tier", "front")];
         Finding {
             schema: Schema::V1,
+            test: false,
             id: KillId::new(&[]),
             cluster: None,
             detected_at: None,

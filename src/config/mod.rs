@@ -109,18 +109,33 @@ impl Config {
         sinks: &[String],
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Loaded, Errors> {
+        Self::load_with(sinks::TYPES, file, sinks, environment)
+    }
+
+    /// As [`Config::load`], with these types of sinks instead of [`sinks::TYPES`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn load_with(
+        types: &[SinkType],
+        file: Option<&Path>,
+        sinks: &[String],
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Loaded, Errors> {
         let Gathered { layers, problems, mut warnings } = Gathered::new(file, sinks, environment)?;
         let (config, resolved) = settings::read(layers, |root| {
             for problem in problems {
                 root.note(problem);
             }
-            Self::read(root)
+            Self::read(root, types)
         })?;
         warnings.extend(config.warnings());
         Ok(Loaded { config, warnings, resolved })
     }
 
-    fn read(root: &mut Section<'_>) -> Self {
+    fn read(root: &mut Section<'_>, types: &[SinkType]) -> Self {
+        let read_sink = |name: &str, section: &mut Section<'_>| SinkConfig::read(name, section, types);
         let cluster = root.get_or("cluster", String::new(), "text, in quotes if it looks like a number");
         Self {
             cluster: Some(cluster).filter(|name| !name.is_empty()),
@@ -130,22 +145,30 @@ impl Config {
             server: if root.is_null("server") { None } else { Some(root.section("server", read_listen)) },
             log: root.section("log", |log| log.get_or("format", LogFormat::Text, "text or json")),
             shutdown_grace: root.duration("shutdown_grace", Duration::from_secs(20)),
-            sinks: root.sections("sinks", SinkConfig::read).into_iter().flatten().collect(),
+            sinks: root.sections("sinks", read_sink).into_iter().flatten().collect(),
         }
     }
 
-    /// What makes it possible that a kill is reported twice: the cluster's Events are what
-    /// remembers the kills that were reported.
+    /// What is valid and hardly meant. Most of it makes it possible that a kill is reported twice: the
+    /// cluster's Events are what remembers the kills that were reported.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        let mut memories = self.sinks.iter().filter(|sink| sink.sink_type.name == "kubernetes").peekable();
-        if memories.peek().is_none() {
+        let memories: Vec<_> = self.sinks.iter().filter(|sink| sink.sink_type.name == "kubernetes").collect();
+        let of_all: Vec<_> = memories.iter().filter(|sink| sink.matches.is_everything()).collect();
+        if let [first, second, ..] = of_all.as_slice() {
+            warnings.push(format!(
+                "the sinks {} and {} are both of type kubernetes: they write the same Events, and whichever comes \
+                 second counts duplicates; remove one",
+                first.name, second.name
+            ));
+        }
+        if memories.is_empty() {
             warnings.push(format!(
                 "no sink of type kubernetes: nothing remembers what was reported, so a kill of the last {} can be \
                  reported again after a restart; add the sink `events: {{ type: kubernetes }}`",
                 spell(self.lookback)
             ));
-        } else if memories.all(|sink| !sink.matches.is_everything()) {
+        } else if of_all.is_empty() {
             warnings.push(format!(
                 "every sink of type kubernetes has a match: nothing remembers what it leaves out, so such a kill of the \
                  last {} can be reported again after a restart; have one without a match",
@@ -170,14 +193,14 @@ fn read_listen(server: &mut Section<'_>) -> SocketAddr {
 }
 
 impl SinkConfig {
-    fn read(name: &str, section: &mut Section<'_>) -> Option<Self> {
+    fn read(name: &str, section: &mut Section<'_>, types: &[SinkType]) -> Option<Self> {
         if !is_sink_name(name) {
             section.reject(
                 "is no name for a sink",
                 "a-z, 0-9, - and single _, beginning with a letter and ending with a letter or digit",
             );
         }
-        let sink_type = read_type(section);
+        let sink_type = read_type(section, types);
         if sink_type.is_none() {
             section.give_up();
         }
@@ -195,8 +218,8 @@ impl SinkConfig {
     }
 }
 
-fn read_type(section: &mut Section<'_>) -> Option<SinkType> {
-    let types: BTreeMap<&str, SinkType> = sinks::TYPES.iter().map(|known| (known.name, *known)).collect();
+fn read_type(section: &mut Section<'_>, types: &[SinkType]) -> Option<SinkType> {
+    let types: BTreeMap<&str, SinkType> = types.iter().map(|known| (known.name, *known)).collect();
     let names: Vec<&str> = types.keys().copied().collect();
     let expected = one_of(&names);
     if !section.has("type") {

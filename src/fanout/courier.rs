@@ -10,9 +10,16 @@
 //! - A sink that takes one call at a time speaks for all of it when it asks to be left alone: then
 //!   no call begins before. From one that takes several (the API server), it concerns that finding
 //!   alone.
+//! - A namespace takes up at most [`Limits::per_namespace`] calls, so that one that hangs delays no
+//!   other.
 //! - While draining, retries come every second, and are given up when the grace is over.
 
-use std::{collections::HashMap, future, mem, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    future, mem,
+    sync::Arc,
+    time::Duration,
+};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use sinks::{Finding, Limits, Outcome, Sink};
@@ -151,13 +158,33 @@ impl Courier {
     /// When the next call begins, if none ends before.
     fn next_call(&self) -> Option<Instant> {
         let free = self.carried.len() < self.limits.concurrency.max(1);
-        self.schedule.next().filter(|_| free).map(|at| at.max(self.not_before))
+        let busy = self.busy();
+        let next = self.schedule.next(|finding| !busy.contains(&finding.namespace.as_str()));
+        next.filter(|_| free).map(|at| at.max(self.not_before))
+    }
+
+    /// The namespaces that as many calls carry findings of as may.
+    fn busy(&self) -> Vec<&str> {
+        let most = self.limits.per_namespace.max(1);
+        if self.carried.len() < most || most >= self.limits.concurrency {
+            return Vec::new();
+        }
+        let mut calls: HashMap<&str, usize> = HashMap::new();
+        for call in self.carried.values() {
+            let namespaces = call.batch.iter().map(|parcel| parcel.delivery.finding.namespace.as_str());
+            for namespace in namespaces.collect::<HashSet<_>>() {
+                *calls.entry(namespace).or_default() += 1;
+            }
+        }
+        calls.into_iter().filter(|(_, calls)| *calls >= most).map(|(namespace, _)| namespace).collect()
     }
 
     fn begin_calls(&mut self) {
         let now = Instant::now();
         while self.next_call().is_some_and(|at| at <= now) {
-            let batch = self.schedule.take(self.limits.batch.max(1), now);
+            let busy: Vec<String> = self.busy().into_iter().map(str::to_owned).collect();
+            let may = |finding: &Finding| !busy.contains(&finding.namespace);
+            let batch = self.schedule.take(self.limits.batch.max(1), now, may);
             if !batch.is_empty() {
                 self.begin_call(batch, now);
             }
@@ -165,13 +192,13 @@ impl Courier {
     }
 
     fn begin_call(&mut self, batch: Vec<Parcel>, now: Instant) {
-        let findings: Vec<_> = batch.iter().map(|parcel| Arc::clone(&parcel.finding)).collect();
+        let deliveries: Vec<_> = batch.iter().map(|parcel| parcel.delivery.clone()).collect();
         let (sink, limit) = (Arc::clone(&self.sink), self.limits.timeout);
         let call = self.calls.spawn(async move {
-            let answer = timeout(limit, sink.deliver(&findings)).await;
+            let answer = timeout(limit, sink.deliver(&deliveries)).await;
             answer.unwrap_or_else(|_elapsed| {
                 let reason = format!("no answer within {limit:?}; it may have arrived all the same");
-                vec![Outcome::Retry { reason, after: None }; findings.len()]
+                vec![Outcome::Retry { reason, after: None }; deliveries.len()]
             })
         });
         self.carried.insert(call.id(), Call { batch, began: now });
@@ -213,9 +240,9 @@ impl Courier {
             Outcome::Delivered => self.account.settle(DeliveryOutcome::Delivered),
             Outcome::Duplicate => self.account.settle(DeliveryOutcome::Duplicate),
             Outcome::Retry { reason, after } => self.retry(parcel, reason, after),
-            Outcome::Refused { reason } => self.fail(&parcel.finding, &reason),
+            Outcome::Refused { reason } => self.fail(&parcel.delivery.finding, &reason),
             Outcome::Gone { reason } => {
-                let id = parcel.finding.id.as_str();
+                let id = parcel.delivery.finding.id.as_str();
                 tracing::info!(sink = %self.name, id, reason, "not delivered, and nobody will miss it");
                 self.account.settle(DeliveryOutcome::Failed);
             }
@@ -237,7 +264,7 @@ impl Courier {
         } else {
             let (attempts, age) = (parcel.failures + 1, now.duration_since(parcel.since).as_secs());
             let reason = format!("given up after {attempts} attempts in {age} s: {reason}");
-            self.fail(&parcel.finding, &reason);
+            self.fail(&parcel.delivery.finding, &reason);
         }
     }
 
@@ -305,7 +332,10 @@ impl Courier {
         left.extend(mem::take(&mut self.carried).into_values().flat_map(|call| call.batch));
         for parcel in left {
             let reason = parcel.reason.as_deref().unwrap_or("it had not been answered yet");
-            self.fail(&parcel.finding, &format!("the program ended before it was delivered: {reason}"));
+            self.fail(
+                &parcel.delivery.finding,
+                &format!("the program ended before it was delivered: {reason}"),
+            );
         }
         self.lost
     }

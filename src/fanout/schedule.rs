@@ -16,13 +16,13 @@ use std::{
     time::Duration,
 };
 
-use sinks::{Finding, Grouping, Workload};
+use sinks::{Delivery, Finding, Grouping, Workload};
 use tokio::time::Instant;
 
 /// A finding on its way.
 #[derive(Debug)]
 pub(super) struct Parcel {
-    pub(super) finding: Arc<Finding>,
+    pub(super) delivery: Delivery,
     /// When it was first due.
     pub(super) since: Instant,
     /// How often it was tried in vain.
@@ -34,7 +34,7 @@ pub(super) struct Parcel {
 #[derive(Debug)]
 pub(super) struct Schedule {
     grouping: Grouping,
-    groups: HashMap<Group, Vec<Arc<Finding>>>,
+    groups: HashMap<Group, Gathered>,
     /// When each of the groups is due; one entry a group.
     group_times: BTreeSet<(Instant, Group)>,
     /// Due and never tried, the oldest first.
@@ -49,6 +49,21 @@ struct Group {
     namespace: String,
     workload: Workload,
     container: String,
+}
+
+/// What a group waits with.
+#[derive(Debug, Default)]
+struct Gathered {
+    findings: Vec<Arc<Finding>>,
+    /// When the group was last due, if it was before.
+    previous: Option<Instant>,
+}
+
+impl Gathered {
+    fn into_parcels(self, now: Instant) -> impl Iterator<Item = Parcel> {
+        let Self { findings, previous } = self;
+        findings.into_iter().map(move |finding| Parcel::new(Delivery { finding, previous }, now))
+    }
 }
 
 impl Group {
@@ -76,15 +91,15 @@ impl Schedule {
     /// Takes in a new finding.
     pub(super) fn add(&mut self, finding: Arc<Finding>, now: Instant) {
         if self.grouping == Grouping::NONE {
-            self.due.push_back(Parcel::new(finding, now));
+            self.due.push_back(Parcel::new(Delivery { finding, previous: None }, now));
             return;
         }
         let group = Group::of(&finding);
         if let Some(gathered) = self.groups.get_mut(&group) {
-            gathered.push(finding);
+            gathered.findings.push(finding);
         } else {
             self.group_times.insert((later(now, self.grouping.wait), group.clone()));
-            self.groups.insert(group, vec![finding]);
+            self.groups.insert(group, Gathered { findings: vec![finding], previous: None });
         }
     }
 
@@ -94,27 +109,35 @@ impl Schedule {
         self.retries.insert((at, self.retries_ever), parcel);
     }
 
-    /// At most `most` of what is due by now: first what was never tried, so that what fails again
-    /// and again holds up nothing.
-    pub(super) fn take(&mut self, most: usize, now: Instant) -> Vec<Parcel> {
+    /// At most `most` of what is due by now and `may` go: first what was never tried, so that what
+    /// fails again and again holds up nothing.
+    pub(super) fn take(&mut self, most: usize, now: Instant, may: impl Fn(&Finding) -> bool) -> Vec<Parcel> {
         self.close_groups(now);
-        let mut taken: Vec<_> = self.due.drain(..most.min(self.due.len())).collect();
+        let mut taken = Vec::new();
+        let mut place = 0;
         while taken.len() < most
-            && let Some(entry) = self.retries.first_entry()
-            && entry.key().0 <= now
+            && let Some(parcel) = self.due.get(place)
         {
-            taken.push(entry.remove());
+            if may(&parcel.delivery.finding) {
+                taken.extend(self.due.remove(place));
+            } else {
+                place += 1;
+            }
         }
+        let retries = self.retries.iter().take_while(|((at, _), _)| *at <= now);
+        let retries = retries.filter(|(_, parcel)| may(&parcel.delivery.finding)).map(|(key, _)| *key);
+        let retries: Vec<_> = retries.take(most - taken.len()).collect();
+        taken.extend(retries.iter().filter_map(|key| self.retries.remove(key)));
         taken
     }
 
     /// When to call [`Schedule::take`] next: it may still find nothing then, but never does
     /// before. `None` if there is nothing to wait for.
-    pub(super) fn next(&self) -> Option<Instant> {
-        let due = self.due.front().map(|parcel| parcel.since);
+    pub(super) fn next(&self, may: impl Fn(&Finding) -> bool) -> Option<Instant> {
+        let due = self.due.iter().find(|parcel| may(&parcel.delivery.finding)).map(|parcel| parcel.since);
         let group = self.group_times.first().map(|(at, _)| *at);
-        let retry = self.retries.first_key_value().map(|((at, _), _)| *at);
-        [due, group, retry].into_iter().flatten().min()
+        let retry = self.retries.iter().find(|(_, parcel)| may(&parcel.delivery.finding));
+        [due, group, retry.map(|((at, _), _)| *at)].into_iter().flatten().min()
     }
 
     /// Whether something waits that failed before.
@@ -124,14 +147,16 @@ impl Schedule {
 
     /// Whether nothing waits. (A group that is only remembered doesn't.)
     pub(super) fn is_empty(&self) -> bool {
-        self.due.is_empty() && self.retries.is_empty() && self.groups.values().all(Vec::is_empty)
+        self.due.is_empty()
+            && self.retries.is_empty()
+            && self.groups.values().all(|gathered| gathered.findings.is_empty())
     }
 
     /// Makes everything due now, for when nothing more will come.
     pub(super) fn hurry(&mut self, now: Instant) {
         for (_, group) in mem::take(&mut self.group_times) {
             let gathered = self.groups.remove(&group).unwrap_or_default();
-            self.due.extend(gathered.into_iter().map(|finding| Parcel::new(finding, now)));
+            self.due.extend(gathered.into_parcels(now));
         }
         for parcel in mem::take(&mut self.retries).into_values() {
             self.retry(parcel, now);
@@ -141,7 +166,7 @@ impl Schedule {
     /// Everything that waits, in no particular order; nothing is left.
     pub(super) fn take_all(&mut self, now: Instant) -> Vec<Parcel> {
         self.hurry(now);
-        self.take(usize::MAX, now)
+        self.take(usize::MAX, now, |_| true)
     }
 
     /// What the groups that are due have gathered becomes due; those that have gathered nothing
@@ -152,10 +177,10 @@ impl Schedule {
             && let Some((_, group)) = self.group_times.pop_first()
         {
             let gathered = self.groups.remove(&group).unwrap_or_default();
-            let forgotten = gathered.is_empty() || self.grouping.interval.is_zero();
-            self.due.extend(gathered.into_iter().map(|finding| Parcel::new(finding, now)));
+            let forgotten = gathered.findings.is_empty() || self.grouping.interval.is_zero();
+            self.due.extend(gathered.into_parcels(now));
             if !forgotten {
-                self.groups.insert(group.clone(), Vec::new());
+                self.groups.insert(group.clone(), Gathered { previous: Some(now), ..Gathered::default() });
                 self.group_times.insert((later(now, self.grouping.interval), group));
             }
         }
@@ -163,8 +188,8 @@ impl Schedule {
 }
 
 impl Parcel {
-    fn new(finding: Arc<Finding>, since: Instant) -> Self {
-        Self { finding, since, failures: 0, reason: None }
+    fn new(delivery: Delivery, since: Instant) -> Self {
+        Self { delivery, since, failures: 0, reason: None }
     }
 }
 
@@ -182,17 +207,17 @@ mod tests {
     const HOURLY: Grouping = Grouping { wait: Duration::from_secs(2), interval: Duration::from_hours(1) };
 
     fn take(schedule: &mut Schedule, now: Instant) -> Vec<String> {
-        let taken = schedule.take(100, now);
-        taken.iter().map(|parcel| parcel.finding.message.clone()).collect()
+        let taken = schedule.take(100, now, |_| true);
+        taken.iter().map(|parcel| parcel.delivery.finding.message.clone()).collect()
     }
 
     #[test]
     fn without_grouping_a_finding_is_due_at_once_and_leaves_no_trace() {
         let (mut schedule, now) = (Schedule::new(Grouping::NONE), Instant::now());
         schedule.add(finding("shop", "app", 1), now);
-        assert_eq!(schedule.next(), Some(now));
+        assert_eq!(schedule.next(|_| true), Some(now));
         assert_eq!(take(&mut schedule, now), ["1"]);
-        assert!(schedule.next().is_none() && schedule.groups.is_empty() && schedule.is_empty());
+        assert!(schedule.next(|_| true).is_none() && schedule.groups.is_empty() && schedule.is_empty());
     }
 
     #[test]
@@ -201,13 +226,13 @@ mod tests {
         schedule.add(finding("shop", "app", 1), start);
         schedule.add(finding("shop", "app", 2), start + SECOND);
         assert_eq!(take(&mut schedule, start + SECOND), [""; 0]);
-        let first = schedule.next().unwrap();
+        let first = schedule.next(|_| true).unwrap();
         assert_eq!(first, start + HOURLY.wait);
         assert_eq!(take(&mut schedule, first), ["1", "2"]);
 
         schedule.add(finding("shop", "app", 3), first + SECOND);
         schedule.add(finding("shop", "app", 4), first + 9 * SECOND);
-        let second = schedule.next().unwrap();
+        let second = schedule.next(|_| true).unwrap();
         assert_eq!(second, first + HOURLY.interval);
         assert!(!schedule.is_empty());
         assert_eq!(take(&mut schedule, second), ["3", "4"]);
@@ -217,16 +242,20 @@ mod tests {
     fn a_group_is_forgotten_after_an_interval_with_nothing_added() {
         let (mut schedule, start) = (Schedule::new(HOURLY), Instant::now());
         schedule.add(finding("shop", "app", 1), start);
-        let first = schedule.next().unwrap();
+        let first = schedule.next(|_| true).unwrap();
         take(&mut schedule, first);
         assert!(schedule.is_empty());
         assert_eq!(schedule.groups.len(), 1);
-        let second = schedule.next().unwrap();
+        let second = schedule.next(|_| true).unwrap();
         assert_eq!(take(&mut schedule, second), [""; 0]);
-        assert!(schedule.groups.is_empty() && schedule.group_times.is_empty() && schedule.next().is_none());
+        assert!(
+            schedule.groups.is_empty()
+                && schedule.group_times.is_empty()
+                && schedule.next(|_| true).is_none()
+        );
 
         schedule.add(finding("shop", "app", 2), second);
-        assert_eq!(schedule.next(), Some(second + HOURLY.wait), "it is a first one again");
+        assert_eq!(schedule.next(|_| true), Some(second + HOURLY.wait), "it is a first one again");
     }
 
     #[test]
@@ -255,32 +284,60 @@ mod tests {
     fn a_retry_is_due_at_its_time_and_after_what_was_never_tried() {
         let (mut schedule, start) = (Schedule::new(Grouping::NONE), Instant::now());
         schedule.add(finding("shop", "app", 1), start);
-        let failed = schedule.take(1, start).remove(0);
+        let failed = schedule.take(1, start, |_| true).remove(0);
         schedule.retry(failed, start + SECOND);
-        assert_eq!(schedule.next(), Some(start + SECOND));
+        assert_eq!(schedule.next(|_| true), Some(start + SECOND));
         assert_eq!(take(&mut schedule, start), [""; 0]);
         schedule.add(finding("shop", "app", 2), start + SECOND);
         assert_eq!(take(&mut schedule, start + SECOND), ["2", "1"]);
     }
 
     #[test]
+    fn what_may_not_go_waits_and_holds_up_nothing() {
+        let (mut schedule, now) = (Schedule::new(Grouping::NONE), Instant::now());
+        let may = |finding: &Finding| finding.namespace != "stuck";
+        schedule.add(finding("stuck", "app", 1), now);
+        schedule
+            .retry(Parcel::new(Delivery { finding: finding("stuck", "app", 2), previous: None }, now), now);
+        assert_eq!(schedule.next(may), None);
+        schedule.add(finding("shop", "app", 3), now + SECOND);
+        assert_eq!(schedule.next(may), Some(now + SECOND));
+        let taken = schedule.take(5, now + SECOND, may);
+        assert_eq!(taken.iter().map(|it| it.delivery.finding.message.as_str()).collect::<Vec<_>>(), ["3"]);
+        assert_eq!(take(&mut schedule, now), ["1", "2"]);
+    }
+
+    #[test]
+    fn what_is_gathered_after_the_first_message_knows_when_that_was_due() {
+        let (mut schedule, start) = (Schedule::new(HOURLY), Instant::now());
+        let mut previous = Vec::new();
+        for number in 0..3 {
+            schedule.add(finding("shop", "app", number), start);
+            let due = schedule.next(|_| true).unwrap();
+            previous.extend(schedule.take(9, due, |_| true).into_iter().map(|it| it.delivery.previous));
+        }
+        let first = start + HOURLY.wait;
+        assert_eq!(previous, [None, Some(first), Some(first + HOURLY.interval)]);
+    }
+
+    #[test]
     fn a_batch_takes_no_more_than_asked() {
         let (mut schedule, now) = (Schedule::new(Grouping::NONE), Instant::now());
         (0..5).for_each(|number| schedule.add(finding("shop", "app", number), now));
-        assert_eq!(schedule.take(3, now).len(), 3);
-        assert_eq!(schedule.take(3, now).len(), 2);
+        assert_eq!(schedule.take(3, now, |_| true).len(), 3);
+        assert_eq!(schedule.take(3, now, |_| true).len(), 2);
     }
 
     #[test]
     fn in_a_hurry_everything_is_due() {
         let (mut schedule, now) = (Schedule::new(HOURLY), Instant::now());
         schedule.add(finding("shop", "app", 1), now);
-        let retried = schedule.take(1, now + HOURLY.wait).remove(0);
+        let retried = schedule.take(1, now + HOURLY.wait, |_| true).remove(0);
         schedule.retry(retried, now + Duration::from_hours(2));
         schedule.add(finding("shop", "app", 2), now);
         schedule.hurry(now);
         assert_eq!(take(&mut schedule, now), ["2", "1"]);
-        assert!(schedule.groups.is_empty() && schedule.next().is_none());
+        assert!(schedule.groups.is_empty() && schedule.next(|_| true).is_none());
     }
 
     #[test]

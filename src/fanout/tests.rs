@@ -1,245 +1,20 @@
-//! Fakes named by their misbehaviour, and what the fan-out makes of them. Time is paused: it jumps
-//! to the next timer whenever everything waits.
+//! What the fan-out makes of sinks that misbehave. Time is paused: it jumps to the next timer
+//! whenever everything waits.
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, HashSet},
-    future, io,
-    sync::{Mutex, Once},
-};
+mod fakes;
 
-use async_trait::async_trait;
+use std::collections::HashSet;
+
 use proptest::prelude::*;
-use sinks::{Container, ContainerKind, KillId, Killed, Limits, Outcome, Pod, Schema, Workload};
+use sinks::{Limits, Outcome};
 use tokio::time::sleep;
 
 use super::*;
-
-const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_hours(1);
-
-/// Takes ten at a time, two times at once.
-const WIDE: Limits =
-    Limits { batch: 10, concurrency: 2, interval: Duration::ZERO, timeout: Duration::from_secs(10) };
-
-/// Takes one call at a time, as Slack does.
-const NARROW: Limits = Limits { batch: 10, concurrency: 1, interval: SECOND, ..WIDE };
-
-/// A kill of the container, whose message is its number.
-pub(crate) fn finding(namespace: &str, container: &str, number: usize) -> Arc<Finding> {
-    Arc::new(Finding {
-        schema: Schema::V1,
-        id: KillId::new(&[namespace, container, &number.to_string()]),
-        cluster: None,
-        detected_at: Some("2026-05-01T12:00:07Z".parse().unwrap()),
-        namespace: namespace.to_owned(),
-        pod: Pod {
-            name: "cart-6c9f7-x2x".to_owned(),
-            uid: "7a".to_owned(),
-            node: None,
-            memory_limit_bytes: None,
-            workload: Workload { kind: "Deployment".to_owned(), name: "cart".to_owned() },
-            event_uid: "7a".to_owned(),
-            labels: BTreeMap::new(),
-        },
-        container: Container {
-            name: container.to_owned(),
-            kind: ContainerKind::Container,
-            image: None,
-            memory_limit_bytes: None,
-            memory_request_bytes: None,
-        },
-        killed: Killed {
-            container_id: Some(format!("containerd://{number}")),
-            exit_code: 137,
-            started_at: None,
-            finished_at: Some("2026-05-01T12:00:00Z".parse().unwrap()),
-        },
-        restarted: None,
-        message: number.to_string(),
-    })
-}
-
-/// What a fake does with one call.
-#[derive(Clone, Debug)]
-enum Manner {
-    Succeeds,
-    Delays(Duration),
-    /// Answers these in turn, over and over.
-    FailsInPart(Vec<Outcome>),
-    Hangs,
-    Panics,
-    AnswersTooFew,
-    AnswersTooMany,
-}
-
-/// A sink that behaves as the script says, call by call, and at its end as in the last one.
-struct Fake {
-    limits: Limits,
-    script: Mutex<Vec<Manner>>,
-    begun: Instant,
-    calls: Mutex<Vec<(Duration, Vec<String>)>>,
-    answers: Mutex<Vec<(KillId, Outcome)>>,
-}
-
-impl Fake {
-    fn new(limits: Limits, script: impl IntoIterator<Item = Manner>) -> Arc<Self> {
-        let mut script: Vec<_> = script.into_iter().collect();
-        script.reverse();
-        let (calls, answers) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { limits, script: Mutex::new(script), begun: Instant::now(), calls, answers })
-    }
-
-    /// The calls so far: when, and the messages in each.
-    fn calls(&self) -> Vec<(Duration, Vec<String>)> {
-        self.calls.lock().unwrap().clone()
-    }
-
-    fn manner(&self) -> Manner {
-        let mut script = self.script.lock().unwrap();
-        if script.len() > 1 { script.pop().unwrap() } else { script[0].clone() }
-    }
-}
-
-#[async_trait]
-impl Sink for Fake {
-    fn limits(&self) -> Limits {
-        self.limits
-    }
-
-    async fn deliver(&self, batch: &[Arc<Finding>]) -> Vec<Outcome> {
-        assert!((1..=self.limits.batch).contains(&batch.len()));
-        let messages = batch.iter().map(|finding| finding.message.clone()).collect();
-        self.calls.lock().unwrap().push((self.begun.elapsed(), messages));
-        let all = |outcome| vec![outcome; batch.len()];
-        let outcomes = match self.manner() {
-            Manner::Succeeds => all(Outcome::Delivered),
-            Manner::Delays(by) => {
-                sleep(by).await;
-                all(Outcome::Delivered)
-            }
-            Manner::FailsInPart(outcomes) => outcomes.into_iter().cycle().take(batch.len()).collect(),
-            Manner::Hangs => future::pending().await,
-            Manner::Panics => panic!("a fake that panics"),
-            Manner::AnswersTooFew => vec![Outcome::Delivered; batch.len() - 1],
-            Manner::AnswersTooMany => vec![Outcome::Delivered; batch.len() + 1],
-        };
-        let ids = batch.iter().map(|finding| finding.id.clone());
-        self.answers.lock().unwrap().extend(ids.zip(outcomes.iter().cloned()));
-        outcomes
-    }
-}
-
-fn retry() -> Outcome {
-    Outcome::Retry { reason: "500".to_owned(), after: None }
-}
-
-fn retry_after(after: Duration) -> Outcome {
-    Outcome::Retry { reason: "429".to_owned(), after: Some(after) }
-}
-
-fn refused() -> Outcome {
-    Outcome::Refused { reason: "invalid_blocks".to_owned() }
-}
-
-fn gone() -> Outcome {
-    Outcome::Gone { reason: "the namespace".to_owned() }
-}
-
-/// A route that takes everything, gathers nothing, and is patient for an hour.
-fn route(name: &str, sink: &Arc<Fake>) -> Route {
-    Route {
-        name: name.to_owned(),
-        sink: Arc::<Fake>::clone(sink),
-        matches: Box::new(|_| true),
-        grouping: Grouping::NONE,
-        retry_for: HOUR,
-        queue_capacity: 4096,
-    }
-}
-
-/// Starts a fan-out with figures of its own, and an empty log.
-fn start(routes: Vec<Route>) -> (Fanout, Arc<Metrics>) {
-    begin_log();
-    let metrics = Arc::new(Metrics::new());
-    (Fanout::start(routes, Arc::clone(&metrics)), metrics)
-}
-
-fn send(fanout: &Fanout, numbers: impl IntoIterator<Item = usize>) {
-    for number in numbers {
-        fanout.send(Arc::unwrap_or_clone(finding("shop", "app", number)));
-    }
-}
-
-/// A sink's account as `/metrics` shows it.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Shown {
-    delivered: u64,
-    duplicate: u64,
-    filtered: u64,
-    failed: u64,
-    dropped: u64,
-    waiting: u64,
-}
-
-/// What `/metrics` shows of the sink, after a check that the books balance.
-fn shown(metrics: &Metrics, sink: &str) -> Shown {
-    let text = metrics.render(Instant::now());
-    let figure = |series: String| -> u64 {
-        let series = format!("oom_event_generator_{series} ");
-        text.lines().find_map(|line| line.strip_prefix(&series)).expect(&series).parse().unwrap()
-    };
-    let outcome = |outcome| figure(format!("deliveries_total{{sink=\"{sink}\",outcome=\"{outcome}\"}}"));
-    let shown = Shown {
-        delivered: outcome("delivered"),
-        duplicate: outcome("duplicate"),
-        filtered: outcome("filtered"),
-        failed: outcome("failed"),
-        dropped: outcome("dropped"),
-        waiting: figure(format!("queue_length{{sink=\"{sink}\"}}")),
-    };
-    let Shown { delivered, duplicate, filtered, failed, dropped, waiting } = shown;
-    let sum = delivered + duplicate + filtered + failed + dropped + waiting;
-    assert_eq!(sum, figure("findings_total".to_owned()), "{sink}: {shown:?}");
-    shown
-}
-
-thread_local! {
-    /// What this thread has logged, which is what one test has: each has a thread of its own.
-    static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Writes into [`LOG`].
-struct ToThisThread;
-
-impl io::Write for ToThisThread {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        LOG.with_borrow_mut(|log| log.extend_from_slice(bytes));
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Begins an empty log for this thread. One subscriber serves all of them, for good: where tests
-/// come and go with their own, `tracing` may take a place that logs for one that nobody heeds.
-fn begin_log() {
-    static SUBSCRIBER: Once = Once::new();
-    SUBSCRIBER.call_once(|| {
-        let subscriber = tracing_subscriber::fmt().with_writer(|| ToThisThread).with_ansi(false).finish();
-        tracing::subscriber::set_global_default(subscriber).unwrap();
-    });
-    LOG.take();
-}
-
-/// The lines of this thread's log that contain all of these.
-fn logged(parts: &[&str]) -> Vec<String> {
-    let text = LOG.with_borrow(|log| String::from_utf8(log.clone()).unwrap());
-    let wanted = text.lines().filter(|line| parts.iter().all(|part| line.contains(part)));
-    wanted.map(str::to_owned).collect()
-}
+pub(crate) use fakes::finding;
+use fakes::{
+    Fake, HOUR, Manner, NARROW, SECOND, Shown, WIDE, gone, logged, refused, retry, retry_after, route, send,
+    shown, start,
+};
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_goes_in_batches_as_large_and_as_often_as_the_sink_allows() {
@@ -263,6 +38,25 @@ async fn no_more_calls_at_once_than_the_sink_allows() {
     assert_eq!(fanout.drain(10 * SECOND, CancellationToken::new()).await.undelivered, 0);
     assert_eq!(sink.begun.elapsed().as_secs(), 2);
     assert_eq!(shown(&metrics, "team").delivered, 40);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_hangs_delays_no_other() {
+    let limits = Limits { batch: 1, concurrency: 5, per_namespace: 4, ..WIDE };
+    let sink = Fake::new(limits, [Manner::HangsFor("stuck"), Manner::HangsFor("stuck")]);
+    let (fanout, metrics) = start(vec![route("events", &sink)]);
+    for number in 0..20 {
+        fanout.send(Arc::unwrap_or_clone(finding("stuck", "app", number)));
+    }
+    sleep(SECOND).await;
+    for number in 20..40 {
+        fanout.send(Arc::unwrap_or_clone(finding("shop", "app", number)));
+    }
+    sleep(SECOND).await;
+    let expected = Shown { delivered: 20, waiting: 20, ..Shown::default() };
+    assert_eq!(shown(&metrics, "events"), expected);
+    let of_stuck = sink.calls().iter().filter(|(_, batch)| batch[0].parse::<usize>().unwrap() < 20).count();
+    assert_eq!(of_stuck, 4);
 }
 
 #[tokio::test(start_paused = true)]

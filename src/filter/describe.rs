@@ -32,6 +32,7 @@ pub(super) fn draft(
     let given = status.resources;
     Finding {
         schema: Schema::V1,
+        test: false,
         id: identity(pod, list, &status.name, killed),
         cluster: cluster.map(str::to_owned),
         detected_at: None,

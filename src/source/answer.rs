@@ -1,5 +1,8 @@
-//! What an API server answers: a page of a list, a line of a watch. Their objects are still to be
-//! decoded, each by itself, so that one which can't be doesn't take the others with it.
+//! What an API server answers: a page of a list, a line of a watch.
+//!
+//! Both are generic in their objects. Decoded at once, with the rest of the answer, each byte is read
+//! once; but one object that can't be decoded takes the others with it. Then the answer is read again
+//! with [`RawValue`]s for objects, to be decoded each by itself.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -7,28 +10,27 @@ use serde_json::value::RawValue;
 use super::objects::Metadata;
 
 /// A page of a list.
-pub(super) struct Page<'a> {
+pub(super) struct Page<O> {
     /// The version of the list.
     pub version: String,
     /// What to ask for the next page with.
     pub next: Option<String>,
-    pub items: Vec<&'a RawValue>,
+    pub items: Vec<O>,
 }
 
 /// A line of a watch.
 #[derive(Deserialize)]
-pub(super) struct Line<'a> {
+pub(super) struct Line<'a, O> {
     /// `ADDED`, `MODIFIED`, `DELETED`, `BOOKMARK` or `ERROR`.
     pub r#type: &'a str,
-    #[serde(borrow)]
-    pub object: &'a RawValue,
+    pub object: O,
 }
 
 #[derive(Deserialize)]
-struct List<'a> {
+struct List<O> {
     metadata: ListMetadata,
-    #[serde(borrow, default)]
-    items: Option<Vec<&'a RawValue>>,
+    #[serde(default = "Option::default")]
+    items: Option<Vec<O>>,
 }
 
 #[derive(Deserialize)]
@@ -44,7 +46,7 @@ struct Object {
     metadata: Metadata,
 }
 
-impl<'a> Page<'a> {
+impl<'a, O: Deserialize<'a>> Page<O> {
     /// Reads a page. What has no version is no list, and must not be taken for an empty one.
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, serde_json::Error> {
         let List { metadata, items } = serde_json::from_slice(bytes)?;
@@ -78,15 +80,19 @@ mod tests {
     #[test]
     fn what_is_no_list_is_not_taken_for_an_empty_one() {
         for answer in ["{}", "[]", "null", r#"{"items": []}"#, r#"{"metadata": {}, "items": []}"#] {
-            assert!(Page::read(answer.as_bytes()).is_err(), "{answer}");
+            assert!(Page::<&RawValue>::read(answer.as_bytes()).is_err(), "{answer}");
         }
-        assert!(Page::read(br#"{"kind": "Status", "metadata": {"resourceVersion": ""}}"#).is_err());
+        assert!(
+            Page::<&RawValue>::read(br#"{"kind": "Status", "metadata": {"resourceVersion": ""}}"#).is_err()
+        );
     }
 
     #[test]
     fn go_writes_an_empty_list_as_null() {
-        let page =
-            Page::read(br#"{"metadata": {"resourceVersion": "7", "continue": ""}, "items": null}"#).unwrap();
+        let page = Page::<&RawValue>::read(
+            br#"{"metadata": {"resourceVersion": "7", "continue": ""}, "items": null}"#,
+        )
+        .unwrap();
         assert_eq!((page.version.as_str(), page.next, page.items.len()), ("7", None, 0));
     }
 

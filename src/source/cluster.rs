@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::stream::{self, BoxStream, StreamExt};
 use jiff::Timestamp;
 use kube::Client;
+use serde_json::value::RawValue;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
@@ -14,7 +15,7 @@ use super::{
     objects::{Event, Metadata, Pod},
     request::{Cursor, Endpoint, Shape},
     trouble::Trouble,
-    watch::{Watch, Watched},
+    watch::{Versioned, Watch, Watched},
 };
 use crate::{
     health::{Readiness, WatchState},
@@ -108,7 +109,7 @@ async fn read_reported(reported: &Endpoint, pods: &mut Watch<Pods>) -> Option<()
         pods.trouble.pace.ready().await;
         let answer = reported.page(&cursor).await;
         let page = answer.and_then(|bytes| {
-            let Page { items, next, .. } = reported.read(&bytes)?;
+            let Page { items, next, .. } = reported.read::<&RawValue>(&bytes)?;
             Ok((items.into_iter().filter_map(metadata).collect::<Vec<_>>(), next))
         });
         match page {
@@ -141,9 +142,16 @@ async fn read_reported(reported: &Endpoint, pods: &mut Watch<Pods>) -> Option<()
 /// Pods, each with all that its kubelet said of its containers.
 struct Pods(Scope);
 
+impl Versioned for Box<Pod> {
+    fn resource_version(&self) -> &str {
+        &self.metadata.resource_version
+    }
+}
+
 impl Watched for Pods {
     type Object = Box<Pod>;
     const RESOURCE: WatchedResource = WatchedResource::Pods;
+    const BOOKMARKS: bool = true;
     const LIST: Shape = Shape::Whole;
     const PAGE: u32 = 100;
 
@@ -172,9 +180,16 @@ impl Watched for Pods {
 /// the Pods don't, so a list of one gives the version to watch from.
 struct Starts;
 
+impl Versioned for Event {
+    fn resource_version(&self) -> &str {
+        self.resource_version()
+    }
+}
+
 impl Watched for Starts {
     type Object = Event;
     const RESOURCE: WatchedResource = WatchedResource::Events;
+    const BOOKMARKS: bool = false;
     const LIST: Shape = Shape::Version;
     const PAGE: u32 = 1;
 

@@ -48,6 +48,9 @@ pub struct PodMetadata {
     pub name: String,
     /// Its namespace.
     pub namespace: String,
+    /// Where a watch may go on after it.
+    #[serde(default)]
+    pub resource_version: String,
     /// Its UID: another one is another Pod, whatever its name.
     pub uid: String,
     /// Its labels.
@@ -294,6 +297,8 @@ impl ContainerList {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
+    #[serde(default)]
+    metadata: EventMetadata,
     /// The container that it is about.
     pub involved_object: InvolvedObject,
     /// Why it was written: `Started`, for all that matters here.
@@ -308,6 +313,14 @@ pub struct Event {
     time: Option<Timestamp>,
     #[serde(default)]
     series: Option<EventSeries>,
+}
+
+/// `metadata` of an [`Event`].
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EventMetadata {
+    #[serde(default)]
+    resource_version: String,
 }
 
 /// What an [`Event`] is about.
@@ -343,6 +356,11 @@ struct EventSeries {
 const COMBINED: &str = "(combined from similar events)";
 
 impl Event {
+    /// Where a watch may go on after it.
+    pub fn resource_version(&self) -> &str {
+        &self.metadata.resource_version
+    }
+
     /// The start that the Event proves: `None` if it is about something else, or stands for
     /// Events of several containers.
     pub fn into_started(self) -> Option<Started> {

@@ -14,6 +14,7 @@ use kube::{
         request,
     },
 };
+use serde::Deserialize;
 use sinks::with_causes;
 use tokio::time::timeout;
 
@@ -96,24 +97,20 @@ impl Endpoint {
             Shape::Metadata | Shape::Version => request.list_metadata(&params),
         };
         let read = async {
-            let body = self.send("list", request).await?;
-            Limited::new(body, LONGEST).collect().await.map_err(|error| {
-                if error.is::<LengthLimitError>() {
-                    return self.failed(
-                        Kind::TooLong,
-                        "list",
-                        &format!("a page of more than {LONGEST} bytes"),
-                    );
-                }
-                self.unreachable("list", error.as_ref())
-            })
+            let mut body = Limited::new(self.send("list", request).await?, LONGEST);
+            // Not `collect`, which would hold the page twice.
+            let mut page = Vec::new();
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|error| self.broken_off(error.as_ref()))?;
+                page.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+            }
+            Ok(page)
         };
-        let collected = timeout(PAGE, read).await.map_err(|_| self.silent("list", PAGE))??;
-        Ok(collected.to_bytes().into())
+        timeout(PAGE, read).await.map_err(|_| self.silent("list", PAGE))?
     }
 
     /// Reads a page.
-    pub(super) fn read<'a>(&self, page: &'a [u8]) -> Result<Page<'a>, Failure> {
+    pub(super) fn read<'a, O: Deserialize<'a>>(&self, page: &'a [u8]) -> Result<Page<O>, Failure> {
         Page::read(page).map_err(|error| self.unusable("list", &error.to_string()))
     }
 
@@ -194,6 +191,15 @@ impl Endpoint {
         let said = with_causes(error);
         let why = format!("no answer from the API server: {said}. Is it up, and is its address right?");
         self.failed(Kind::Unreachable, verb, &why)
+    }
+
+    /// A page ended too soon.
+    fn broken_off(&self, error: &(dyn std::error::Error + 'static)) -> Failure {
+        if error.is::<LengthLimitError>() {
+            let why = format!("a page of more than {LONGEST} bytes");
+            return self.failed(Kind::TooLong, "list", &why);
+        }
+        self.unreachable("list", error)
     }
 
     /// The answer is of no use: no JSON, not what was asked for, or nothing at all.

@@ -9,7 +9,7 @@
 //! | fails, or can't be reached | asks the same again: the page, or the watch from where it was |
 //! | says that a version is too old or too new (410, in whatever way) | lists again |
 //! | ends or breaks five watches in a row within 5 seconds, or answers them with errors | lists again |
-//! | was restored from a backup, so that its versions went back | lists again: a watch would be silent until they are back where they were, so the version is asked for after a watch that broke or said nothing |
+//! | was restored from a backup, so that its versions went back | lists again: a watch would be silent until they are back where they were, so the version is asked for after a watch that broke, ended early, or had nothing to say though bookmarks were due (of Pods) |
 //! | goes silent | gives a watch up after 55 seconds, a page after 50, what hasn't begun after 30 |
 //! | sends an object that doesn't decode | counts it and passes over it |
 //!
@@ -18,7 +18,7 @@
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
 use sinks::with_causes;
 use tokio::{
@@ -55,12 +55,20 @@ const USELESS_WATCHES: u32 = 5;
 #[derive(Debug)]
 pub(super) struct Closed;
 
+/// An object that says where a watch may go on after it.
+pub(super) trait Versioned {
+    fn resource_version(&self) -> &str;
+}
+
 /// What a watch is kept of, and how what it shows becomes observations.
 pub(super) trait Watched: Send {
     /// The type that its objects are decoded into.
-    type Object: DeserializeOwned + Send;
+    type Object: DeserializeOwned + Versioned + Send;
     /// Its name in the metrics.
     const RESOURCE: WatchedResource;
+    /// Whether the API server sends bookmarks, one of them just before a watch ends. It does for all
+    /// that it caches, which Events are not.
+    const BOOKMARKS: bool;
     /// What of a list is taken in.
     const LIST: Shape;
     /// Objects to a page. A page is held in memory until it is decoded.
@@ -155,17 +163,23 @@ impl<W: Watched> Watch<W> {
     }
 
     fn page(&mut self, bytes: &[u8], is_first: bool) -> Result<Decoded, Failure> {
-        let Page { version, next, items } = self.endpoint.read(bytes)?;
         if W::LIST == Shape::Version {
+            let version = self.endpoint.read::<IgnoredAny>(bytes)?.version;
             return Ok(Decoded { version, next: None, observations: Vec::new() });
         }
+        let Page { version, next, items } = if let Ok(page) = Page::<W::Object>::read(bytes) {
+            page.items.iter().for_each(|_| self.metrics.watch_event(W::RESOURCE));
+            page
+        } else {
+            let Page { version, next, items } = self.endpoint.read::<&RawValue>(bytes)?;
+            let items = items.into_iter().filter_map(|item| self.decode(item)).collect();
+            Page { version, next, items }
+        };
         let mut observations = Vec::new();
         if is_first {
             observations.extend(self.watched.list_begins(self.trouble.in_sync.timestamp()));
         }
-        for item in items {
-            observations.extend(self.decode(item).and_then(|object| self.watched.listed(object)));
-        }
+        observations.extend(items.into_iter().filter_map(|object| self.watched.listed(object)));
         Ok(Decoded { version, next, observations })
     }
 
@@ -179,7 +193,7 @@ impl<W: Watched> Watch<W> {
             };
             self.metrics.watch_restart(W::RESOURCE);
             match ended {
-                Ok(heard) => is_certain = heard,
+                Ok(beyond_doubt) => is_certain = beyond_doubt,
                 Err(Cut::Closed(closed)) => return Err(closed),
                 Err(Cut::Failed(failure)) => {
                     is_certain = false;
@@ -197,7 +211,7 @@ impl<W: Watched> Watch<W> {
     async fn check(&mut self, version: &str) -> Result<(), Failure> {
         self.trouble.pace.ready().await;
         let bytes = self.endpoint.page(&Cursor::new(Shape::Version, 1)).await?;
-        let newest = self.endpoint.read(&bytes)?.version;
+        let newest = self.endpoint.read::<IgnoredAny>(&bytes)?.version;
         if is_before(&newest, version) {
             let why = format!("the versions went back, from {version} to {newest}");
             return Err(self.endpoint.failed(Kind::Expired, "watch", &why));
@@ -206,11 +220,13 @@ impl<W: Watched> Watch<W> {
         Ok(())
     }
 
-    /// One watch, from its beginning to its end. The answer is whether it said anything.
+    /// One watch, from its beginning to its end. The answer is whether its version is beyond doubt: it
+    /// said something, or lasted as long as it was asked to and had nothing to say.
     async fn watch(&mut self, version: &mut String) -> Result<bool, Cut> {
         self.trouble.pace.ready().await;
         let begun = Moment::now();
-        let mut lines = self.endpoint.watch(version, fastrand::u32(LIFETIME)).await?;
+        let lifetime = fastrand::u32(LIFETIME);
+        let mut lines = self.endpoint.watch(version, lifetime).await?;
         let opened = Instant::now();
         let mut last_word = None;
         let mut is_well = false;
@@ -233,7 +249,9 @@ impl<W: Watched> Watch<W> {
                 Ok(Ok(None)) if opened.elapsed() >= SOON => {
                     self.well();
                     self.trouble.in_sync = begun;
-                    return Ok(last_word.is_some());
+                    let lasted =
+                        opened.elapsed() + Duration::from_secs(1) >= Duration::from_secs(lifetime.into());
+                    return Ok(last_word.is_some() || lasted && !W::BOOKMARKS);
                 }
                 Ok(Ok(None)) => return Err(self.endpoint.unusable("watch", "it ended at once").into()),
                 Ok(Err(error)) => return Err(self.endpoint.unusable("watch", &with_causes(&error)).into()),
@@ -242,7 +260,15 @@ impl<W: Watched> Watch<W> {
     }
 
     fn line(&mut self, line: &[u8], version: &mut String) -> Result<Option<Observation>, Failure> {
-        let read = serde_json::from_slice(line);
+        if let Ok(Line { r#type: r#type @ ("ADDED" | "MODIFIED" | "DELETED"), object }) =
+            serde_json::from_slice::<Line<'_, W::Object>>(line)
+            && !object.resource_version().is_empty()
+        {
+            self.metrics.watch_event(W::RESOURCE);
+            object.resource_version().clone_into(version);
+            return Ok(self.observation(r#type, object));
+        }
+        let read = serde_json::from_slice::<Line<'_, &RawValue>>(line);
         let Line { r#type, object } =
             read.map_err(|error| self.endpoint.unusable("watch", &error.to_string()))?;
         if r#type == "ERROR" {
@@ -256,7 +282,11 @@ impl<W: Watched> Watch<W> {
             return Ok(None);
         }
         let Some(object) = self.decode(object) else { return Ok(None) };
-        Ok(if r#type == "DELETED" { self.watched.deleted(object) } else { self.watched.changed(object) })
+        Ok(self.observation(r#type, object))
+    }
+
+    fn observation(&self, r#type: &str, object: W::Object) -> Option<Observation> {
+        if r#type == "DELETED" { self.watched.deleted(object) } else { self.watched.changed(object) }
     }
 
     /// The object; one that doesn't decode is counted and passed over.

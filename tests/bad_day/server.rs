@@ -411,11 +411,15 @@ impl Server {
             Ok(lines) => lines,
             Err(status) => return ok(format!("{}\n", json!({"type": "ERROR", "object": status}))),
         };
-        let (end, begun) = (self.clone(), asked.at);
+        let (end, ended) = (self.clone(), asked.clone());
         let lifetime = Duration::from_secs(asked.number("timeoutSeconds").unwrap());
         tokio::spawn(async move {
             sleep(lifetime).await;
-            end.state().watches.retain(|watch| watch.is_frozen || watch.asked.at != begun);
+            let goes_on = |asked: &Asked| {
+                let key = |asked: &Asked| (asked.at, asked.resource.clone(), asked.namespace.clone());
+                key(asked) != key(&ended)
+            };
+            end.state().watches.retain(|watch| watch.is_frozen || goes_on(&watch.asked));
         });
         Response::new(StreamBody::new(lines.map(|line| line.map(Frame::data))).boxed_unsync())
     }

@@ -27,6 +27,22 @@ async fn a_good_day() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn asks_for_nothing_but_two_watches_at_rest() {
+    let server = Server::new();
+    let _day = Watching::begin(&server).await;
+    let at_start = server.asked().len();
+    for _ in 0..60 {
+        server.bookmark("pods");
+        sleep(SECOND * 20).await;
+    }
+    let at_rest = server.asked().split_off(at_start);
+    let (watches, other): (Vec<_>, Vec<_>) =
+        at_rest.iter().partition(|asked| asked.query.contains_key("watch"));
+    assert_eq!(other.len(), 0, "{other:?}");
+    assert!((48..=62).contains(&watches.len()), "each is renewed every 40 to 50 seconds: {}", watches.len());
+}
+
+#[tokio::test(start_paused = true)]
 async fn ends_every_watch_at_once_without_a_word() {
     let server = Server::new();
     let day = Watching::begin(&server).await;

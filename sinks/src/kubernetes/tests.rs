@@ -16,7 +16,7 @@ async fn outcome(answer: ResponseTemplate) -> Outcome {
     let server = MockServer::start().await;
     Mock::given(matchers::any()).respond_with(answer).mount(&server).await;
     let sink = Kubernetes::new(client_of(&server.uri()));
-    let mut outcomes = sink.deliver(&[Arc::new(Finding::full())]).await;
+    let mut outcomes = sink.deliver(&[Delivery::from(Finding::full())]).await;
     assert_eq!(outcomes.len(), 1);
     outcomes.remove(0)
 }
@@ -46,7 +46,7 @@ async fn the_event_is_created_as_kubectl_shows_it() {
         .await;
     let finding = Finding::full();
     let sink = Kubernetes::new(client_of(&server.uri()));
-    assert_eq!(sink.deliver(&[Arc::new(finding.clone())]).await, [Outcome::Delivered]);
+    assert_eq!(sink.deliver(&[Delivery::from(finding.clone())]).await, [Outcome::Delivered]);
 
     let requests = server.received_requests().await.unwrap();
     assert_eq!(
@@ -190,7 +190,7 @@ async fn what_can_never_succeed_is_refused() {
 async fn an_api_server_that_is_not_there_is_retried() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let sink = Kubernetes::new(client_of(&format!("http://{free}")));
-    let outcomes = sink.deliver(&[Arc::new(Finding::full())]).await;
+    let outcomes = sink.deliver(&[Delivery::from(Finding::full())]).await;
     let (reason, after) = retried(&outcomes[0]);
     assert!(reason.contains("Connection refused"), "{reason}");
     assert_eq!(after, None);

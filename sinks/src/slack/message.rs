@@ -4,12 +4,10 @@
 //! reached, another paragraph or message begins; no finding is ever left out. Everything that comes
 //! from the cluster is escaped, and nothing is a link.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::{ContainerKind, EXIT_CODE_OF_SIGKILL, Finding, Restarted, bytes};
+use crate::{ContainerKind, Delivery, EXIT_CODE_OF_SIGKILL, Finding, Restarted, bytes};
 
 /// Blocks in a message (Slack: "Block Kit").
 const MOST_BLOCKS: usize = 50;
@@ -54,9 +52,11 @@ struct Section {
 type Group<'a> = Vec<(usize, &'a Finding)>;
 
 /// As few messages as Slack's limits allow. Each finding of the batch is in exactly one.
-pub(super) fn compose(batch: &[Arc<Finding>]) -> Vec<Message> {
+pub(super) fn compose(batch: &[Delivery]) -> Vec<Message> {
     let mut messages: Vec<Message> = Vec::new();
-    for section in group(batch.iter().map(Arc::as_ref).enumerate(), subject_of).iter().flat_map(sections) {
+    for section in
+        group(batch.iter().map(|it| it.finding.as_ref()).enumerate(), subject_of).iter().flat_map(sections)
+    {
         match messages.last_mut() {
             Some(message) if message.has_room_for(&section) => message.push(section),
             _ => {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers};
 
 use super::*;
+use crate::Finding;
 
 /// Stands for the secret in these tests; nothing may show it.
 const PATH: &str = "/services/T00/B00/s3cr3t";
@@ -16,12 +17,12 @@ fn slack_at(url: &str) -> Slack {
     Slack { webhook, pace: Duration::ZERO, next: tokio::sync::Mutex::new(Instant::now()) }
 }
 
-fn shared(findings: impl IntoIterator<Item = Finding>) -> Vec<Arc<Finding>> {
-    findings.into_iter().map(Arc::new).collect()
+fn shared(findings: impl IntoIterator<Item = Finding>) -> Vec<Delivery> {
+    findings.into_iter().map(Delivery::from).collect()
 }
 
 /// The outcomes of a batch where Slack answers so.
-async fn outcomes(answer: ResponseTemplate, batch: &[Arc<Finding>]) -> Vec<Outcome> {
+async fn outcomes(answer: ResponseTemplate, batch: &[Delivery]) -> Vec<Outcome> {
     let server = MockServer::start().await;
     Mock::given(matchers::any()).respond_with(answer).mount(&server).await;
     slack_at(&format!("{}{PATH}", server.uri())).deliver(batch).await
@@ -150,7 +151,7 @@ async fn no_answer_is_retried_and_shows_no_url() {
 }
 
 /// A batch that needs several messages.
-fn several() -> Vec<Arc<Finding>> {
+fn several() -> Vec<Delivery> {
     shared((0..120).map(|kill| {
         let mut finding = Finding::minimal();
         finding.pod.workload.name = kill.to_string();

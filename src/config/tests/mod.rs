@@ -253,7 +253,7 @@ fn no_secret_is_shown() {
 }
 
 #[test]
-fn warns_where_a_kill_can_be_reported_twice() {
+fn warns_of_what_is_valid_and_hardly_meant() {
     for (text, warnings) in [
         ("", vec![]),
         ("lookback: 1h", vec![]),
@@ -273,6 +273,10 @@ fn warns_where_a_kill_can_be_reported_twice() {
         ),
         ("sinks: { a: { type: kubernetes, match: { labels: x } }, b: { type: kubernetes } }", vec![]),
         ("sinks: { a: { type: kubernetes, match: { containers: [] } } }", vec![]),
+        (
+            "sinks: { a: { type: kubernetes }, b: { type: kubernetes } }",
+            vec!["the sinks a and b are both of type kubernetes"],
+        ),
     ] {
         let found = load(text, &[]).unwrap().warnings;
         assert_eq!(found.len(), warnings.len(), "{text} {found:?}");

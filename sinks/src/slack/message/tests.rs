@@ -12,8 +12,8 @@ fn number(number: usize) -> Finding {
     }
 }
 
-fn shared(findings: impl IntoIterator<Item = Finding>) -> Vec<Arc<Finding>> {
-    findings.into_iter().map(Arc::new).collect()
+fn shared(findings: impl IntoIterator<Item = Finding>) -> Vec<Delivery> {
+    findings.into_iter().map(Delivery::from).collect()
 }
 
 /// The messages as text: the notification, then the paragraphs, dates shortened to their fallbacks.
@@ -213,7 +213,7 @@ fn nothing_breaks_out_of_its_place() {
 }
 
 /// Checks the published limits, and that each finding is in exactly one message.
-fn assert_within_limits(batch: &[Arc<Finding>]) -> Vec<Value> {
+fn assert_within_limits(batch: &[Delivery]) -> Vec<Value> {
     let messages = compose(batch);
     let mut told: Vec<usize> = messages.iter().flat_map(|message| message.findings().to_vec()).collect();
     told.sort_unstable();

@@ -1,0 +1,77 @@
+//! What does a sink get when somebody asks whether it works? A finding that is marked as a test, about
+//! this program itself.
+
+use jiff::Timestamp;
+
+use crate::{Container, ContainerKind, EXIT_CODE_OF_SIGKILL, Finding, KillId, Killed, Pod, Schema, Workload};
+
+/// Where a test finding is said to come from.
+#[derive(Clone, Debug)]
+pub struct Test {
+    /// The cluster's name, as configured.
+    pub cluster: Option<String>,
+    /// The namespace that the program runs in, or kubectl's current one.
+    pub namespace: String,
+    /// The Pod that the program runs in, if it runs in one.
+    pub pod: Option<TestPod>,
+    /// Now.
+    pub sent_at: Timestamp,
+}
+
+/// The Pod that the program runs in.
+#[derive(Clone, Debug)]
+pub struct TestPod {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`, if it could be learned.
+    pub uid: Option<String>,
+}
+
+impl Test {
+    /// What the test says in one sentence.
+    pub const MESSAGE: &str = "This is a test of kubernetes-oom-event-generator: nothing was killed";
+
+    /// The identity: another one for each test.
+    pub fn id(&self) -> KillId {
+        let pod = self.pod.as_ref().map_or("", |pod| &pod.name);
+        KillId::new(&["test", &self.namespace, pod, &self.sent_at.to_string()])
+    }
+
+    /// A finding with [`Finding::test`] set; what it says of a kill is made up.
+    pub fn finding(&self) -> Finding {
+        let name = self.pod.as_ref().map_or("oom-event-generator-test", |pod| &pod.name);
+        let uid = self.pod.as_ref().and_then(|pod| pod.uid.clone()).unwrap_or_default();
+        Finding {
+            schema: Schema::V1,
+            test: true,
+            id: self.id(),
+            cluster: self.cluster.clone(),
+            detected_at: Some(self.sent_at),
+            namespace: self.namespace.clone(),
+            pod: Pod {
+                name: name.to_owned(),
+                uid: uid.clone(),
+                node: None,
+                memory_limit_bytes: None,
+                workload: Workload { kind: "Pod".to_owned(), name: name.to_owned() },
+                event_uid: uid,
+                labels: std::collections::BTreeMap::new(),
+            },
+            container: Container {
+                name: "test".to_owned(),
+                kind: ContainerKind::Container,
+                image: None,
+                memory_limit_bytes: None,
+                memory_request_bytes: None,
+            },
+            killed: Killed {
+                container_id: None,
+                exit_code: EXIT_CODE_OF_SIGKILL,
+                started_at: None,
+                finished_at: Some(self.sent_at),
+            },
+            restarted: None,
+            message: Self::MESSAGE.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The `diary` sink: a line in a file for each kill. A model for sinks of your own: this file, and
+//! one line in the table of types, is all that a new sink takes.
+
+use std::{fs::OpenOptions, io::Write, path::PathBuf, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use sinks::{Delivery, Grouping, Limits, Outcome, Settings, Sink, SinkType, Surroundings, settings::Section};
+
+/// `type: diary`.
+pub const TYPE: SinkType = SinkType { name: "diary", grouping: Grouping::NONE, read };
+
+/// What is read of the configuration. `Debug` must show no secret.
+#[derive(Clone, Debug)]
+struct Diary {
+    path: PathBuf,
+}
+
+fn read(section: &mut Section<'_>) -> Option<Arc<dyn Settings>> {
+    let expected = "the path of a file that may be written";
+    if !section.has("path") {
+        section.missing("path", expected);
+    }
+    let path = section.get("path", expected)?;
+    Some(Arc::new(Diary { path }))
+}
+
+impl Settings for Diary {
+    fn build(&self, _: &Surroundings) -> Result<Arc<dyn Sink>, String> {
+        Ok(Arc::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl Sink for Diary {
+    fn limits(&self) -> Limits {
+        Limits {
+            batch: 100,
+            concurrency: 1,
+            per_namespace: 1,
+            interval: Duration::ZERO,
+            timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// # Cancel safety
+    ///
+    /// What was being written is written nevertheless, and again with the next attempt.
+    async fn deliver(&self, batch: &[Delivery]) -> Vec<Outcome> {
+        let lines: String = batch.iter().map(|delivery| delivery.finding.message.clone() + "\n").collect();
+        let path = self.path.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            OpenOptions::new().append(true).create(true).open(path)?.write_all(lines.as_bytes())
+        });
+        let outcome = match written.await {
+            Ok(Ok(())) => Outcome::Delivered,
+            Ok(Err(error)) => Outcome::Retry {
+                reason: format!("appending to {}: {error}", self.path.display()),
+                after: None,
+            },
+            Err(error) => Outcome::Refused { reason: format!("the writing thread: {error}") },
+        };
+        vec![outcome; batch.len()]
+    }
+}
