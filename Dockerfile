@@ -1,6 +1,9 @@
 # The image of one architecture holds the program, the certificates it trusts, and nothing else. Both
 # architectures are cross-built on the builder's own; nothing is emulated.
 
+# The crates stand in Cargo.lock, not in the binary: an SBOM needs to look there.
+ARG BUILDKIT_SBOM_SCAN_CONTEXT=true
+
 FROM --platform=$BUILDPLATFORM rust:1.95.0-slim-trixie AS build
 # No versions: Debian removes a package when it has a newer one.
 # hadolint ignore=DL3008
