@@ -110,7 +110,15 @@ impl Webhook {
 
 fn unanswered(error: reqwest::Error) -> Outcome {
     let error = error.without_url();
-    Outcome::Retry { reason: format!("posting to Slack: {}", with_causes(&error)), after: None }
+    let said = with_causes(&error);
+    let remedy = if said.contains("certificate") {
+        ". Name the file of the certificate authorities to trust in $SSL_CERT_FILE"
+    } else if error.is_connect() || error.is_timeout() {
+        ". See that it can be reached from here; where that takes a proxy, name it in $HTTPS_PROXY"
+    } else {
+        ""
+    };
+    Outcome::Retry { reason: format!("posting to Slack: {said}{remedy}"), after: None }
 }
 
 /// The body, where it is a word as Slack's answers are. Any other body (a proxy's error page) stays
