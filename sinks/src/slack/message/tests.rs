@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{limits::assert_valid, *};
-use crate::{ContainerKind, Finding, Killed, Pod, Restarted, Test, TestPod, Workload};
+use crate::{ContainerKind, Finding, Killed, Pod, Restarted, Test, Workload};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -443,7 +443,7 @@ fn a_test() {
     let test = Test {
         cluster: Some("prod".into()),
         namespace: "monitoring".into(),
-        pod: Some(TestPod { name: "oom-event-generator-0".into(), uid: None }),
+        pod: Some("oom-event-generator-0".into()),
         sent_at: Timestamp::UNIX_EPOCH,
     };
     insta::assert_snapshot!(payload([test.finding()]), @r#"
