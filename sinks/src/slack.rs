@@ -42,6 +42,8 @@ const TIMEOUT: Duration = Duration::from_secs(75);
 /// A message begun later in the attempt than this might not end before [`TIMEOUT`]: it may be posted
 /// twice, with and without blocks.
 const LAST_START: Duration = Duration::from_secs(45);
+const _: () =
+    assert!(LAST_START.as_secs() + 2 * (PACE.as_secs() + REQUEST_TIMEOUT.as_secs()) < TIMEOUT.as_secs());
 
 /// What is read of the configuration.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use crate::Delivery;
 /// The text of a section, in characters (Slack: "Section block"). We count bytes, which are never fewer.
 const LONGEST_SECTION: usize = 3_000;
 
-/// A message, in bytes, as [`Message::length`] counts. Slack documents no limit, but answers
+/// A message, in bytes, as [`Message::has_room_for`] counts. Slack documents no limit, but answers
 /// `msg_blocks_too_long` from some 13,200 characters on, [`BLOCK`] included (slackapi/bolt-js#2509,
 /// #2867). That it has 50 blocks at most follows: of two neighbours, the second didn't fit into the first.
 const LONGEST_MESSAGE: usize = 12_000;

@@ -192,7 +192,7 @@ async fn a_refused_message_says_nothing_about_the_others() {
     for (place, outcome) in outcomes.into_iter().enumerate() {
         match outcome {
             Outcome::Refused { reason } if with_it.contains(&place) => {
-                assert!(reason.contains("invalid_blocks"))
+                assert!(reason.contains("invalid_blocks"));
             }
             outcome => assert_eq!(outcome, Outcome::Delivered, "{place}"),
         }

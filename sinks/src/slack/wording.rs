@@ -60,19 +60,19 @@ pub(super) fn paragraph(kills: &[Kill<'_>], part: Part, now: Instant) -> String 
     let Some(first) = kills.first() else { return String::new() };
     let (count, subject) = heading(kills, code, now);
     let part = if part.of > 1 { format!(" ({} of {})", part.number, part.of) } else { String::new() };
-    let mut text = format!("*{count}* {subject}{part}\nNamespace {}", place(first.finding, code));
+    let mut lines =
+        vec![format!("*{count}* {subject}{part}"), format!("Namespace {}", place(first.finding, code))];
     let containers: Vec<&[Kill<'_>]> = kills.chunk_by(|a, b| a.container() == b.container()).collect();
     for container in &containers {
         let limits = limits(container);
-        text += &match containers.len() {
-            1 => format!("\n{}", capitalised(&limits)),
-            _ => format!("\n{}, {limits}", container_heading(container, now)),
-        };
-        for pod in container.chunk_by(|a, b| a.line() == b.line()) {
-            text += &format!("\n• {}", pod_line(pod));
-        }
+        lines.push(match containers.len() {
+            1 => capitalised(&limits),
+            _ => format!("{}, {limits}", container_heading(container, now)),
+        });
+        let pods = container.chunk_by(|a, b| a.line() == b.line());
+        lines.extend(pods.map(|pod| format!("• {}", pod_line(pod))));
     }
-    text
+    lines.join("\n")
 }
 
 /// One line for notifications, and for readers that show no blocks.
@@ -91,7 +91,7 @@ pub(super) fn notification(kills: &[Kill<'_>], now: Instant) -> String {
         if text.len() > LONG_NOTIFICATION {
             return text + &format!("and {} more", workloads.len() - told);
         }
-        text += subject(kills, escape).trim_start_matches("of ").trim_start_matches("in ");
+        text += &subject(kills, escape).1;
     }
     text
 }
@@ -108,30 +108,31 @@ fn heading(kills: &[Kill<'_>], name: fn(&str) -> String, now: Instant) -> (Strin
     let pods = if pods.len() > 1 { format!(", {} Pods", pods.len()) } else { String::new() };
     let (count, span) = counted(kills, "OOM kill", now);
     // Of a single one, the number goes without saying.
-    let count = if count == "1 OOM kill" { "OOM kill".to_owned() } else { count };
-    (count, format!("{}{span}{pods}", subject(kills, name)))
+    let count = if kills.len() == 1 && span.is_empty() { "OOM kill".to_owned() } else { count };
+    let (preposition, subject) = subject(kills, name);
+    (count, format!("{preposition} {subject}{span}{pods}"))
 }
 
-/// ``of `app` in Deployment `cart` ``; of several containers only the workload.
-fn subject(kills: &[Kill<'_>], name: fn(&str) -> String) -> String {
-    let Some(Kill { finding, .. }) = kills.first() else { return String::new() };
+/// Kills are `of` ``app` in Deployment `cart` ``; those of several containers are `in` the workload.
+fn subject(kills: &[Kill<'_>], name: fn(&str) -> String) -> (&'static str, String) {
+    let Some(Kill { finding, .. }) = kills.first() else { return ("", String::new()) };
     let workload = &finding.pod.workload;
     let kind = &workload.kind;
     // A kind is a word; nothing holds an owner reference to that.
     let kind = if kind.chars().all(|c| c.is_ascii_alphanumeric()) { escape(kind) } else { name(kind) };
-    let workload = format!("in {kind} {}", name(&workload.name));
+    let workload = format!("{kind} {}", name(&workload.name));
     let container = &finding.container;
     let is_same = |kill: &Kill<'_>| {
         (kill.finding.container.kind, &kill.finding.container.name) == (container.kind, &container.name)
     };
     if !kills.iter().all(is_same) {
-        return workload;
+        return ("in", workload);
     }
     let kind = match container.kind {
         ContainerKind::Container => "",
         kind => &format!("{} ", kind_of_container(kind)),
     };
-    format!("of {kind}{} {workload}", name(&container.name))
+    ("of", format!("{kind}{} in {workload}", name(&container.name)))
 }
 
 /// ``Sidecar `proxy`: 9 more kills within the last hour``.

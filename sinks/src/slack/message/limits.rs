@@ -88,7 +88,7 @@ fn assert_within_limits(batch: &[Delivery]) -> Vec<String> {
     for message in &messages {
         assert_valid(message);
         let text = message.sections.join(GAP);
-        let counted: usize = text.lines().filter_map(|line| heading_count(line)).sum();
+        let counted: usize = text.lines().filter_map(heading_count).sum();
         assert_eq!(counted, message.findings().count(), "{text}");
         let mut named: Vec<&str> =
             text.split("• `").skip(1).map(|line| line.split('-').nth(1).unwrap()).collect();

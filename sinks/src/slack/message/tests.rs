@@ -13,7 +13,7 @@ const HOUR: Duration = Duration::from_hours(1);
 fn payloads(batch: &[Delivery], now: Instant) -> String {
     let messages = compose(batch, now);
     messages.iter().for_each(assert_valid);
-    let payloads = messages.iter().map(|message| serde_json::to_string_pretty(&message.body()).unwrap());
+    let payloads = messages.iter().map(|message| message.body().to_string());
     payloads.collect::<Vec<_>>().join("\n").replace("\\n", "\n")
 }
 
@@ -74,26 +74,10 @@ fn gathered_since(previous: Instant, findings: impl IntoIterator<Item = Finding>
 #[test]
 fn one_kill() {
     insta::assert_snapshot!(payload([Finding::full()]), @r#"
-    {
-      "blocks": [
-        {
-          "expand": true,
-          "text": {
-            "text": "*OOM kill* of `app` in Deployment `cart`
+    {"blocks":[{"expand":true,"text":{"text":"*OOM kill* of `app` in Deployment `cart`
     Namespace `shop`, cluster `prod`
     Memory limit 64 MiB, of the whole Pod 256 MiB
-    • `cart-6c9f7-x2x` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3",
-            "type": "mrkdwn",
-            "verbatim": true
-          },
-          "type": "section"
-        }
-      ],
-      "mrkdwn": false,
-      "text": "OOM kill of app in Deployment cart, namespace shop, cluster prod",
-      "unfurl_links": false,
-      "unfurl_media": false
-    }
+    • `cart-6c9f7-x2x` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"OOM kill of app in Deployment cart, namespace shop, cluster prod","unfurl_links":false,"unfurl_media":false}
     "#);
 }
 
@@ -103,28 +87,12 @@ fn kills_in_several_pods_of_a_workload() {
     resized.container.memory_limit_bytes = Some(128 << 20);
     let kills = [in_pod("cart-3"), in_pod("cart-1"), resized, in_pod("cart-1")];
     insta::assert_snapshot!(payload(kills), @r#"
-    {
-      "blocks": [
-        {
-          "expand": true,
-          "text": {
-            "text": "*4 OOM kills* of `app` in Deployment `cart`, 3 Pods
+    {"blocks":[{"expand":true,"text":{"text":"*4 OOM kills* of `app` in Deployment `cart`, 3 Pods
     Namespace `shop`, cluster `prod`
     Memory limit 64 MiB to 128 MiB, of the whole Pod 256 MiB
     • `cart-1` on node `n1`: killed 2 times <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
     • `cart-2` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
-    • `cart-3` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3",
-            "type": "mrkdwn",
-            "verbatim": true
-          },
-          "type": "section"
-        }
-      ],
-      "mrkdwn": false,
-      "text": "4 OOM kills of app in Deployment cart, 3 Pods, namespace shop, cluster prod",
-      "unfurl_links": false,
-      "unfurl_media": false
-    }
+    • `cart-3` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"4 OOM kills of app in Deployment cart, 3 Pods, namespace shop, cluster prod","unfurl_links":false,"unfurl_media":false}
     "#);
 }
 
@@ -140,12 +108,7 @@ fn kills_of_several_containers_of_a_workload() {
         of_container(ContainerKind::Ephemeral, "debug", in_pod("cart-1")),
     ];
     insta::assert_snapshot!(payload(kills), @r#"
-    {
-      "blocks": [
-        {
-          "expand": true,
-          "text": {
-            "text": "*5 OOM kills* in Deployment `cart`, 2 Pods
+    {"blocks":[{"expand":true,"text":{"text":"*5 OOM kills* in Deployment `cart`, 2 Pods
     Namespace `shop`, cluster `prod`
     Container `app`: 2 kills, memory limit 64 MiB, of the whole Pod 256 MiB
     • `cart-1` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
@@ -155,18 +118,7 @@ fn kills_of_several_containers_of_a_workload() {
     Sidecar `proxy`: 1 kill, memory limit 64 MiB, of the whole Pod 256 MiB
     • `cart-1` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
     Ephemeral container `debug`: 1 kill, memory limit 64 MiB, of the whole Pod 256 MiB
-    • `cart-1` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3",
-            "type": "mrkdwn",
-            "verbatim": true
-          },
-          "type": "section"
-        }
-      ],
-      "mrkdwn": false,
-      "text": "5 OOM kills in Deployment cart, 2 Pods, namespace shop, cluster prod",
-      "unfurl_links": false,
-      "unfurl_media": false
-    }
+    • `cart-1` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"5 OOM kills in Deployment cart, 2 Pods, namespace shop, cluster prod","unfurl_links":false,"unfurl_media":false}
     "#);
 }
 
@@ -175,26 +127,10 @@ fn more_kills_in_a_crash_loop() {
     let previous = Instant::now();
     let batch = gathered_since(previous, crash_loop(12));
     insta::assert_snapshot!(payloads(&batch, previous + HOUR), @r#"
-    {
-      "blocks": [
-        {
-          "expand": true,
-          "text": {
-            "text": "*12 more OOM kills* of `app` in Deployment `cart` within the last hour
+    {"blocks":[{"expand":true,"text":{"text":"*12 more OOM kills* of `app` in Deployment `cart` within the last hour
     Namespace `shop`, cluster `prod`
     Memory limit 64 MiB, of the whole Pod 256 MiB
-    • `cart-6c9f7-x2x` on node `n1`: killed 12 times between <!date^1772366462^{date_short_pretty} at {time_secs}|2026-03-01 12:01:02 UTC> and <!date^1772367122^{date_short_pretty} at {time_secs}|2026-03-01 12:12:02 UTC>, after running for 1s to 12s, restart count now 12",
-            "type": "mrkdwn",
-            "verbatim": true
-          },
-          "type": "section"
-        }
-      ],
-      "mrkdwn": false,
-      "text": "12 more OOM kills of app in Deployment cart within the last hour, namespace shop, cluster prod",
-      "unfurl_links": false,
-      "unfurl_media": false
-    }
+    • `cart-6c9f7-x2x` on node `n1`: killed 12 times between <!date^1772366462^{date_short_pretty} at {time_secs}|2026-03-01 12:01:02 UTC> and <!date^1772367122^{date_short_pretty} at {time_secs}|2026-03-01 12:12:02 UTC>, after running for 1s to 12s, restart count now 12","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"12 more OOM kills of app in Deployment cart within the last hour, namespace shop, cluster prod","unfurl_links":false,"unfurl_media":false}
     "#);
     // Tried again when Slack was away for long: what is said is still true.
     assert!(payloads(&batch, previous + 3 * HOUR / 2).contains("within the last 90 minutes"));
@@ -226,12 +162,7 @@ fn workloads_that_are_killed_together() {
     let mut elsewhere = in_workload("Deployment", "cart");
     elsewhere.namespace = "shop-2".into();
     insta::assert_snapshot!(payload([elsewhere, in_workload("Pod", "bare"), in_workload("Job", "import")]), @r#"
-    {
-      "blocks": [
-        {
-          "expand": true,
-          "text": {
-            "text": "*OOM kill* of `app` in Job `import`
+    {"blocks":[{"expand":true,"text":{"text":"*OOM kill* of `app` in Job `import`
     Namespace `shop`, cluster `prod`
     Memory limit 64 MiB, of the whole Pod 256 MiB
     • `import-x2x` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
@@ -244,18 +175,7 @@ fn workloads_that_are_killed_together() {
     *OOM kill* of `app` in Deployment `cart`
     Namespace `shop-2`, cluster `prod`
     Memory limit 64 MiB, of the whole Pod 256 MiB
-    • `cart-x2x` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3",
-            "type": "mrkdwn",
-            "verbatim": true
-          },
-          "type": "section"
-        }
-      ],
-      "mrkdwn": false,
-      "text": "3 OOM kills in 3 workloads: app in Job import, app in Pod bare, app in Deployment cart",
-      "unfurl_links": false,
-      "unfurl_media": false
-    }
+    • `cart-x2x` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"3 OOM kills in 3 workloads: app in Job import, app in Pod bare, app in Deployment cart","unfurl_links":false,"unfurl_media":false}
     "#);
 }
 
@@ -263,26 +183,10 @@ fn workloads_that_are_killed_together() {
 fn a_kill_that_no_restart_followed() {
     let finding = Finding { restarted: None, ..in_workload("Job", "import") };
     insta::assert_snapshot!(payload([finding]), @r#"
-    {
-      "blocks": [
-        {
-          "expand": true,
-          "text": {
-            "text": "*OOM kill* of `app` in Job `import`
+    {"blocks":[{"expand":true,"text":{"text":"*OOM kill* of `app` in Job `import`
     Namespace `shop`, cluster `prod`
     Memory limit 64 MiB, of the whole Pod 256 MiB
-    • `import-x2x` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, no restart followed",
-            "type": "mrkdwn",
-            "verbatim": true
-          },
-          "type": "section"
-        }
-      ],
-      "mrkdwn": false,
-      "text": "OOM kill of app in Job import, namespace shop, cluster prod",
-      "unfurl_links": false,
-      "unfurl_media": false
-    }
+    • `import-x2x` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, no restart followed","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"OOM kill of app in Job import, namespace shop, cluster prod","unfurl_links":false,"unfurl_media":false}
     "#);
     let unrestarted = crash_loop(3).into_iter().map(|kill| Finding { restarted: None, ..kill });
     assert!(texts(unrestarted).contains("1s to 3s, no restart followed"));
@@ -293,26 +197,10 @@ fn another_exit_code() {
     let with_code =
         |exit_code, finding: Finding| Finding { killed: Killed { exit_code, ..finding.killed }, ..finding };
     insta::assert_snapshot!(payload([with_code(3, Finding::full())]), @r#"
-    {
-      "blocks": [
-        {
-          "expand": true,
-          "text": {
-            "text": "*OOM kill* of `app` in Deployment `cart`
+    {"blocks":[{"expand":true,"text":{"text":"*OOM kill* of `app` in Deployment `cart`
     Namespace `shop`, cluster `prod`
     Memory limit 64 MiB, of the whole Pod 256 MiB
-    • `cart-6c9f7-x2x` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3; marked OOMKilled, but exited with 3",
-            "type": "mrkdwn",
-            "verbatim": true
-          },
-          "type": "section"
-        }
-      ],
-      "mrkdwn": false,
-      "text": "OOM kill of app in Deployment cart, namespace shop, cluster prod",
-      "unfurl_links": false,
-      "unfurl_media": false
-    }
+    • `cart-6c9f7-x2x` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3; marked OOMKilled, but exited with 3","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"OOM kill of app in Deployment cart, namespace shop, cluster prod","unfurl_links":false,"unfurl_media":false}
     "#);
     let several = crash_loop(12).into_iter().zip(0..).map(|(kill, code)| with_code(130 + code, kill));
     let several = texts(several);
@@ -327,52 +215,20 @@ fn a_pod_with_a_limit_of_its_own() {
     let mut finding = Finding::full();
     finding.container.memory_limit_bytes = None;
     insta::assert_snapshot!(payload([finding]), @r#"
-    {
-      "blocks": [
-        {
-          "expand": true,
-          "text": {
-            "text": "*OOM kill* of `app` in Deployment `cart`
+    {"blocks":[{"expand":true,"text":{"text":"*OOM kill* of `app` in Deployment `cart`
     Namespace `shop`, cluster `prod`
     Memory limit of the whole Pod 256 MiB
-    • `cart-6c9f7-x2x` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3",
-            "type": "mrkdwn",
-            "verbatim": true
-          },
-          "type": "section"
-        }
-      ],
-      "mrkdwn": false,
-      "text": "OOM kill of app in Deployment cart, namespace shop, cluster prod",
-      "unfurl_links": false,
-      "unfurl_media": false
-    }
+    • `cart-6c9f7-x2x` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"OOM kill of app in Deployment cart, namespace shop, cluster prod","unfurl_links":false,"unfurl_media":false}
     "#);
 }
 
 #[test]
 fn what_is_unknown_is_not_said() {
     insta::assert_snapshot!(payload([Finding::minimal()]), @r#"
-    {
-      "blocks": [
-        {
-          "expand": true,
-          "text": {
-            "text": "*OOM kill* of `app` in Deployment `cart`
+    {"blocks":[{"expand":true,"text":{"text":"*OOM kill* of `app` in Deployment `cart`
     Namespace `shop`
     No memory limit known
-    • `cart-6c9f7-x2x`: killed, no restart followed",
-            "type": "mrkdwn",
-            "verbatim": true
-          },
-          "type": "section"
-        }
-      ],
-      "mrkdwn": false,
-      "text": "OOM kill of app in Deployment cart, namespace shop",
-      "unfurl_links": false,
-      "unfurl_media": false
-    }
+    • `cart-6c9f7-x2x`: killed, no restart followed","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"OOM kill of app in Deployment cart, namespace shop","unfurl_links":false,"unfurl_media":false}
     "#);
 }
 
@@ -385,12 +241,7 @@ fn a_restart_known_from_the_event_alone_has_no_count() {
 #[test]
 fn a_workload_in_two_paragraphs() {
     insta::assert_snapshot!(payload((10..30).map(|pod| in_pod(&format!("cart-{pod}")))), @r#"
-    {
-      "blocks": [
-        {
-          "expand": true,
-          "text": {
-            "text": "*17 OOM kills* of `app` in Deployment `cart`, 17 Pods (1 of 2)
+    {"blocks":[{"expand":true,"text":{"text":"*17 OOM kills* of `app` in Deployment `cart`, 17 Pods (1 of 2)
     Namespace `shop`, cluster `prod`
     Memory limit 64 MiB, of the whole Pod 256 MiB
     • `cart-10` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
@@ -409,32 +260,12 @@ fn a_workload_in_two_paragraphs() {
     • `cart-23` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
     • `cart-24` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
     • `cart-25` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
-    • `cart-26` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3",
-            "type": "mrkdwn",
-            "verbatim": true
-          },
-          "type": "section"
-        },
-        {
-          "expand": true,
-          "text": {
-            "text": "*3 OOM kills* of `app` in Deployment `cart`, 3 Pods (2 of 2)
+    • `cart-26` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3","type":"mrkdwn","verbatim":true},"type":"section"},{"expand":true,"text":{"text":"*3 OOM kills* of `app` in Deployment `cart`, 3 Pods (2 of 2)
     Namespace `shop`, cluster `prod`
     Memory limit 64 MiB, of the whole Pod 256 MiB
     • `cart-27` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
     • `cart-28` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
-    • `cart-29` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3",
-            "type": "mrkdwn",
-            "verbatim": true
-          },
-          "type": "section"
-        }
-      ],
-      "mrkdwn": false,
-      "text": "20 OOM kills of app in Deployment cart, 20 Pods, namespace shop, cluster prod",
-      "unfurl_links": false,
-      "unfurl_media": false
-    }
+    • `cart-29` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"20 OOM kills of app in Deployment cart, 20 Pods, namespace shop, cluster prod","unfurl_links":false,"unfurl_media":false}
     "#);
 }
 
@@ -447,24 +278,8 @@ fn a_test() {
         sent_at: Timestamp::UNIX_EPOCH,
     };
     insta::assert_snapshot!(payload([test.finding()]), @r#"
-    {
-      "blocks": [
-        {
-          "expand": true,
-          "text": {
-            "text": "*This is a test of kubernetes-oom-event-generator: nothing was killed*
-    Sent from namespace `monitoring`, cluster `prod`",
-            "type": "mrkdwn",
-            "verbatim": true
-          },
-          "type": "section"
-        }
-      ],
-      "mrkdwn": false,
-      "text": "This is a test of kubernetes-oom-event-generator: nothing was killed. Sent from namespace monitoring, cluster prod",
-      "unfurl_links": false,
-      "unfurl_media": false
-    }
+    {"blocks":[{"expand":true,"text":{"text":"*This is a test of kubernetes-oom-event-generator: nothing was killed*
+    Sent from namespace `monitoring`, cluster `prod`","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"This is a test of kubernetes-oom-event-generator: nothing was killed. Sent from namespace monitoring, cluster prod","unfurl_links":false,"unfurl_media":false}
     "#);
 }
 
@@ -486,26 +301,10 @@ fn filled_with(text: &str) -> Finding {
 fn names_that_mean_something_to_slack() {
     let names = "<!channel> @here & <https://evil|x> `*b* _i_ ~s~` \n•\u{0}\u{202e}x\u{200b}";
     insta::assert_snapshot!(payload([filled_with(names)]), @r#"
-    {
-      "blocks": [
-        {
-          "expand": true,
-          "text": {
-            "text": "*OOM kill* of `&lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�` in `&lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�` `&lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�`
+    {"blocks":[{"expand":true,"text":{"text":"*OOM kill* of `&lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�` in `&lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�` `&lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�`
     Namespace `&lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�`, cluster `&lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�`
     Memory limit 64 MiB, of the whole Pod 256 MiB
-    • `&lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�` on node `&lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3",
-            "type": "mrkdwn",
-            "verbatim": true
-          },
-          "type": "section"
-        }
-      ],
-      "mrkdwn": false,
-      "text": "OOM kill of &lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x� in &lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x� &lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�, namespace &lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�, cluster &lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�",
-      "unfurl_links": false,
-      "unfurl_media": false
-    }
+    • `&lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�` on node `&lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"OOM kill of &lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x� in &lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x� &lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�, namespace &lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�, cluster &lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�","unfurl_links":false,"unfurl_media":false}
     "#);
     let test = Finding { test: true, ..filled_with(names) };
     insta::assert_snapshot!(texts([test]), @r#"
