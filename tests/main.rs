@@ -4,6 +4,7 @@
 
 mod bad_day;
 mod cases;
+mod check;
 mod cluster;
 mod config;
 mod kubelet_model;
