@@ -5,6 +5,7 @@
 mod bad_day;
 mod cases;
 mod chart;
+mod check;
 mod cluster;
 mod config;
 mod kubelet_model;

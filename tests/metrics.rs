@@ -61,9 +61,10 @@ impl Prometheus {
         let (config, log) = (directory.path().join("prometheus.yaml"), directory.path().join("log"));
         let labels = "{ cluster: test, namespace: monitoring, pod: oom-0, container: generator }";
         let rules = file(RULES);
+        let rules = rules.display();
         let yaml = format!(
             "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\n\
-             rule_files: [{rules:?}]\n\
+             rule_files: [\"{rules}\"]\n\
              scrape_configs:\n\
              - job_name: oom\n  \
                honor_labels: true\n  \

@@ -19,6 +19,10 @@ use tokio::{
 /// How long anything that a test waits for may take. Only a failing test takes that long.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
+/// What it reads besides its configuration.
+const ENVIRONMENT: [&str; 5] =
+    ["KUBECONFIG", "KUBERNETES_SERVICE_HOST", "POD_NAME", "POD_NAMESPACE", "VERBOSE"];
+
 /// The program with nothing of this process' environment that it would read.
 pub fn command() -> std::process::Command {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_kubernetes-oom-event-generator"));
@@ -26,7 +30,7 @@ pub fn command() -> std::process::Command {
         let read = name.to_str().is_none_or(|name| {
             ["OOM_", "SSL_CERT_"].iter().any(|beginning| name.starts_with(beginning))
                 || name.to_ascii_uppercase().ends_with("_PROXY")
-                || ["KUBECONFIG", "VERBOSE", "KUBERNETES_SERVICE_HOST"].contains(&name)
+                || ENVIRONMENT.contains(&name)
         });
         if read {
             command.env_remove(name);
