@@ -91,7 +91,7 @@ mod tests {
     fn each_line_says_where_its_value_was_written() {
         let text = "
             cluster: prod
-            namespaces: { exclude: [\"kube-*\", test] }
+            namespaces: { exclude: [\"kube-*\", \"*-test\"] }
             server: null
             sinks:
               team: { type: slack, webhook_url: \"https://hooks.slack.com/services/T0/B0/hunter2\" }
@@ -102,7 +102,7 @@ mod tests {
             r#"cluster: prod                            # config.yaml
 namespaces:
   include: []                            # default
-  exclude: ["kube-*", test]              # config.yaml
+  exclude: [kube-*, "*-test"]            # config.yaml
 lookback: 30m                            # $OOM_LOOKBACK
 report_unrestarted: false                # default
 server: null                             # config.yaml
@@ -171,14 +171,17 @@ sinks:
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn what_is_shown_resolves_to_the_same_again(
             cluster in any_text(),
             globs in prop::collection::vec(any_text(), 0..4),
             name in prop::sample::select(&["null", "true", "y", "on", "no", "e", "nan", "a-1_b"][..]),
         ) {
-            let globs: Vec<_> =
-                globs.into_iter().map(|glob| globset::escape(&glob)).filter(|glob| !glob.is_empty()).collect();
+            // What globs escape with can't be escaped itself; the cluster's name has it.
+            let globs = globs.into_iter().map(|glob| globset::escape(&glob.replace('\\', "/")));
+            let globs: Vec<_> = globs.filter(|glob| !glob.is_empty()).collect();
             let variables = [
                 ("OOM_CLUSTER".to_owned(), cluster),
                 ("OOM_NAMESPACES__EXCLUDE".to_owned(), serde_json::to_string(&globs).unwrap()),
@@ -189,7 +192,6 @@ sinks:
             let loaded = load("", &[], &variables).unwrap();
             let text = yaml(&loaded.resolved).unwrap();
             prop_assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
-            prop_assert_eq!(text.lines().filter(|line| line.contains(" # ")).count() >= loaded.resolved.len() - 1, true);
             let again = text.replace("\"***\"", "http://127.0.0.1/");
             let again = load(&again, &[], &[]).map_err(|errors| TestCaseError::fail(format!("{errors}\n{text}")))?;
             prop_assert_eq!(values(again), values(loaded), "{}", text);
