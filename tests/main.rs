@@ -6,6 +6,7 @@ mod bad_day;
 mod cases;
 mod cluster;
 mod config;
+mod delivery;
 mod kubelet_model;
 mod notation;
 mod own_sink;
