@@ -12,7 +12,7 @@ mod outages;
 mod refusals;
 mod server;
 mod silence;
-mod sockets;
+pub mod sockets;
 mod versions;
 mod watches;
 

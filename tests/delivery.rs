@@ -6,9 +6,16 @@
 
 mod api_server;
 mod books;
+mod config_file;
+mod denials;
+mod events;
 mod gathering;
+mod hanging;
 mod log;
 mod manner;
 mod namespaces;
 mod outcomes;
+mod secret;
 mod slack;
+mod stdout;
+mod storm;

@@ -92,11 +92,11 @@ pub fn kill(namespace: &str, number: usize) -> Finding {
 
 impl Books {
     /// Starts couriers for the sinks `events`, `team`, or both; Slack's settings may be given as YAML.
-    pub fn open(api_server: Option<&ApiServer>, slack: Option<(&Slack, &str)>) -> Self {
+    pub fn open(kubernetes: Option<kube::Client>, slack: Option<(&Slack, &str)>) -> Self {
         log::begin();
         // Every test does this; the first one succeeds.
         rustls::crypto::ring::default_provider().install_default().ok();
-        let events = api_server.map(|_| "  events: { type: kubernetes }\n".to_owned());
+        let events = kubernetes.as_ref().map(|_| "  events: { type: kubernetes }\n".to_owned());
         let team = slack.map(|(slack, settings)| {
             format!("  team: {{ type: slack, webhook_url: \"{}\", {settings} }}\n", slack.url())
         });
@@ -105,9 +105,9 @@ impl Books {
         let file = dir.path().join("config.yaml");
         fs::write(&file, config).unwrap();
         let config = Config::load(Some(&file), &[], []).unwrap().config;
-        let client =
-            api_server.map_or_else(|| ApiServer::new(|_| unreachable!()).client(), ApiServer::client);
-        let surroundings = Surroundings { kubernetes: client, only_stdout: false };
+        let nobody = || ApiServer::new(|_| unreachable!("there is no such sink")).client();
+        let kubernetes = kubernetes.unwrap_or_else(nobody);
+        let surroundings = Surroundings { kubernetes, only_stdout: false };
         let routes = config.sinks.into_iter().map(|sink| route(sink, &surroundings)).collect();
         let metrics = Arc::new(Metrics::new());
         Self { fanout: Fanout::start(routes, Arc::clone(&metrics)), metrics, sent: BTreeMap::new() }

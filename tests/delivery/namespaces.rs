@@ -17,7 +17,7 @@ async fn delays_no_other(manner: Manner) {
     let server = ApiServer::new(move |creation| {
         if creation.namespace == "stuck" { manner.clone() } else { api_server::good().later(SECOND / 10) }
     });
-    let mut books = Books::open(Some(&server), None);
+    let mut books = Books::open(Some(server.client()), None);
     books.send((0..100).map(|number| kill("stuck", number)));
     for number in 100..200 {
         tokio::time::sleep(SECOND / 4).await;

@@ -62,7 +62,7 @@ async fn the_api_server_misbehaves_to_every_third_finding() {
                 api_server::good()
             }
         });
-        let mut books = Books::open(Some(&server), None);
+        let mut books = Books::open(Some(server.client()), None);
         books.send((0..FINDINGS).map(|number| kill("shop", number)));
         books.settle("events").await;
         let ends = books.close(&[("events", server.asked())]).await[0];
@@ -165,7 +165,7 @@ async fn both_misbehave_at_random() {
         let (mut of_server, mut of_slack) = (random.fork(), random.fork());
         let server = ApiServer::new(move |_| any_manner_of_an_api_server(&mut of_server));
         let slack = Slack::listen(move |_| any_manner_of_slack(&mut of_slack)).await;
-        let mut books = Books::open(Some(&server), Some((&slack, GATHERS_NOTHING)));
+        let mut books = Books::open(Some(server.client()), Some((&slack, GATHERS_NOTHING)));
         let mut sent = 0;
         while sent < FINDINGS {
             let until = FINDINGS.min(sent + random.usize(1..300));
