@@ -24,7 +24,7 @@ use crate::{
 };
 
 const RULES: &str = "helm/kubernetes-oom-event-generator/files/alerts.yaml";
-const DASHBOARD: &str = include_str!("../helm/kubernetes-oom-event-generator/files/dashboard.json");
+const DASHBOARD: &str = "helm/kubernetes-oom-event-generator/files/dashboard.json";
 
 /// The beginning of the name of every metric.
 const PREFIX: &str = "oom_event_generator_";
@@ -60,14 +60,14 @@ impl Prometheus {
         let directory = tempfile::tempdir().unwrap();
         let (config, log) = (directory.path().join("prometheus.yaml"), directory.path().join("log"));
         let labels = "{ cluster: test, namespace: monitoring, pod: oom-0, container: generator }";
-        let rules = file(RULES);
         let yaml = format!(
             "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\n\
-             rule_files: [{rules:?}]\n\
+             rule_files: [\"{}\"]\n\
              scrape_configs:\n\
              - job_name: oom\n  \
                honor_labels: true\n  \
-               static_configs: [{{ targets: [\"{target}\"], labels: {labels} }}]\n"
+               static_configs: [{{ targets: [\"{target}\"], labels: {labels} }}]\n",
+            file(RULES).display()
         );
         fs::write(&config, yaml).unwrap();
         let process = tool("prometheus")
@@ -76,6 +76,7 @@ impl Prometheus {
             .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()))
             .stdin(Stdio::null())
             .stderr(fs::File::create(&log).unwrap())
+            .kill_on_drop(true)
             .spawn()
             .unwrap();
         let leash = Leash::on(process.id().unwrap()).unwrap();
@@ -181,7 +182,10 @@ async fn a_first_kill_alerts_and_every_query_is_about_what_is_exposed() -> Resul
         .sees(&format!("ALERTS{{alertname=\"ContainerOOMKilled\", alertstate=\"firing\", {kill}}}"))
         .await;
     prometheus.sees("oom_event_generator_deliveries_total{outcome=\"delivered\"} == 1").await;
-    let others = prometheus.ask("ALERTS{alertname!=\"ContainerOOMKilled\"}", now()).await.unwrap();
+    let others = prometheus
+        .ask("ALERTS{alertname!=\"ContainerOOMKilled\", alertstate=\"firing\"}", now())
+        .await
+        .unwrap();
     assert!(others.is_empty(), "{others:?}");
 
     let exposed = prometheus.exposed().await;
@@ -193,7 +197,7 @@ async fn a_first_kill_alerts_and_every_query_is_about_what_is_exposed() -> Resul
         prometheus.ask(expression, now()).await.unwrap();
     }
 
-    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    let dashboard: Value = serde_json::from_str(&fs::read_to_string(file(DASHBOARD)).unwrap()).unwrap();
     for variable in dashboard["templating"]["list"].as_array().unwrap() {
         let Some(definition) = variable["definition"].as_str() else { continue };
         let asked = between(definition, "label_values(", ")").next().unwrap();
