@@ -154,8 +154,8 @@ enum CommandWord {
         /// Then deliver a test finding to every sink, and say what became of it
         ///
         /// One attempt each, whatever its `match` says. A sink of type kubernetes writes a Normal Event
-        /// TestFinding on the Pod that $POD_NAMESPACE and $POD_NAME name, else on kubectl's current
-        /// namespace. The exit status is 1 if a sink failed.
+        /// `TestFinding` on the Pod that `$POD_NAMESPACE` and `$POD_NAME` name, else on the namespace
+        /// that kubectl would use. The exit status is 1 if a sink failed.
         #[arg(long)]
         send: bool,
     },
