@@ -19,12 +19,18 @@ use tokio::{
 /// How long anything that a test waits for may take. Only a failing test takes that long.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
+/// What it reads besides its configuration.
+const ENVIRONMENT: [&str; 5] =
+    ["KUBECONFIG", "KUBERNETES_SERVICE_HOST", "POD_NAME", "POD_NAMESPACE", "VERBOSE"];
+
 /// The program with nothing of this process' environment that it would read.
 pub fn command() -> std::process::Command {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_kubernetes-oom-event-generator"));
     for (name, _) in std::env::vars_os() {
         let read = name.to_str().is_none_or(|name| {
-            name.starts_with("OOM_") || ["KUBECONFIG", "VERBOSE", "KUBERNETES_SERVICE_HOST"].contains(&name)
+            ["OOM_", "SSL_CERT_"].iter().any(|beginning| name.starts_with(beginning))
+                || name.to_ascii_uppercase().ends_with("_PROXY")
+                || ENVIRONMENT.contains(&name)
         });
         if read {
             command.env_remove(name);
@@ -85,11 +91,15 @@ impl Program {
         }
     }
 
+    /// Where its HTTP endpoint listens.
+    pub fn address(&self) -> Option<String> {
+        let stderr = self.stderr();
+        stderr.lines().find_map(|line| Some(line.split_once("listening on ")?.1.trim().to_owned()))
+    }
+
     /// What its HTTP endpoint answers, head and all.
     pub async fn get(&self, path: &str) -> Option<String> {
-        let stderr = self.stderr();
-        let address = stderr.lines().find_map(|line| Some(line.split_once("listening on ")?.1.to_owned()))?;
-        let mut stream = TcpStream::connect(address.trim()).await.ok()?;
+        let mut stream = TcpStream::connect(self.address()?).await.ok()?;
         let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.ok()?;
         let mut answer = String::new();

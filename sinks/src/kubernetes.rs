@@ -3,6 +3,8 @@
 //! The Event's name derives from the kill's identity, so the API server itself refuses to store a kill
 //! twice, whoever writes it and however often. The verb `create` on `events` is all it takes.
 
+mod test_event;
+
 use std::{error::Error, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
@@ -19,7 +21,8 @@ use kube::{
 };
 
 use crate::{
-    Delivery, Finding, Grouping, KillId, Limits, Outcome, Settings, Sink, SinkType, Surroundings, with_causes,
+    Delivery, Finding, Grouping, KillId, Limits, Outcome, Settings, Sink, SinkType, Surroundings, Test,
+    Tested, with_causes,
 };
 
 /// `type: kubernetes`.
@@ -66,7 +69,8 @@ struct KubernetesSettings;
 
 impl Settings for KubernetesSettings {
     fn build(&self, surroundings: &Surroundings) -> Result<Arc<dyn Sink>, String> {
-        Ok(Arc::new(Kubernetes::new(surroundings.kubernetes.clone())))
+        let client = surroundings.kubernetes.clone().ok_or("the program is not connected to a cluster")?;
+        Ok(Arc::new(Kubernetes::new(client)))
     }
 }
 
@@ -81,21 +85,21 @@ impl Kubernetes {
         Self { client }
     }
 
-    async fn create(&self, finding: &Finding) -> Outcome {
-        let request = match request(finding) {
+    async fn create(&self, namespace: &str, event: &Event) -> Outcome {
+        let request = match request(namespace, event) {
             Ok(request) => request,
             Err(error) => return Outcome::Refused { reason: format!("building the request: {error}") },
         };
         // Not `Api::create`, which drops the Retry-After header.
         let response = match self.client.send(request).await {
             Ok(response) => response,
-            Err(error) => return unanswered(&finding.namespace, &error),
+            Err(error) => return unanswered(namespace, &error),
         };
         let (head, body) = response.into_parts();
         match body.collect_bytes().await {
             _ if head.status.is_success() => Outcome::Delivered,
-            Ok(body) => refusal(&finding.namespace, head.status, &head.headers, &body),
-            Err(error) => unanswered(&finding.namespace, &error),
+            Ok(body) => refusal(namespace, head.status, &head.headers, &body),
+            Err(error) => unanswered(namespace, &error),
         }
     }
 }
@@ -118,15 +122,19 @@ impl Sink for Kubernetes {
     async fn deliver(&self, batch: &[Delivery]) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(batch.len());
         for Delivery { finding, .. } in batch {
-            outcomes.push(self.create(finding).await);
+            outcomes.push(self.create(&finding.namespace, &event(finding)).await);
         }
         outcomes
     }
+
+    async fn deliver_test(&self, test: &Test) -> Tested {
+        test_event::deliver(self, test).await
+    }
 }
 
-fn request(finding: &Finding) -> Result<http::Request<Body>, Box<dyn Error>> {
-    let path = Event::url_path(&(), Some(&finding.namespace));
-    let body = serde_json::to_vec(&event(finding))?;
+fn request(namespace: &str, event: &Event) -> Result<http::Request<Body>, Box<dyn Error>> {
+    let path = Event::url_path(&(), Some(namespace));
+    let body = serde_json::to_vec(event)?;
     Ok(Request::new(path).create(&PostParams::default(), body)?.map(Body::from))
 }
 

@@ -107,7 +107,7 @@ impl Books {
         let config = Config::load(Some(&file), &[], []).unwrap().config;
         let nobody = || ApiServer::new(|_| unreachable!("there is no such sink")).client();
         let kubernetes = kubernetes.unwrap_or_else(nobody);
-        let surroundings = Surroundings { kubernetes, only_stdout: false };
+        let surroundings = Surroundings { kubernetes: Some(kubernetes), only_stdout: false };
         let routes = config.sinks.into_iter().map(|sink| route(sink, &surroundings)).collect();
         let metrics = Arc::new(Metrics::new());
         Self { fanout: Fanout::start(routes, Arc::clone(&metrics)), metrics, sent: BTreeMap::new() }
