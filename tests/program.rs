@@ -45,7 +45,7 @@ pub struct Program {
     stdout: Arc<Mutex<String>>,
     stderr: Arc<Mutex<String>>,
     collectors: JoinSet<()>,
-    /// Ends the program if the test ends without it.
+    /// Ends the program if the test is killed.
     _leash: Leash,
 }
 
@@ -66,7 +66,7 @@ impl Program {
         command.env("KUBECONFIG", kubeconfig).env("OOM_SERVER__LISTEN", "127.0.0.1:0").args(arguments);
         command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
-        let mut child = Command::from(command).spawn().unwrap();
+        let mut child = Command::from(command).kill_on_drop(true).spawn().unwrap();
         let leash = Leash::on(child.id().unwrap()).unwrap();
         let mut collectors = JoinSet::new();
         let stdout = child.stdout.take().map(|stdout| collect(stdout, &mut collectors)).unwrap_or_default();
