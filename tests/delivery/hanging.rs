@@ -63,7 +63,7 @@ async fn it_delays_no_event() -> Result<(), Error> {
         without / 3
     );
     assert!(slack.asked().len() >= 3, "nothing was sent to Slack");
-    // It would be ten seconds if one waited for the other.
+    // It would be ten seconds a round if one waited for the other.
     assert!(with < without * 3 + Duration::from_secs(9), "{with:?} instead of {without:?}");
     Ok(())
 }

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
+
 use super::{
     api_server::{self, ApiServer, refuses, terminating},
     books::{Books, Ends, kill},
@@ -171,7 +173,7 @@ async fn both_misbehave_at_random() {
             let until = FINDINGS.min(sent + random.usize(1..300));
             books.send((sent..until).map(|number| kill(&format!("shop-{}", number % 7), number)));
             sent = until;
-            tokio::time::sleep(Duration::from_millis(random.u64(0..20_000))).await;
+            sleep(Duration::from_millis(random.u64(0..20_000))).await;
         }
         books.settle("events").await;
         books.settle("team").await;
@@ -179,4 +181,23 @@ async fn both_misbehave_at_random() {
         assert_eq!(server.events().len(), server.asked().iter().filter(|asked| asked.stored).count());
         assert!(ends.iter().all(|ends| ends.delivered > 0 && ends.failed > 0), "{ends:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn slack_hangs_for_five_minutes_and_no_event_is_late() {
+    const HANGS_FOR: Duration = Duration::from_mins(5);
+    let begun = Instant::now();
+    let server = ApiServer::new(|_| api_server::good().later(SECOND / 10));
+    let hangs =
+        move |_| if begun.elapsed() < HANGS_FOR { Manner::fails(Answer::NeverComes) } else { slack::good() };
+    let slack = Slack::listen(hangs).await;
+    let mut books = Books::open(Some(server.client()), Some((&slack, GATHERS_NOTHING)));
+    for number in 0..FINDINGS {
+        books.send([kill("shop", number)]);
+        sleep(SECOND / 2).await;
+        assert_eq!(server.events().len(), number + 1, "an Event came late");
+    }
+    books.settle("team").await;
+    let all = Ends { delivered: FINDINGS as u64, ..Ends::default() };
+    assert_eq!(books.close(&[("events", server.asked()), ("team", slack.asked())]).await, [all, all]);
 }

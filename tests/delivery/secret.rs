@@ -56,7 +56,7 @@ impl Failing {
             ("refuses", Manner::refuses(404, SECRETS.join("/"))),
             ("hangs", Manner::fails(Answer::NeverComes)),
             ("breaks", Manner::fails(Answer::Breaks)),
-            ("redirects", Manner::refuses(302, "")),
+            ("redirects", Manner::refuses(302, secret_url("http://127.0.0.1:9"))),
         ] {
             slacks.push((name, Slack::listen(move |_| manner.clone()).await));
         }
@@ -72,7 +72,7 @@ impl Failing {
 
     fn names(&self) -> Vec<&'static str> {
         let slacks = self.slacks.iter().map(|(name, _)| *name);
-        slacks.chain(self.others.iter().map(|(name, _)| *name)).collect()
+        slacks.chain(self.others.iter().map(|(name, _)| *name)).chain(["by_environment"]).collect()
     }
 
     fn sinks(&self) -> String {

@@ -96,9 +96,11 @@ async fn serve(stream: TcpStream, script: &Mutex<Script>, memory: &Memory) -> io
         match answer {
             Answer::Is { code, retry_after, body } => {
                 let asks = retry_after.map(|seconds| format!("retry-after: {seconds}\r\n"));
+                let leads = (300..400).contains(&code).then(|| format!("location: {body}\r\n"));
                 let head = format!(
-                    "HTTP/1.1 {code} Whatever\r\n{}content-length: {}\r\n\r\n",
+                    "HTTP/1.1 {code} Whatever\r\n{}{}content-length: {}\r\n\r\n",
                     asks.unwrap_or_default(),
+                    leads.unwrap_or_default(),
                     body.len()
                 );
                 if stores && code == 200 {
