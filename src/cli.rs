@@ -26,12 +26,6 @@ const EXAMPLES: &str = "Examples:
 Every key of the configuration is also an environment variable: OOM_LOOKBACK=30m,
 OOM_SINKS__TEAM__WEBHOOK_URL=… for the key webhook_url of the sink team.";
 
-const SEND: &str = "Then deliver a test finding to every sink, and say what became of it
-
-One attempt each, whatever its `match` says. A sink of type kubernetes writes a Normal Event TestFinding \
-on the Pod that $POD_NAMESPACE and $POD_NAME name, else on kubectl's current namespace. The exit status is 1 \
-if a sink failed.";
-
 /// What the program was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arguments {
@@ -157,8 +151,12 @@ enum CommandWord {
     /// The output is YAML that can be a configuration file again, but for the secrets in it. Nothing is
     /// asked of the cluster. The exit status is 2 if the configuration is wrong.
     Check {
-        #[arg(long, help = "Then deliver a test finding to every sink, and say what became of it")]
-        #[arg(long_help = SEND)]
+        /// Then deliver a test finding to every sink, and say what became of it
+        ///
+        /// One attempt each, whatever its `match` says. A sink of type kubernetes writes a Normal Event
+        /// `TestFinding` on the Pod that `$POD_NAMESPACE` and `$POD_NAME` name, else on the namespace
+        /// that kubectl would use. The exit status is 1 if a sink failed.
+        #[arg(long)]
         send: bool,
     },
 }

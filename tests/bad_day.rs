@@ -47,7 +47,7 @@ const HOUR: Duration = Duration::from_hours(1);
 
 /// How long it may take until all is well again: a request that is still waited for, the longest
 /// pause, and a watch's proof.
-const RECOVERY: Duration = Duration::from_secs(90);
+const RECOVERY: Duration = Duration::from_mins(2);
 
 /// The source and the filter at work.
 struct Watching {

@@ -10,14 +10,13 @@ use std::{
 };
 
 use control_plane::{ControlPlane, Error, Scope, eventually};
+use http_body_util::BodyExt;
+use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Event;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
-    process::Command,
-};
+use tokio::{net::TcpListener, process::Command};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers};
 
 use crate::{
@@ -373,14 +372,12 @@ async fn secure_slack(authority: &Authority) -> SocketAddr {
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
-            let mut request = vec![0; 65_536];
-            let read = stream.read(&mut request).await.unwrap_or_default();
-            if read > 0 {
-                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
-                stream.write_all(answer).await.unwrap();
-                stream.shutdown().await.unwrap();
-            }
+            let Ok(stream) = acceptor.accept(stream).await else { continue };
+            let answer = service_fn(async |request: Request<Incoming>| {
+                request.into_body().collect().await?;
+                Ok::<_, hyper::Error>(Response::new("ok".to_owned()))
+            });
+            http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await.ok();
         }
     });
     address

@@ -8,6 +8,7 @@ mod chart;
 mod check;
 mod cluster;
 mod config;
+mod delivery;
 mod kubelet_model;
 mod metrics;
 mod notation;

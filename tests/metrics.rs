@@ -9,7 +9,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use control_plane::{Error, Leash, eventually};
+use control_plane::{ControlPlane, Error, Leash, eventually};
 use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -24,7 +24,7 @@ use crate::{
 };
 
 const RULES: &str = "helm/kubernetes-oom-event-generator/files/alerts.yaml";
-const DASHBOARD: &str = include_str!("../helm/kubernetes-oom-event-generator/files/dashboard.json");
+const DASHBOARD: &str = "helm/kubernetes-oom-event-generator/files/dashboard.json";
 
 /// The beginning of the name of every metric.
 const PREFIX: &str = "oom_event_generator_";
@@ -60,15 +60,14 @@ impl Prometheus {
         let directory = tempfile::tempdir().unwrap();
         let (config, log) = (directory.path().join("prometheus.yaml"), directory.path().join("log"));
         let labels = "{ cluster: test, namespace: monitoring, pod: oom-0, container: generator }";
-        let rules = file(RULES);
-        let rules = rules.display();
         let yaml = format!(
             "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\n\
-             rule_files: [\"{rules}\"]\n\
+             rule_files: [\"{}\"]\n\
              scrape_configs:\n\
              - job_name: oom\n  \
                honor_labels: true\n  \
-               static_configs: [{{ targets: [\"{target}\"], labels: {labels} }}]\n"
+               static_configs: [{{ targets: [\"{target}\"], labels: {labels} }}]\n",
+            file(RULES).display()
         );
         fs::write(&config, yaml).unwrap();
         let process = tool("prometheus")
@@ -77,6 +76,7 @@ impl Prometheus {
             .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()))
             .stdin(Stdio::null())
             .stderr(fs::File::create(&log).unwrap())
+            .kill_on_drop(true)
             .spawn()
             .unwrap();
         let leash = Leash::on(process.id().unwrap()).unwrap();
@@ -168,9 +168,11 @@ fn as_sent(expression: &str) -> String {
 
 #[tokio::test]
 async fn a_first_kill_alerts_and_every_query_is_about_what_is_exposed() -> Result<(), Error> {
-    let namespace = cluster().await.namespace("metrics").await?;
+    // A cluster of its own: in the shared one, other tests would deliver the kill first.
+    let cluster = ControlPlane::start().await?;
+    let namespace = cluster.namespace("metrics").await?;
     let include = [("OOM_NAMESPACES__INCLUDE", namespace.name())];
-    let program = Program::ready(&cluster().await.kubeconfig(), &[], &include).await;
+    let program = Program::ready(&cluster.kubeconfig(), &[], &include).await;
     let prometheus = Prometheus::scraping(&program.address().unwrap()).await;
     prometheus.sees("oom_event_generator_ready == 1").await;
     prometheus.sees("oom_event_generator_findings_total == 0").await;
@@ -182,7 +184,10 @@ async fn a_first_kill_alerts_and_every_query_is_about_what_is_exposed() -> Resul
         .sees(&format!("ALERTS{{alertname=\"ContainerOOMKilled\", alertstate=\"firing\", {kill}}}"))
         .await;
     prometheus.sees("oom_event_generator_deliveries_total{outcome=\"delivered\"} == 1").await;
-    let others = prometheus.ask("ALERTS{alertname!=\"ContainerOOMKilled\"}", now()).await.unwrap();
+    let others = prometheus
+        .ask("ALERTS{alertname!=\"ContainerOOMKilled\", alertstate=\"firing\"}", now())
+        .await
+        .unwrap();
     assert!(others.is_empty(), "{others:?}");
 
     let exposed = prometheus.exposed().await;
@@ -194,7 +199,7 @@ async fn a_first_kill_alerts_and_every_query_is_about_what_is_exposed() -> Resul
         prometheus.ask(expression, now()).await.unwrap();
     }
 
-    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    let dashboard: Value = serde_json::from_str(&fs::read_to_string(file(DASHBOARD)).unwrap()).unwrap();
     for variable in dashboard["templating"]["list"].as_array().unwrap() {
         let Some(definition) = variable["definition"].as_str() else { continue };
         let asked = between(definition, "label_values(", ")").next().unwrap();

@@ -45,21 +45,31 @@ pub struct Program {
     stdout: Arc<Mutex<String>>,
     stderr: Arc<Mutex<String>>,
     collectors: JoinSet<()>,
-    /// Ends the program if the test ends without it.
+    /// Ends the program if the test is killed.
     _leash: Leash,
 }
 
 impl Program {
     /// Starts it with this kubeconfig, these arguments and these environment variables.
     pub fn start(kubeconfig: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::start_into(Stdio::piped(), kubeconfig, arguments, environment)
+    }
+
+    /// As [`start`](Self::start); what it prints goes there, and is not collected.
+    pub fn start_into(
+        stdout: Stdio,
+        kubeconfig: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let mut command = command();
         command.env("KUBECONFIG", kubeconfig).env("OOM_SERVER__LISTEN", "127.0.0.1:0").args(arguments);
         command.envs(environment.iter().copied());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = Command::from(command).spawn().unwrap();
+        command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
+        let mut child = Command::from(command).kill_on_drop(true).spawn().unwrap();
         let leash = Leash::on(child.id().unwrap()).unwrap();
         let mut collectors = JoinSet::new();
-        let stdout = collect(child.stdout.take().unwrap(), &mut collectors);
+        let stdout = child.stdout.take().map(|stdout| collect(stdout, &mut collectors)).unwrap_or_default();
         let stderr = collect(child.stderr.take().unwrap(), &mut collectors);
         Self { child, stdout, stderr, collectors, _leash: leash }
     }
@@ -67,13 +77,18 @@ impl Program {
     /// Starts it and waits until it sees the cluster.
     pub async fn ready(kubeconfig: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let program = Self::start(kubeconfig, arguments, environment);
+        program.is_ready().await;
+        program
+    }
+
+    /// Waits until it sees the cluster.
+    pub async fn is_ready(&self) {
         let ready = eventually("/readyz", PATIENCE, async || {
-            program.get("/readyz").await.filter(|answer| answer.contains("200 OK"))
+            self.get("/readyz").await.filter(|answer| answer.contains("200 OK"))
         });
         if let Err(error) = ready.await {
-            panic!("{error}: {:?}\n{}", program.get("/readyz").await, program.stderr());
+            panic!("{error}: {:?}\n{}", self.get("/readyz").await, self.stderr());
         }
-        program
     }
 
     /// Where its HTTP endpoint listens.
@@ -98,6 +113,16 @@ impl Program {
         let beginning = format!("oom_event_generator_{beginning}");
         let lines = metrics.lines().filter(|line| line.starts_with(&beginning));
         lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
+    }
+
+    /// The memory that it holds now, and the most that it ever held, in bytes (Linux only).
+    pub fn memory(&self) -> (u64, u64) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let bytes = |field| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        };
+        (bytes("VmRSS:"), bytes("VmHWM:"))
     }
 
     /// What it has printed so far.

@@ -51,6 +51,10 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Answers are shown up to here, in characters: they come from webhooks too, and end up in a log.
 const LONGEST_ANSWER: usize = 500;
 
+/// What to do about a denial that is nobody's role.
+const POLICY_REMEDY: &str =
+    ". Let the webhook, policy or quota that forbids it make an exception for this program's Events";
+
 /// The name of the Event that tells of a kill in a Pod: the same for the same kill, always.
 pub fn event_name(pod_name: &str, id: &KillId) -> String {
     let room = LONGEST_NAME - 1 - id.as_str().len();
@@ -203,6 +207,7 @@ fn refusal(namespace: &str, code: StatusCode, headers: &HeaderMap, body: &[u8]) 
             Outcome::Gone { reason: format!("namespace {namespace} is being deleted") }
         }
         StatusCode::FORBIDDEN => retry(&forbidden_remedy(namespace, &status.message)),
+        _ if is_denied_by_policy(&status.message) => retry(POLICY_REMEDY),
         StatusCode::UNAUTHORIZED => retry(
             ". The API server does not accept this program's credentials: check the service account's \
              token, or the user in the kubeconfig",
@@ -218,11 +223,16 @@ fn is_terminating(status: &Status) -> bool {
     causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
+/// A webhook's denial has whatever code the webhook gives it, 400 if it gives none (apiserver:
+/// `webhookerrors.ToStatusErr`), and a `ValidatingAdmissionPolicy`'s has 422. Someone may mend either.
+fn is_denied_by_policy(message: &str) -> bool {
+    message.starts_with("admission webhook ") || message.contains("ValidatingAdmissionPolicy ")
+}
+
 /// A 403 comes from the authorizer, which names the user and the verb, or from admission.
 fn forbidden_remedy(namespace: &str, message: &str) -> String {
     let Some((_, rest)) = message.split_once("User \"") else {
-        return ". Let the webhook or quota that forbids it make an exception for this program's Events"
-            .into();
+        return POLICY_REMEDY.into();
     };
     let user = rest.split('"').next().unwrap_or_default();
     let account = user.strip_prefix("system:serviceaccount:").and_then(|name| name.split_once(':'));

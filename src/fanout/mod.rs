@@ -172,5 +172,5 @@ impl Way {
 /// JSON in one line at ERROR, in the field `finding`.
 pub fn log_whole(finding: &Finding, sink: &str, reason: &str) {
     let json = serde_json::to_string(finding).unwrap_or_else(|_| format!("{finding:?}"));
-    tracing::error!(sink, reason, finding = %json, "undelivered finding");
+    tracing::error!(%sink, reason, finding = %json, "undelivered finding");
 }
