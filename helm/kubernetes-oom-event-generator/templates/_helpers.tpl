@@ -2,22 +2,22 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* The release's name alone where it says what it is. */}}
+{{/* The release's name alone where it says what it is. A Service's name has no dots, a release's may. */}}
 {{- define "kubernetes-oom-event-generator.fullname" -}}
 {{- $name := include "kubernetes-oom-event-generator.name" . }}
 {{- if .Values.fullnameOverride }}
 {{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
 {{- else if contains $name .Release.Name }}
-{{- .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- .Release.Name | replace "." "-" | trunc 63 | trimSuffix "-" }}
 {{- else }}
-{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" }}
+{{- printf "%s-%s" .Release.Name $name | replace "." "-" | trunc 63 | trimSuffix "-" }}
 {{- end }}
 {{- end }}
 
 {{/* What the Pods of this release have in common, that of `helm test` too. */}}
 {{- define "kubernetes-oom-event-generator.releaseLabels" -}}
-app.kubernetes.io/name: {{ include "kubernetes-oom-event-generator.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "kubernetes-oom-event-generator.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{/* What the Pod of the Deployment alone has. */}}
@@ -26,25 +26,24 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: generator
 {{- end }}
 
-{{- define "kubernetes-oom-event-generator.metadataLabels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{/* Labels of an object, each once: a list of the root, the component and the object's own, which win. */}}
+{{- define "kubernetes-oom-event-generator.labelsOf" -}}
+{{- $root := index . 0 }}
+{{- $labels := include "kubernetes-oom-event-generator.releaseLabels" $root | fromYaml }}
+{{- $_ := set $labels "app.kubernetes.io/component" (index . 1) }}
+{{- $_ = set $labels "app.kubernetes.io/version" $root.Chart.AppVersion }}
+{{- $_ = set $labels "app.kubernetes.io/managed-by" $root.Release.Service }}
+{{- $_ = set $labels "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") }}
+{{- merge dict (default dict (index . 2)) (default dict $root.Values.commonLabels) $labels | toYaml }}
 {{- end }}
 
 {{- define "kubernetes-oom-event-generator.labels" -}}
-{{ include "kubernetes-oom-event-generator.selectorLabels" . }}
-{{ include "kubernetes-oom-event-generator.metadataLabels" . }}
+{{- include "kubernetes-oom-event-generator.labelsOf" (tuple . "generator" dict) }}
 {{- end }}
 
 {{/* Labels of what belongs to `helm test`. */}}
 {{- define "kubernetes-oom-event-generator.testLabels" -}}
-{{ include "kubernetes-oom-event-generator.releaseLabels" . }}
-app.kubernetes.io/component: test
-{{ include "kubernetes-oom-event-generator.metadataLabels" . }}
+{{- include "kubernetes-oom-event-generator.labelsOf" (tuple . "test" dict) }}
 {{- end }}
 
 {{- define "kubernetes-oom-event-generator.serviceAccountName" -}}
@@ -67,19 +66,20 @@ app.kubernetes.io/component: test
 
 {{/* The configuration file. */}}
 {{- define "kubernetes-oom-event-generator.config" -}}
-{{ toYaml .Values.config }}
+{{ toYaml (default dict .Values.config) }}
 {{- end }}
 
 {{/* The port that the program listens on; empty where `server` is null. */}}
 {{- define "kubernetes-oom-event-generator.port" -}}
-{{- if not (and (hasKey .Values.config "server") (kindIs "invalid" .Values.config.server)) }}
-{{- dig "server" "listen" "[::]:10254" .Values.config | regexFind "[0-9]+$" }}
+{{- $config := default dict .Values.config }}
+{{- if not (and (hasKey $config "server") (kindIs "invalid" $config.server)) }}
+{{- default "[::]:10254" ($config.server).listen | regexFind "[0-9]+$" }}
 {{- end }}
 {{- end }}
 
 {{/* Whether a sink writes Kubernetes Events: `true` or nothing. The sink that stands for none is one. */}}
 {{- define "kubernetes-oom-event-generator.writesEvents" -}}
-{{- $sinks := default (dict "events" (dict "type" "kubernetes")) .Values.config.sinks }}
+{{- $sinks := default (dict "events" (dict "type" "kubernetes")) (.Values.config).sinks }}
 {{- range $sinks }}
 {{- if eq .type "kubernetes" }}true{{ end }}
 {{- end }}
@@ -87,7 +87,7 @@ app.kubernetes.io/component: test
 
 {{/* The namespaces that are watched, as JSON: `{"names": []}` is the whole cluster. */}}
 {{- define "kubernetes-oom-event-generator.namespaces" -}}
-{{- dict "names" (default list (dig "namespaces" "include" list .Values.config)) | toJson }}
+{{- dict "names" (default list ((.Values.config).namespaces).include) | toJson }}
 {{- end }}
 
 {{/* The rules that the program needs where it watches. */}}
@@ -104,7 +104,7 @@ app.kubernetes.io/component: test
 {{- define "kubernetes-oom-event-generator.terminationGracePeriodSeconds" -}}
 {{- if kindIs "invalid" .Values.terminationGracePeriodSeconds }}
 {{- $start := toDate "2006" "1970" }}
-{{- $end := mustDateModify (default "20s" .Values.config.shutdown_grace) $start }}
+{{- $end := mustDateModify (default "20s" (.Values.config).shutdown_grace) $start }}
 {{- add 10 (unixEpoch $end | atoi) }}
 {{- else }}
 {{- .Values.terminationGracePeriodSeconds }}
@@ -129,10 +129,10 @@ app.kubernetes.io/component: test
   # Without it, `namespace` and `container` of the metrics, those of the kill, would be renamed.
   honorLabels: true
   {{- with .interval }}
-  interval: {{ . }}
+  interval: {{ . | quote }}
   {{- end }}
   {{- with .scrapeTimeout }}
-  scrapeTimeout: {{ . }}
+  scrapeTimeout: {{ . | quote }}
   {{- end }}
   {{- with .relabelings }}
   relabelings:
@@ -146,6 +146,13 @@ app.kubernetes.io/component: test
 
 {{/* Values that contradict each other end in a sentence. */}}
 {{- define "kubernetes-oom-event-generator.demands" -}}
+{{- range $label, $_ := include "kubernetes-oom-event-generator.selectorLabels" . | fromYaml }}
+{{- range $values := tuple "commonLabels" "podLabels" }}
+{{- if hasKey (default dict (get $.Values $values)) $label }}
+{{- fail (printf "%s gives the label %s, by which the Deployment finds its Pod: leave it out; nameOverride changes app.kubernetes.io/name" $values $label) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if not (include "kubernetes-oom-event-generator.port" .) }}
 {{- range tuple "serviceMonitor" "podMonitor" }}
 {{- if (get $.Values .).enabled }}
@@ -156,10 +163,10 @@ app.kubernetes.io/component: test
 {{- if and .Values.serviceMonitor.enabled (not .Values.service.enabled) }}
 {{- fail "serviceMonitor.enabled is true, but service.enabled is false, so there is nothing to scrape: enable the service, or take podMonitor instead" }}
 {{- end }}
-{{- range $name, $sink := .Values.config.sinks }}
+{{- range $name, $sink := (.Values.config).sinks }}
 {{- $file := default "" $sink.webhook_url_file }}
 {{- $key := trimPrefix "/etc/oom/secrets/" $file }}
-{{- if and (ne $key $file) (not $.Values.secrets.existing) (not (hasKey $.Values.secrets.create $key)) }}
+{{- if and (ne $key $file) (not $.Values.secrets.existing) (not (hasKey (default dict $.Values.secrets.create) $key)) }}
 {{- fail (printf "config.sinks.%s.webhook_url_file is %s, but no Secret has the key %s: name a Secret in secrets.existing, or give secrets.create.%s" $name $file $key $key) }}
 {{- end }}
 {{- end }}

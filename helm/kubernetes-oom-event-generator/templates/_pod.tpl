@@ -6,7 +6,7 @@ imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .Values.podSecurityContext }}
 securityContext:
@@ -15,18 +15,18 @@ securityContext:
 volumes:
   - name: config
     configMap:
-      name: {{ include "kubernetes-oom-event-generator.fullname" . }}
+      name: {{ include "kubernetes-oom-event-generator.fullname" . | quote }}
   {{- if or .Values.secrets.existing .Values.secrets.create }}
   - name: secrets
     projected:
       sources:
         {{- range .Values.secrets.existing }}
         - secret:
-            name: {{ . }}
+            name: {{ . | quote }}
         {{- end }}
         {{- if .Values.secrets.create }}
         - secret:
-            name: {{ include "kubernetes-oom-event-generator.fullname" . }}
+            name: {{ include "kubernetes-oom-event-generator.fullname" . | quote }}
         {{- end }}
   {{- end }}
   {{- with .Values.extraVolumes }}
