@@ -89,8 +89,9 @@ impl Cluster {
         Some(())
     }
 
-    /// Adds the line that tells of an ordinary change of a Pod, or the two that replace one.
-    pub fn change(&mut self, out: &mut Vec<u8>, moment: &Moment) {
+    /// Adds the line that tells of an ordinary change of a Pod, or the two that replace one. The answer
+    /// is how many.
+    pub fn change(&mut self, out: &mut Vec<u8>, moment: &Moment) -> u64 {
         self.changes += 1;
         let others = self.pods.len() - self.targets();
         // Knuth's multiplier jumps about, and comes by everywhere.
@@ -100,20 +101,22 @@ impl Cluster {
             self.line(out, "DELETED", at, Sight::Running, moment);
             self.pods[at] = Place { number: self.pods[at].number + self.pods.len() as u64, restarts: 0 };
             self.line(out, "ADDED", at, Sight::Running, moment);
-            return;
+            return 2;
         }
         if at.is_multiple_of(10) {
             self.pods[at].restarts += 1;
         }
         self.line(out, "MODIFIED", at, Sight::Running, moment);
+        1
     }
 
     /// Adds the line that tells of the start of some container, and means nothing.
-    pub fn start(&mut self, out: &mut Vec<u8>, moment: &Moment) {
+    pub fn start(&mut self, out: &mut Vec<u8>, moment: &Moment) -> u64 {
         self.changes += 1;
         let jump = usize::try_from(self.changes.wrapping_mul(2_654_435_761) >> 7).unwrap_or_default();
         let at = self.targets() + jump % (self.pods.len() - self.targets());
         self.started(out, at, moment);
+        1
     }
 
     /// The place of the Pod to be killed next.

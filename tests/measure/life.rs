@@ -68,11 +68,12 @@ async fn flood(server: &Server, resource: Resource, changes: u64, then_kill: boo
     }
     let mut piece = Vec::new();
     let mut moment = Moment::now();
-    for _ in 0..changes {
-        match resource {
+    let mut sent = 0;
+    while sent < changes {
+        sent += match resource {
             Resource::Pods => server.cluster().change(&mut piece, &moment),
             Resource::Events => server.cluster().start(&mut piece, &moment),
-        }
+        };
         if piece.len() >= PIECE {
             server.send(resource, std::mem::take(&mut piece)).await;
             piece.reserve(PIECE + 16 * 1024);

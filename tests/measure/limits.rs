@@ -152,7 +152,7 @@ pub fn decode_from_memory(resource: Resource, count: u64) -> Outcome<f64> {
         match resource {
             Resource::Pods => cluster.change(&mut spelled, &moment),
             Resource::Events => cluster.start(&mut spelled, &moment),
-        }
+        };
     }
     let begun = cpu(process::id())?;
     let lines = spelled.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
