@@ -103,7 +103,7 @@ impl Run<'_> {
     pub fn speed(&self) -> Outcome<Vec<Row>> {
         let mut rows = vec![self.listing()?];
         for (resource, name, changes) in
-            [(Resource::Pods, "Pod changes", 100_000), (Resource::Events, "Event changes", 500_000)]
+            [(Resource::Pods, "Pod changes", 100_000), (Resource::Events, "Event changes", 200_000)]
         {
             let mut floods = self.each(|program| Flooded::new(program))?;
             let mut limits = Vec::new();

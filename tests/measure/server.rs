@@ -10,6 +10,7 @@ use std::{
     fs, io,
     net::SocketAddr,
     path::Path,
+    process,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -43,6 +44,8 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Objects that are spelled at a time.
 const AT_A_TIME: usize = 50;
+/// How long nobody may take what is sent.
+const PATIENCE: Duration = Duration::from_mins(2);
 /// How long before a watch ends the last bookmark comes.
 const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 
@@ -144,9 +147,12 @@ impl Server {
         }
     }
 
-    /// Sends lines to whoever watches the resource, or will.
+    /// Sends lines to whoever watches the resource, or will. Ends this process if nobody takes them.
     pub async fn send(&self, resource: Resource, chunk: impl Into<Chunk>) {
-        self.feed(resource).send(chunk.into()).await;
+        if timeout(PATIENCE, self.feed(resource).send(chunk.into())).await.is_err() {
+            eprintln!("nobody takes in {resource:?} any more: did the client end?");
+            process::exit(1);
+        }
     }
 
     /// Waits until the resources are watched. The answer is whether they are.
@@ -261,8 +267,13 @@ impl Server {
             query.number("limit").filter(|_| query.get("resourceVersion") != Some("0")).unwrap_or(all);
         let end = all.min(begin + limit);
         let next = if end < all { end.to_string() } else { String::new() };
+        // client-go takes a list of another kind for an empty one.
+        let kind = match resource {
+            Resource::Pods => "PodList",
+            Resource::Events => "EventList",
+        };
         let head = format!(
-            r#"{{"kind":"List","apiVersion":"v1","metadata":{{"resourceVersion":"{}","continue":"{next}"}},"items":["#,
+            r#"{{"kind":"{kind}","apiVersion":"v1","metadata":{{"resourceVersion":"{}","continue":"{next}"}},"items":["#,
             cluster.version()
         );
         drop(cluster);
