@@ -20,6 +20,8 @@ const EXAMPLES: &str = "Examples:
           print each kill as a line of JSON instead
   kubernetes-oom-event-generator replay recording.jsonl
           print the kills in what `kubectl get pods --watch --output-watch-events -o json` printed
+  kubernetes-oom-event-generator check --config config.yaml --send
+          print the configuration, and try every sink with a test finding
 
 Every key of the configuration is also an environment variable: OOM_LOOKBACK=30m,
 OOM_SINKS__TEAM__WEBHOOK_URL=… for the key webhook_url of the sink team.";
@@ -55,6 +57,11 @@ pub enum Command {
     Run,
     /// Send a recorded watch stream through the filter.
     Replay(Recording),
+    /// Print the resolved configuration.
+    Check {
+        /// Deliver a test finding to every sink as well.
+        send: bool,
+    },
 }
 
 /// Where a recorded watch stream is read from.
@@ -99,6 +106,7 @@ impl Arguments {
                     Command::Replay(Recording::Stdin)
                 }
                 Some(CommandWord::Replay { file }) => Command::Replay(Recording::File(file)),
+                Some(CommandWord::Check { send }) => Command::Check { send },
             },
         })
     }
@@ -137,6 +145,19 @@ enum CommandWord {
         /// JSON objects {"type": …, "object": …}; - is standard input
         #[arg(default_value = "-")]
         file: PathBuf,
+    },
+    /// Print the configuration as it holds, where each value comes from, and no secret
+    ///
+    /// The output is YAML that can be a configuration file again, but for the secrets in it. Nothing is
+    /// asked of the cluster. The exit status is 2 if the configuration is wrong.
+    Check {
+        /// Then deliver a test finding to every sink, and say what became of it
+        ///
+        /// One attempt each, whatever its `match` says. A sink of type kubernetes writes a Normal Event
+        /// `TestFinding` on the Pod that `$POD_NAMESPACE` and `$POD_NAME` name, else on the namespace
+        /// that kubectl would use. The exit status is 1 if a sink failed.
+        #[arg(long)]
+        send: bool,
     },
 }
 
@@ -316,6 +337,14 @@ mod tests {
     }
 
     #[test]
+    fn a_check_sends_only_if_asked_to() {
+        assert_eq!(parse("check").unwrap().command, Command::Check { send: false });
+        let arguments = parse("-c a.yaml check --send --sink slack").unwrap();
+        assert_eq!(arguments.command, Command::Check { send: true });
+        assert_eq!(arguments.sinks, ["slack"]);
+    }
+
+    #[test]
     fn options_stand_before_or_after_the_command() {
         for line in ["-c a.yaml --sink stdout replay x", "replay -c a.yaml x --sink stdout"] {
             let arguments = parse(line).expect(line);
@@ -362,18 +391,21 @@ mod tests {
         assert!(refusal("replay a b").contains("unexpected argument 'b'"));
         assert!(refusal("--config").contains("a value is required"));
         refusal("-vx");
-        refusal("check");
+        refusal("check x");
+        refusal("--send");
     }
 
     #[test]
     fn help_and_version_are_no_errors() {
-        for line in ["--help", "-h", "replay --help", "--version"] {
+        for line in ["--help", "-h", "replay --help", "check --help", "--version"] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 0, "{line}");
         }
         let version = parse("--version").unwrap_err().to_string();
         assert_eq!(version, format!("{NAME} {}\n", env!("CARGO_PKG_VERSION")));
         let help = parse("--help").unwrap_err().to_string();
-        for word in ["OOM_CONFIG", "VERBOSE", "run", "replay", "kubernetes", "slack", "stdout", "Examples:"] {
+        for word in
+            ["OOM_CONFIG", "VERBOSE", "run", "replay", "check", "kubernetes", "slack", "stdout", "Examples:"]
+        {
             assert!(help.contains(word), "{word} is in\n{help}");
         }
     }

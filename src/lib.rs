@@ -2,6 +2,7 @@
 //! finding for it. An event pipeline: **source -> filter -> fan-out -> sinks**; each stage knows
 //! only its neighbour's type, and [`pipeline`] is the one place that knows all of them.
 
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod fanout;

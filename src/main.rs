@@ -9,8 +9,9 @@ use std::{
 };
 
 use kubernetes_oom_event_generator::{
+    check,
     cli::{Arguments, Command, Verbosity},
-    config::{Config, LogFormat},
+    config::{Config, Loaded, LogFormat},
     logging, pipeline, replay,
     source::connect::connect,
     stop::Stop,
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     let sinks = match arguments.command {
-        Command::Run => arguments.sinks,
+        Command::Run | Command::Check { .. } => arguments.sinks,
         // What is replayed goes to stdout: a secret that only another machine has isn't missed.
         Command::Replay(_) => vec![sinks::stdout::TYPE.name.to_owned()],
     };
@@ -31,13 +32,17 @@ fn main() -> ExitCode {
         Ok(loaded) => loaded,
         Err(errors) => return failed(errors, 2),
     };
-    match arguments.command {
-        Command::Run => run(loaded.config, &loaded.warnings, arguments.verbosity),
-        Command::Replay(recording) => match replay::run(&recording, pipeline::settings(&loaded.config)) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(sentence) => failed(sentence, 1),
-        },
-    }
+    let ended = match arguments.command {
+        Command::Run => return run(loaded.config, &loaded.warnings, arguments.verbosity),
+        Command::Replay(recording) => replay::run(&recording, pipeline::settings(&loaded.config)),
+        Command::Check { send } => check(&loaded, send),
+    };
+    ended.map_or_else(|sentence| failed(sentence, 1), |()| ExitCode::SUCCESS)
+}
+
+fn check(loaded: &Loaded, send: bool) -> Result<(), String> {
+    check::show(loaded)?;
+    if send { block_on(check::send(&loaded.config)) } else { Ok(()) }
 }
 
 fn run(config: Config, warnings: &[String], verbosity: Verbosity) -> ExitCode {
@@ -46,14 +51,7 @@ fn run(config: Config, warnings: &[String], verbosity: Verbosity) -> ExitCode {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(format_args!("can't start: {error}"), 1),
-    };
-    let ended = runtime.block_on(watch_and_deliver(config));
-    // A sink may hang in a write that nothing can end, such as to a full pipe.
-    runtime.shutdown_background();
-    match (ended, format) {
+    match (block_on(watch_and_deliver(config)), format) {
         (Ok(()), _) => ExitCode::SUCCESS,
         (Err(sentence), LogFormat::Text) => failed(sentence, 1),
         (Err(sentence), LogFormat::Json) => {
@@ -65,8 +63,6 @@ fn run(config: Config, warnings: &[String], verbosity: Verbosity) -> ExitCode {
 }
 
 async fn watch_and_deliver(config: Config) -> Result<(), String> {
-    let provider = rustls::crypto::ring::default_provider().install_default();
-    provider.map_err(|_| "can't set up TLS: it was set up before".to_owned())?;
     let stop = Stop::on_signals().map_err(|error| format!("can't listen to signals: {error}"))?;
     let client = tokio::select! {
         () = stop.asked() => return Ok(()),
@@ -75,6 +71,17 @@ async fn watch_and_deliver(config: Config) -> Result<(), String> {
     };
     let client = client.map_err(|error| error.to_string())?;
     pipeline::run(config, client, stop).await.map_err(|error| error.to_string())
+}
+
+fn block_on(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    let provider = rustls::crypto::ring::default_provider().install_default();
+    provider.map_err(|_| "can't set up TLS: it was set up before".to_owned())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("can't start: {error}"))?;
+    let ended = runtime.block_on(work);
+    // What nothing can end goes on: a sink's write to a full pipe, a kubeconfig's credential plugin.
+    runtime.shutdown_background();
+    ended
 }
 
 fn failed(sentence: impl Display, status: u8) -> ExitCode {

@@ -131,7 +131,7 @@ fn routes(config: &Config, client: &Client, stop: &Stop) -> Result<Vec<Route>, P
     if only_stdout {
         stop.when_stdout_closes();
     }
-    let surroundings = Surroundings { kubernetes: client.clone(), only_stdout };
+    let surroundings = Surroundings { kubernetes: Some(client.clone()), only_stdout };
     let route = |sink: &crate::config::SinkConfig| {
         let matches = sink.matches.clone();
         let made = sink.settings.build(&surroundings);

@@ -123,7 +123,10 @@ async fn converse(stream: TcpStream, metrics: Arc<Metrics>, readiness: Readiness
 fn answer(method: &Method, path: &str, metrics: &Metrics, readiness: &Readiness) -> Response<Full<Bytes>> {
     let page = match path {
         "/" => plain(StatusCode::OK, "See /metrics, /healthz and /readyz."),
-        "/metrics" => page(StatusCode::OK, metrics::CONTENT_TYPE, metrics.render(Instant::now())),
+        "/metrics" => {
+            metrics.ready(readiness.readiness().good);
+            page(StatusCode::OK, metrics::CONTENT_TYPE, metrics.render(Instant::now()))
+        }
         "/healthz" => verdict(&readiness.health()),
         "/readyz" => verdict(&readiness.readiness()),
         _ => plain(StatusCode::NOT_FOUND, "Not found. See /metrics, /healthz and /readyz."),
@@ -194,7 +197,9 @@ mod tests {
         let answer = ask(address, "GET /readyz").await;
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
         assert!(answer.ends_with("\r\n\r\npods: not yet listed\n"), "{answer}");
+        assert!(ask(address, "GET /metrics").await.contains("\noom_event_generator_ready 0\n"));
         pods.synced();
+        assert!(ask(address, "GET /metrics").await.contains("\noom_event_generator_ready 1\n"));
         let answer = ask(address, "GET /readyz").await;
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nok\n"), "{answer}");
         let answer = ask(address, "GET /healthz?verbose").await;

@@ -10,9 +10,9 @@ mod lists;
 mod memory;
 mod outages;
 mod refusals;
-mod server;
+pub mod server;
 mod silence;
-mod sockets;
+pub mod sockets;
 mod versions;
 mod watches;
 
@@ -47,7 +47,7 @@ const HOUR: Duration = Duration::from_hours(1);
 
 /// How long it may take until all is well again: a request that is still waited for, the longest
 /// pause, and a watch's proof.
-const RECOVERY: Duration = Duration::from_secs(90);
+const RECOVERY: Duration = Duration::from_mins(2);
 
 /// The source and the filter at work.
 struct Watching {
@@ -197,7 +197,7 @@ impl io::Write for Writer {
 
 /// A Pod whose container runs for the `count`th time after it was OOM-killed just now: the instance
 /// `NAME-COUNT` after `NAME-(COUNT - 1)`.
-fn restarted(name: &str, count: u32) -> Value {
+pub fn restarted(name: &str, count: u32) -> Value {
     restarted_at(name, count, Timestamp::now())
 }
 

@@ -15,7 +15,7 @@ use crate::program::{PATIENCE, Program, command};
 
 const REASON: &str = "PreviousContainerWasOOMKilled";
 
-async fn cluster() -> &'static ControlPlane {
+pub async fn cluster() -> &'static ControlPlane {
     ControlPlane::shared().await.unwrap()
 }
 
@@ -35,7 +35,7 @@ async fn kills(namespace: &Namespace, count: usize) -> Vec<Event> {
 }
 
 /// Kills a container of a Pod of this name, and lets it start again.
-async fn kill_once(namespace: &Namespace, name: &str) {
+pub async fn kill_once(namespace: &Namespace, name: &str) {
     namespace.create_pod(pod(name, &["app"])).await.unwrap();
     let (before, after) = (format!("{name}-a"), format!("{name}-b"));
     let status = PodStatus::new().container("app", terminated(0, &before, OOM_KILLED));

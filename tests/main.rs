@@ -4,12 +4,17 @@
 
 mod bad_day;
 mod cases;
+mod chart;
+mod check;
 mod cluster;
 mod config;
+mod delivery;
 mod kubelet_model;
+mod metrics;
 mod notation;
 mod own_sink;
 mod program;
 mod remembered;
 mod replay;
 mod storm;
+mod webhook;

@@ -19,12 +19,18 @@ use tokio::{
 /// How long anything that a test waits for may take. Only a failing test takes that long.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
+/// What it reads besides its configuration.
+const ENVIRONMENT: [&str; 5] =
+    ["KUBECONFIG", "KUBERNETES_SERVICE_HOST", "POD_NAME", "POD_NAMESPACE", "VERBOSE"];
+
 /// The program with nothing of this process' environment that it would read.
 pub fn command() -> std::process::Command {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_kubernetes-oom-event-generator"));
     for (name, _) in std::env::vars_os() {
         let read = name.to_str().is_none_or(|name| {
-            name.starts_with("OOM_") || ["KUBECONFIG", "VERBOSE", "KUBERNETES_SERVICE_HOST"].contains(&name)
+            ["OOM_", "SSL_CERT_"].iter().any(|beginning| name.starts_with(beginning))
+                || name.to_ascii_uppercase().ends_with("_PROXY")
+                || ENVIRONMENT.contains(&name)
         });
         if read {
             command.env_remove(name);
@@ -39,21 +45,31 @@ pub struct Program {
     stdout: Arc<Mutex<String>>,
     stderr: Arc<Mutex<String>>,
     collectors: JoinSet<()>,
-    /// Ends the program if the test ends without it.
+    /// Ends the program if the test is killed.
     _leash: Leash,
 }
 
 impl Program {
     /// Starts it with this kubeconfig, these arguments and these environment variables.
     pub fn start(kubeconfig: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::start_into(Stdio::piped(), kubeconfig, arguments, environment)
+    }
+
+    /// As [`start`](Self::start); what it prints goes there, and is not collected.
+    pub fn start_into(
+        stdout: Stdio,
+        kubeconfig: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let mut command = command();
         command.env("KUBECONFIG", kubeconfig).env("OOM_SERVER__LISTEN", "127.0.0.1:0").args(arguments);
         command.envs(environment.iter().copied());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = Command::from(command).spawn().unwrap();
+        command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
+        let mut child = Command::from(command).kill_on_drop(true).spawn().unwrap();
         let leash = Leash::on(child.id().unwrap()).unwrap();
         let mut collectors = JoinSet::new();
-        let stdout = collect(child.stdout.take().unwrap(), &mut collectors);
+        let stdout = child.stdout.take().map(|stdout| collect(stdout, &mut collectors)).unwrap_or_default();
         let stderr = collect(child.stderr.take().unwrap(), &mut collectors);
         Self { child, stdout, stderr, collectors, _leash: leash }
     }
@@ -61,20 +77,29 @@ impl Program {
     /// Starts it and waits until it sees the cluster.
     pub async fn ready(kubeconfig: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let program = Self::start(kubeconfig, arguments, environment);
+        program.is_ready().await;
+        program
+    }
+
+    /// Waits until it sees the cluster.
+    pub async fn is_ready(&self) {
         let ready = eventually("/readyz", PATIENCE, async || {
-            program.get("/readyz").await.filter(|answer| answer.contains("200 OK"))
+            self.get("/readyz").await.filter(|answer| answer.contains("200 OK"))
         });
         if let Err(error) = ready.await {
-            panic!("{error}: {:?}\n{}", program.get("/readyz").await, program.stderr());
+            panic!("{error}: {:?}\n{}", self.get("/readyz").await, self.stderr());
         }
-        program
+    }
+
+    /// Where its HTTP endpoint listens.
+    pub fn address(&self) -> Option<String> {
+        let stderr = self.stderr();
+        stderr.lines().find_map(|line| Some(line.split_once("listening on ")?.1.trim().to_owned()))
     }
 
     /// What its HTTP endpoint answers, head and all.
     pub async fn get(&self, path: &str) -> Option<String> {
-        let stderr = self.stderr();
-        let address = stderr.lines().find_map(|line| Some(line.split_once("listening on ")?.1.to_owned()))?;
-        let mut stream = TcpStream::connect(address.trim()).await.ok()?;
+        let mut stream = TcpStream::connect(self.address()?).await.ok()?;
         let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.ok()?;
         let mut answer = String::new();
@@ -88,6 +113,16 @@ impl Program {
         let beginning = format!("oom_event_generator_{beginning}");
         let lines = metrics.lines().filter(|line| line.starts_with(&beginning));
         lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
+    }
+
+    /// The memory that it holds now, and the most that it ever held, in bytes (Linux only).
+    pub fn memory(&self) -> (u64, u64) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let bytes = |field| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        };
+        (bytes("VmRSS:"), bytes("VmHWM:"))
     }
 
     /// What it has printed so far.

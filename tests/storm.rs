@@ -11,17 +11,17 @@ use serde_json::json;
 use crate::program::{PATIENCE, Program};
 
 const REASON: &str = "PreviousContainerWasOOMKilled";
-const CONTAINERS: usize = 50;
+pub const CONTAINERS: usize = 50;
 
 /// Creates a Pod of 50 containers.
-async fn create(namespace: &Namespace, pod: &str) -> Result<(), Error> {
+pub async fn create(namespace: &Namespace, pod: &str) -> Result<(), Error> {
     let containers: Vec<_> = (0..CONTAINERS).map(|n| json!({"name": format!("c{n}")})).collect();
     namespace.create_pod(json!({"metadata": {"name": pod}, "spec": {"containers": containers}})).await?;
     Ok(())
 }
 
 /// Kills all of them at once, and lets them start again at once.
-async fn kill(namespace: &Namespace, pod: &str) -> Result<(), Error> {
+pub async fn kill(namespace: &Namespace, pod: &str) -> Result<(), Error> {
     let statuses = |of: &dyn Fn(String, String) -> control_plane::status::ContainerStatus| {
         (0..CONTAINERS).fold(PodStatus::new(), |status, n| {
             status.container(&format!("c{n}"), of(format!("{pod}-c{n}-a"), format!("{pod}-c{n}-b")))
@@ -32,7 +32,7 @@ async fn kill(namespace: &Namespace, pod: &str) -> Result<(), Error> {
 }
 
 /// The killed instances that Events tell of, when there are so many Events.
-async fn told(namespace: &Namespace, kills: usize) -> Result<BTreeSet<String>, Error> {
+pub async fn told(namespace: &Namespace, kills: usize) -> Result<BTreeSet<String>, Error> {
     let events = eventually(format!("{kills} Events"), PATIENCE, async || {
         Some(namespace.events(REASON).await.unwrap()).filter(|events| events.len() >= kills)
     });

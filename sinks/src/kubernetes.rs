@@ -3,6 +3,8 @@
 //! The Event's name derives from the kill's identity, so the API server itself refuses to store a kill
 //! twice, whoever writes it and however often. The verb `create` on `events` is all it takes.
 
+mod test_event;
+
 use std::{error::Error, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
@@ -19,7 +21,8 @@ use kube::{
 };
 
 use crate::{
-    Delivery, Finding, Grouping, KillId, Limits, Outcome, Settings, Sink, SinkType, Surroundings, with_causes,
+    Delivery, Finding, Grouping, KillId, Limits, Outcome, Settings, Sink, SinkType, Surroundings, Test,
+    Tested, with_causes,
 };
 
 /// `type: kubernetes`.
@@ -48,6 +51,10 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Answers are shown up to here, in characters: they come from webhooks too, and end up in a log.
 const LONGEST_ANSWER: usize = 500;
 
+/// What to do about a denial that is nobody's role.
+const POLICY_REMEDY: &str =
+    ". Let the webhook, policy or quota that forbids it make an exception for this program's Events";
+
 /// The name of the Event that tells of a kill in a Pod: the same for the same kill, always.
 pub fn event_name(pod_name: &str, id: &KillId) -> String {
     let room = LONGEST_NAME - 1 - id.as_str().len();
@@ -62,7 +69,8 @@ struct KubernetesSettings;
 
 impl Settings for KubernetesSettings {
     fn build(&self, surroundings: &Surroundings) -> Result<Arc<dyn Sink>, String> {
-        Ok(Arc::new(Kubernetes::new(surroundings.kubernetes.clone())))
+        let client = surroundings.kubernetes.clone().ok_or("the program is not connected to a cluster")?;
+        Ok(Arc::new(Kubernetes::new(client)))
     }
 }
 
@@ -77,21 +85,21 @@ impl Kubernetes {
         Self { client }
     }
 
-    async fn create(&self, finding: &Finding) -> Outcome {
-        let request = match request(finding) {
+    async fn create(&self, namespace: &str, event: &Event) -> Outcome {
+        let request = match request(namespace, event) {
             Ok(request) => request,
             Err(error) => return Outcome::Refused { reason: format!("building the request: {error}") },
         };
         // Not `Api::create`, which drops the Retry-After header.
         let response = match self.client.send(request).await {
             Ok(response) => response,
-            Err(error) => return unanswered(&finding.namespace, &error),
+            Err(error) => return unanswered(namespace, &error),
         };
         let (head, body) = response.into_parts();
         match body.collect_bytes().await {
             _ if head.status.is_success() => Outcome::Delivered,
-            Ok(body) => refusal(&finding.namespace, head.status, &head.headers, &body),
-            Err(error) => unanswered(&finding.namespace, &error),
+            Ok(body) => refusal(namespace, head.status, &head.headers, &body),
+            Err(error) => unanswered(namespace, &error),
         }
     }
 }
@@ -114,15 +122,19 @@ impl Sink for Kubernetes {
     async fn deliver(&self, batch: &[Delivery]) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(batch.len());
         for Delivery { finding, .. } in batch {
-            outcomes.push(self.create(finding).await);
+            outcomes.push(self.create(&finding.namespace, &event(finding)).await);
         }
         outcomes
     }
+
+    async fn deliver_test(&self, test: &Test) -> Tested {
+        test_event::deliver(self, test).await
+    }
 }
 
-fn request(finding: &Finding) -> Result<http::Request<Body>, Box<dyn Error>> {
-    let path = Event::url_path(&(), Some(&finding.namespace));
-    let body = serde_json::to_vec(&event(finding))?;
+fn request(namespace: &str, event: &Event) -> Result<http::Request<Body>, Box<dyn Error>> {
+    let path = Event::url_path(&(), Some(namespace));
+    let body = serde_json::to_vec(event)?;
     Ok(Request::new(path).create(&PostParams::default(), body)?.map(Body::from))
 }
 
@@ -195,6 +207,7 @@ fn refusal(namespace: &str, code: StatusCode, headers: &HeaderMap, body: &[u8]) 
             Outcome::Gone { reason: format!("namespace {namespace} is being deleted") }
         }
         StatusCode::FORBIDDEN => retry(&forbidden_remedy(namespace, &status.message)),
+        _ if is_denied_by_policy(&status.message) => retry(POLICY_REMEDY),
         StatusCode::UNAUTHORIZED => retry(
             ". The API server does not accept this program's credentials: check the service account's \
              token, or the user in the kubeconfig",
@@ -210,11 +223,16 @@ fn is_terminating(status: &Status) -> bool {
     causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
+/// A webhook's denial has whatever code the webhook gives it, 400 if it gives none (apiserver:
+/// `webhookerrors.ToStatusErr`), and a `ValidatingAdmissionPolicy`'s has 422. Someone may mend either.
+fn is_denied_by_policy(message: &str) -> bool {
+    message.starts_with("admission webhook ") || message.contains("ValidatingAdmissionPolicy ")
+}
+
 /// A 403 comes from the authorizer, which names the user and the verb, or from admission.
 fn forbidden_remedy(namespace: &str, message: &str) -> String {
     let Some((_, rest)) = message.split_once("User \"") else {
-        return ". Let the webhook or quota that forbids it make an exception for this program's Events"
-            .into();
+        return POLICY_REMEDY.into();
     };
     let user = rest.split('"').next().unwrap_or_default();
     let account = user.strip_prefix("system:serviceaccount:").and_then(|name| name.split_once(':'));

@@ -24,7 +24,7 @@ pub use finding::{
     Container, ContainerKind, EXIT_CODE_OF_SIGKILL, Finding, KillId, Killed, Pod, Restarted, Schema, Workload,
 };
 use settings::Section;
-pub use test::{Test, TestPod};
+pub use test::{Test, Tested};
 use tokio::time::Instant;
 
 /// A place that findings are delivered to.
@@ -47,11 +47,12 @@ pub trait Sink: Send + Sync + 'static {
 
     /// Delivers a finding that is marked as a test, once, and says what became of it. Cancelled, it
     /// may have arrived.
-    async fn deliver_test(&self, test: &Test) -> Outcome {
+    async fn deliver_test(&self, test: &Test) -> Tested {
         let outcomes = self.deliver(&[Delivery::from(test.finding())]).await;
-        outcomes.into_iter().next().unwrap_or_else(|| Outcome::Refused {
+        let outcome = outcomes.into_iter().next().unwrap_or_else(|| Outcome::Refused {
             reason: "the sink did not say what became of it; this is a bug in it".to_owned(),
-        })
+        });
+        Tested::new(outcome, format!("look there for {:?}", Test::MESSAGE))
     }
 }
 
@@ -160,8 +161,8 @@ pub trait Settings: fmt::Debug + Send + Sync {
 /// What a sink may use of the program around it.
 #[derive(Clone)]
 pub struct Surroundings {
-    /// The cluster that is watched.
-    pub kubernetes: kube::Client,
+    /// The cluster that is watched, if the program is connected to one.
+    pub kubernetes: Option<kube::Client>,
     /// Whether there is no sink but standard output.
     pub only_stdout: bool,
 }

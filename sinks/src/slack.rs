@@ -1,20 +1,23 @@
 //! The `slack` sink: what was killed, in words, in the channel of an incoming webhook.
 //!
-//! Findings that come together are told together: [`message`] says how, within Slack's limits;
-//! [`webhook`] posts and says what the answers mean.
+//! Findings that come together are told together. [`wording`] says what is told, [`mrkdwn`] how that is
+//! written, [`message`] what fits into one message; [`webhook`] posts and says what the answers mean.
 
 mod message;
+mod mrkdwn;
 mod webhook;
+mod wording;
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use secrecy::ExposeSecret;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{Delivery, Grouping, Limits, Outcome, Settings, Sink, SinkType, Surroundings, settings::Section};
 use message::Message;
-use webhook::{Webhook, WebhookUrl};
+use webhook::{Answer, Webhook, WebhookUrl};
 
 /// `type: slack`.
 pub const TYPE: SinkType = SinkType { name: "slack", grouping: GROUPING, read };
@@ -23,8 +26,8 @@ pub const TYPE: SinkType = SinkType { name: "slack", grouping: GROUPING, read };
 /// Pods of a workload that die together.
 const GROUPING: Grouping = Grouping { wait: Duration::from_secs(2), interval: Duration::from_hours(1) };
 
-/// As a rule one or two messages; a storm of 500 kills is then about ten.
-const BATCH: usize = 100;
+/// A storm in one batch fills its messages: 500 kills are about ten, and sent within a `shutdown_grace`.
+const BATCH: usize = 500;
 
 /// Slack takes "one message a second" from a webhook, and more only in short bursts.
 const PACE: Duration = Duration::from_secs(1);
@@ -32,12 +35,15 @@ const PACE: Duration = Duration::from_secs(1);
 /// Slack answers within a second as a rule; a proxy or a lost connection may not answer at all.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A batch of the longest possible names is some 25 messages. The sink ends in time by itself (see
+/// A batch of the longest possible names is some hundred messages. The sink ends in time by itself (see
 /// [`LAST_START`]), since an attempt cut short would send again what was sent already.
-const TIMEOUT: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_secs(75);
 
-/// A message begun later in the attempt than this might not end before [`TIMEOUT`].
+/// A message begun later in the attempt than this might not end before [`TIMEOUT`]: it may be posted
+/// twice, with and without blocks.
 const LAST_START: Duration = Duration::from_secs(45);
+const _: () =
+    assert!(LAST_START.as_secs() + 2 * (PACE.as_secs() + REQUEST_TIMEOUT.as_secs()) < TIMEOUT.as_secs());
 
 /// What is read of the configuration.
 #[derive(Debug)]
@@ -77,12 +83,26 @@ struct Slack {
 }
 
 impl Slack {
-    async fn post(&self, message: &Message) -> Outcome {
+    /// A message that Slack can't read is our fault, and no reason to lose the findings in it: they are
+    /// told once more without blocks.
+    async fn post(&self, message: &Message<'_>) -> Outcome {
+        let reason = match self.send(&message.body()).await {
+            Answer::Final(outcome) => return outcome,
+            Answer::Unreadable { reason } => reason,
+        };
+        tracing::warn!(reason, "Slack could not read a message, and is sent the same as plain text");
+        match self.send(&message.plain_body()).await {
+            Answer::Final(outcome) => outcome,
+            Answer::Unreadable { reason } => Outcome::Refused { reason },
+        }
+    }
+
+    async fn send(&self, payload: &Value) -> Answer {
         let mut next = self.next.lock().await;
         tokio::time::sleep_until(*next).await;
-        let outcome = self.webhook.post(&message.body()).await;
+        let answer = self.webhook.post(payload).await;
         *next = Instant::now() + self.pace;
-        outcome
+        answer
     }
 }
 
@@ -103,12 +123,12 @@ impl Sink for Slack {
         let mut outcomes = vec![None; batch.len()];
         let mut rest =
             Outcome::Retry { reason: "Slack took too long over the messages before".into(), after: None };
-        for message in message::compose(batch) {
+        for message in message::compose(batch, begun) {
             if begun.elapsed() > LAST_START {
                 break;
             }
             let outcome = self.post(&message).await;
-            for &finding in message.findings() {
+            for finding in message.findings() {
                 outcomes[finding] = Some(outcome.clone());
             }
             if matches!(outcome, Outcome::Retry { .. }) {

@@ -138,13 +138,14 @@ impl Fanout {
 impl Way {
     fn start(route: Route, metrics: &Metrics) -> Self {
         let name = Arc::from(route.name.as_str());
-        let account = metrics.open_account(&route.name);
+        let capacity = u64::try_from(route.queue_capacity).unwrap_or(u64::MAX);
+        let account = metrics.open_account(&route.name, capacity);
         let (orders, incoming) = mpsc::unbounded_channel();
         let courier = Courier::new(Arc::clone(&name), &route, account.clone());
         Self {
             name,
             matches: route.matches,
-            capacity: u64::try_from(route.queue_capacity).unwrap_or(u64::MAX),
+            capacity,
             account,
             orders,
             courier: tokio::spawn(courier.run(incoming)),
@@ -171,5 +172,5 @@ impl Way {
 /// JSON in one line at ERROR, in the field `finding`.
 pub fn log_whole(finding: &Finding, sink: &str, reason: &str) {
     let json = serde_json::to_string(finding).unwrap_or_else(|_| format!("{finding:?}"));
-    tracing::error!(sink, reason, finding = %json, "undelivered finding");
+    tracing::error!(%sink, reason, finding = %json, "undelivered finding");
 }

@@ -153,7 +153,7 @@ impl Watched for Pods {
     const RESOURCE: WatchedResource = WatchedResource::Pods;
     const BOOKMARKS: bool = true;
     const LIST: Shape = Shape::Whole;
-    const PAGE: u32 = 100;
+    const PAGE: u32 = 50;
 
     fn list_begins(&self, in_sync: Timestamp) -> Option<Observation> {
         Some(Observation::ListBegins { scope: self.0, in_sync })

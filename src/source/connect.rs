@@ -66,6 +66,12 @@ pub fn connect() -> Result<Client, ConnectError> {
     })
 }
 
+/// The namespace that kubectl would use, or in a pod that of its service account; absent where nothing
+/// names a cluster.
+pub fn current_namespace() -> Option<String> {
+    config().ok().map(|config| config.default_namespace)
+}
+
 fn config() -> Result<Config, ConnectError> {
     match kubeconfig_files() {
         files if !files.is_empty() => from_kubeconfig(&files),

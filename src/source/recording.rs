@@ -9,7 +9,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use thiserror::Error;
 
 use super::{
-    Observation, Scope,
+    Observation, Scope, answer,
     objects::{Event, Pod},
 };
 
@@ -108,7 +108,7 @@ fn observation(text: &[u8], first_line: usize) -> Result<Option<Recorded>, Recor
 }
 
 fn decode<T: DeserializeOwned>(text: &[u8], first_line: usize) -> Result<T, RecordingError> {
-    serde_json::from_slice(text).map_err(|error| {
+    answer::decode(text).map_err(|error| {
         let line = first_line + error.line().saturating_sub(1);
         let text = error.to_string();
         let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);

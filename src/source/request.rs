@@ -19,7 +19,7 @@ use sinks::with_causes;
 use tokio::time::timeout;
 
 use super::{
-    answer::Page,
+    answer::{Page, decode},
     failure::{Failure, Kind, Status, shown},
     lines::Lines,
 };
@@ -149,7 +149,7 @@ impl Endpoint {
         // An error counts though its body breaks off.
         let body = timeout(ANSWER, Limited::new(body, ERROR_BODY).collect()).await;
         let body = body.ok().and_then(Result::ok).map(|body| body.to_bytes().to_vec()).unwrap_or_default();
-        let mut status = serde_json::from_slice::<Status>(&body).unwrap_or_default();
+        let mut status = decode::<Status>(&body).unwrap_or_default();
         if status.message.is_empty() {
             status.message = String::from_utf8_lossy(&body).into_owned();
         }

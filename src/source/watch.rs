@@ -28,7 +28,7 @@ use tokio::{
 
 use super::{
     Observation,
-    answer::{Line, Page, is_before, metadata},
+    answer::{Line, Page, decode, is_before, metadata},
     failure::{Failure, Kind, Status, shown},
     objects::Metadata,
     request::{Cursor, Endpoint, Shape},
@@ -261,14 +261,14 @@ impl<W: Watched> Watch<W> {
 
     fn line(&mut self, line: &[u8], version: &mut String) -> Result<Option<Observation>, Failure> {
         if let Ok(Line { r#type: r#type @ ("ADDED" | "MODIFIED" | "DELETED"), object }) =
-            serde_json::from_slice::<Line<'_, W::Object>>(line)
+            decode::<Line<'_, W::Object>>(line)
             && !object.resource_version().is_empty()
         {
             self.metrics.watch_event(W::RESOURCE);
             object.resource_version().clone_into(version);
             return Ok(self.observation(r#type, object));
         }
-        let read = serde_json::from_slice::<Line<'_, &RawValue>>(line);
+        let read = decode::<Line<'_, &RawValue>>(line);
         let Line { r#type, object } =
             read.map_err(|error| self.endpoint.unusable("watch", &error.to_string()))?;
         if r#type == "ERROR" {

@@ -27,7 +27,7 @@ fn pages(server: &Server) -> Vec<String> {
 }
 
 fn is_third_page(asked: &Asked) -> bool {
-    asked.query.get("continue").is_some_and(|token| token.ends_with("pod199"))
+    asked.query.get("continue").is_some_and(|token| token.ends_with("pod099"))
 }
 
 async fn fails_for_long(refusal: Value, speaks_of: &str) {
@@ -80,14 +80,14 @@ async fn fails_to_read_back_what_was_reported() {
 #[tokio::test(start_paused = true)]
 async fn fails_on_the_third_page_which_alone_is_asked_for_again() {
     let server = Server::new();
-    let expected = pods(&server, 250);
+    let expected = pods(&server, 125);
     server.misbehave_times(3, Misbehaviour::Refuses(status(500, "InternalError", "no")), is_third_page);
     let day = Watching::begin(&server).await;
     sleep(MINUTE).await;
     day.finds(&found(&expected));
     let pages = pages(&server);
     let third = pages[2].clone();
-    assert!(third.ends_with("pod199"));
+    assert!(third.ends_with("pod099"));
     assert_eq!(pages[2..], [&third[..]; 4]);
     assert!(day.is_ready());
 }
@@ -95,7 +95,7 @@ async fn fails_on_the_third_page_which_alone_is_asked_for_again() {
 #[tokio::test(start_paused = true)]
 async fn forgets_the_version_on_the_third_page_so_that_all_is_listed_again() {
     let server = Server::new();
-    let expected = pods(&server, 250);
+    let expected = pods(&server, 125);
     server.misbehave_times(1, Misbehaviour::Refuses(gone()), is_third_page);
     let day = Watching::begin(&server).await;
     day.finds(&found(&expected));
@@ -106,16 +106,16 @@ async fn forgets_the_version_on_the_third_page_so_that_all_is_listed_again() {
 #[tokio::test(start_paused = true)]
 async fn forgets_the_version_on_every_third_page() {
     let server = Server::new();
-    let expected = pods(&server, 250);
+    let expected = pods(&server, 125);
     server.misbehave(Misbehaviour::Refuses(gone()), is_third_page);
     let day = Watching::begin(&server).await;
     sleep(HOUR).await;
     assert!(!day.is_ready());
     day.has_slowed_down("pods");
     // What the first two pages showed wasn't kept back.
-    day.finds(&found(&expected[..200]));
+    day.finds(&found(&expected[..100]));
     day.recovers().await;
-    assert!(day.found.lock().unwrap().contains(&"containerd://pod249-0".to_owned()));
+    assert!(day.found.lock().unwrap().contains(&"containerd://pod124-0".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -57,6 +57,11 @@ impl Cluster {
         Program::ready(&self.files.path().join("kubeconfig"), &sinks, &[]).await
     }
 
+    /// The program as this environment has it.
+    pub async fn program_in(&self, environment: &[(&str, &str)]) -> Program {
+        Program::ready(&self.files.path().join("kubeconfig"), &[], environment).await
+    }
+
     /// Waits until these kills are found, each once, and each has an Event.
     pub async fn finds(&self, program: &Program, instances: &[&str]) {
         let expected: Vec<_> = instances.iter().map(|instance| id(instance)).collect();
@@ -93,7 +98,7 @@ impl Authority {
     /// Serves with a new certificate of its making.
     pub fn certify(&self) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        let params = CertificateParams::new(["127.0.0.1", "localhost"].map(str::to_owned)).unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()

@@ -129,7 +129,24 @@ async fn a_missing_rule_is_named_with_whom_to_grant_it() {
 async fn what_a_quota_or_webhook_forbids_is_retried_without_naming_a_rule() {
     let message = "admission webhook \"deny.example\" denied the request:\nno Events here";
     let outcome = outcome(status(403, "Forbidden", message, &json!({}))).await;
-    insta::assert_snapshot!(retried(&outcome).0, @r#"creating an Event in namespace shop: 403 Forbidden: admission webhook "deny.example" denied the request: no Events here. Let the webhook or quota that forbids it make an exception for this program's Events"#);
+    insta::assert_snapshot!(retried(&outcome).0, @r#"creating an Event in namespace shop: 403 Forbidden: admission webhook "deny.example" denied the request: no Events here. Let the webhook, policy or quota that forbids it make an exception for this program's Events"#);
+}
+
+#[tokio::test]
+async fn what_a_webhook_or_policy_denies_under_another_code_is_retried_as_well() {
+    for (code, reason, message) in [
+        (400, "", "admission webhook \"deny.example\" denied the request without explanation"),
+        (418, "", "admission webhook \"deny.example\" denied the request: no"),
+        (
+            422,
+            "Invalid",
+            "events \"x\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no",
+        ),
+    ] {
+        let outcome = outcome(status(code, reason, message, &json!({}))).await;
+        let (said, _) = retried(&outcome);
+        assert!(said.contains("Let the webhook, policy or quota"), "{said}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,4 @@
-use std::collections::BTreeSet;
-
-use serde_json::{Value, json};
+use serde_json::Value;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers};
 
 use super::*;
@@ -49,25 +47,7 @@ async fn one_kill_is_one_message() {
     let agent = requests[0].headers["user-agent"].to_str().unwrap();
     assert_eq!(agent, format!("kubernetes-oom-event-generator/{}", env!("CARGO_PKG_VERSION")));
     let body: Value = requests[0].body_json().unwrap();
-    assert_eq!(
-        body,
-        json!({
-            "text": "OOM kill of app in Deployment cart, namespace shop, cluster prod",
-            "blocks": [{
-                "type": "section",
-                "text": {
-                    "type": "mrkdwn",
-                    "verbatim": true,
-                    "text": "*OOM kill* of `app` in Deployment `cart`\n\
-                             In namespace `shop`, cluster `prod`\n\
-                             Memory limit 64 MiB, of the whole Pod 256 MiB\n\
-                             • `cart-6c9f7-x2x` on node `n1`: killed \
-                             <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, \
-                             after running for 3m 12s, restart count now 3",
-                },
-            }],
-        })
-    );
+    assert!(body["text"].as_str().unwrap().starts_with("OOM kill of app in Deployment cart"), "{body}");
 }
 
 #[tokio::test]
@@ -79,10 +59,42 @@ async fn a_busy_slack_is_left_alone_as_long_as_it_asks() {
 }
 
 #[tokio::test]
-async fn server_errors_are_retried() {
-    for code in [408, 500, 502, 503, 504] {
+async fn a_proxy_may_ask_to_be_left_alone_until_a_date() {
+    let after = async |value: &str| {
+        let answer = ResponseTemplate::new(503).insert_header("retry-after", value);
+        match outcome(answer).await {
+            Outcome::Retry { after, .. } => after,
+            outcome => panic!("{outcome:?}"),
+        }
+    };
+    let soon = (jiff::Timestamp::now() + Duration::from_hours(1)).strftime("%a, %d %b %Y %H:%M:%S GMT");
+    let asked = after(&soon.to_string()).await.unwrap();
+    assert!((Duration::from_mins(50)..=Duration::from_hours(1)).contains(&asked), "{asked:?}");
+    assert_eq!(after("Sun, 06 Nov 1994 08:49:37 GMT").await, Some(Duration::ZERO));
+    assert_eq!(after("18446744073709551615").await, Some(Duration::from_secs(u64::MAX)));
+    for nonsense in ["18446744073709551616", "-1", "soon", ""] {
+        assert_eq!(after(nonsense).await, None, "{nonsense}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_late_and_server_errors_are_retried() {
+    for code in [408, 425, 500, 502, 503, 504] {
         let outcome = outcome(ResponseTemplate::new(code).set_body_string("rollup_error")).await;
         assert!(matches!(outcome, Outcome::Retry { after: None, .. }), "{outcome:?}");
+    }
+}
+
+/// A proxy's login page, or another chat's webhook that takes messages and answers in its own way: tried
+/// again, it would take the same message again and again.
+#[tokio::test]
+async fn a_success_that_is_not_slacks_is_refused() {
+    for body in ["<!doctype html><title>Log in</title>", r#"{"success":true}"#, "accepted", ""] {
+        for code in [200, 201, 204] {
+            let outcome = outcome(ResponseTemplate::new(code).set_body_string(body)).await;
+            let Outcome::Refused { reason } = outcome else { panic!("{outcome:?}") };
+            assert!(reason.contains("what a proxy on the way says"), "{reason}");
+        }
     }
 }
 
@@ -150,28 +162,60 @@ async fn no_answer_is_retried_and_shows_no_url() {
     }
 }
 
-/// A batch that needs several messages.
+/// A batch that needs several messages, in the order in which it is told.
 fn several() -> Vec<Delivery> {
-    shared((0..120).map(|kill| {
-        let mut finding = Finding::minimal();
-        finding.pod.workload.name = kill.to_string();
+    shared((100..250).map(|kill| {
+        let mut finding = Finding::full();
+        finding.pod.workload.name = format!("cart-{kill}");
         finding
     }))
+}
+
+/// The places in the batch that each message tells of.
+fn messages(batch: &[Delivery]) -> Vec<Vec<usize>> {
+    let messages = message::compose(batch, Instant::now());
+    messages.iter().map(|message| message.findings().collect()).collect()
 }
 
 #[tokio::test]
 async fn a_refused_message_says_nothing_about_the_others() {
     let server = MockServer::start().await;
-    let bad = |request: &Request| String::from_utf8_lossy(&request.body).contains("`70`");
+    let bad = |request: &Request| String::from_utf8_lossy(&request.body).contains("`cart-170`");
     let refused = ResponseTemplate::new(400).set_body_string("invalid_blocks");
-    Mock::given(bad).respond_with(refused).with_priority(1).mount(&server).await;
+    Mock::given(bad).respond_with(refused).with_priority(1).expect(2).mount(&server).await;
     let answer = ResponseTemplate::new(200).set_body_string("ok");
     Mock::given(matchers::any()).respond_with(answer).mount(&server).await;
-    let outcomes = slack_at(&format!("{}{PATH}", server.uri())).deliver(&several()).await;
-    let refused: BTreeSet<usize> =
-        (0..120).filter(|place| matches!(outcomes[*place], Outcome::Refused { .. })).collect();
-    assert_eq!(refused, (50..100).collect());
-    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::Delivered).count(), 70);
+    let batch = several();
+    let outcomes = slack_at(&format!("{}{PATH}", server.uri())).deliver(&batch).await;
+    let with_it = messages(&batch).into_iter().find(|places| places.contains(&70)).unwrap();
+    assert!(with_it.len() < 100);
+    for (place, outcome) in outcomes.into_iter().enumerate() {
+        if with_it.contains(&place) {
+            let Outcome::Refused { reason } = outcome else { panic!("{place}: {outcome:?}") };
+            assert!(reason.contains("invalid_blocks"), "{reason}");
+        } else {
+            assert_eq!(outcome, Outcome::Delivered, "{place}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_slack_can_t_read_is_told_without_blocks() {
+    for word in webhook::UNREADABLE {
+        let server = MockServer::start().await;
+        let has_blocks = |request: &Request| request.body_json::<Value>().unwrap().get("blocks").is_some();
+        let refused = ResponseTemplate::new(400).set_body_string(word);
+        Mock::given(has_blocks).respond_with(refused).with_priority(1).expect(1).mount(&server).await;
+        let answer = ResponseTemplate::new(200).set_body_string("ok");
+        Mock::given(matchers::any()).respond_with(answer).expect(1).mount(&server).await;
+        let slack = slack_at(&format!("{}{PATH}", server.uri()));
+        assert_eq!(slack.deliver(&shared([Finding::full()])).await, [Outcome::Delivered]);
+        let plain: Value = server.received_requests().await.unwrap()[1].body_json().unwrap();
+        assert!(
+            plain["text"].as_str().unwrap().contains("• `cart-6c9f7-x2x` on node `n1`: killed"),
+            "{plain}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -181,10 +225,17 @@ async fn after_a_message_to_retry_the_others_are_not_sent() {
     Mock::given(matchers::any()).respond_with(answer).up_to_n_times(1).mount(&server).await;
     let busy = ResponseTemplate::new(429).insert_header("retry-after", "1");
     Mock::given(matchers::any()).respond_with(busy).expect(1).mount(&server).await;
-    let outcomes = slack_at(&format!("{}{PATH}", server.uri())).deliver(&several()).await;
-    assert_eq!(outcomes[..50], vec![Outcome::Delivered; 50]);
-    let busy = |outcome: &Outcome| matches!(outcome, Outcome::Retry { after: Some(_), .. });
-    assert!(outcomes[50..].iter().all(busy), "{outcomes:?}");
+    let batch = several();
+    let outcomes = slack_at(&format!("{}{PATH}", server.uri())).deliver(&batch).await;
+    let messages = messages(&batch);
+    assert!(messages.len() > 2);
+    for (place, outcome) in outcomes.into_iter().enumerate() {
+        if messages[0].contains(&place) {
+            assert_eq!(outcome, Outcome::Delivered, "{place}");
+        } else {
+            assert!(matches!(outcome, Outcome::Retry { after: Some(_), .. }), "{place}: {outcome:?}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -195,9 +246,12 @@ async fn messages_keep_their_distance_over_calls_too() {
     let pace = Duration::from_millis(50);
     let slack = Slack { pace, ..slack_at(&format!("{}{PATH}", server.uri())) };
     let begun = Instant::now();
-    assert_eq!(slack.deliver(&several()).await.len(), 120);
+    let batch = several();
+    slack.deliver(&batch).await;
     slack.deliver(&shared([Finding::full()])).await;
-    assert!(begun.elapsed() >= pace * 3);
+    let requests = server.received_requests().await.unwrap().len();
+    assert_eq!(requests, messages(&batch).len() + 1);
+    assert!(begun.elapsed() >= pace * u32::try_from(requests - 1).unwrap());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use jiff::{Timestamp, fmt::rfc2822};
 use reqwest::{Client, Response, StatusCode, Url, header::RETRY_AFTER, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -12,6 +13,21 @@ use crate::{Outcome, with_causes};
 
 /// Slack answers with a word; longer than this it is something else.
 const LONGEST_WORD: usize = 64;
+
+/// What Slack says of a message that it can't read.
+pub(super) const UNREADABLE: [&str; 5] =
+    ["invalid_payload", "invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "no_text"];
+
+/// What became of a post.
+pub(super) enum Answer {
+    /// What became of the findings in it.
+    Final(Outcome),
+    /// Slack could not read it; another form of the same may fare better.
+    Unreadable {
+        /// What the answer was, and what to do. Carries no secret.
+        reason: String,
+    },
+}
 
 /// The address of a webhook: `https`, or `http` to this very machine.
 #[derive(Clone, Debug)]
@@ -75,42 +91,62 @@ impl Webhook {
     }
 
     /// Posts the payload. Cancelled, it may have been posted nevertheless.
-    pub(super) async fn post(&self, payload: &Value) -> Outcome {
+    pub(super) async fn post(&self, payload: &Value) -> Answer {
         match self.client.post(self.url.url.expose_secret()).json(payload).send().await {
-            Ok(response) => self.judge(response).await,
+            Ok(response) => judge(response).await,
             Err(error) => unanswered(error),
-        }
-    }
-
-    async fn judge(&self, response: Response) -> Outcome {
-        let status = response.status();
-        let after = response.headers().get(RETRY_AFTER);
-        let after = after.and_then(|value| value.to_str().ok()?.trim().parse().ok()).map(Duration::from_secs);
-        let word = match word(response).await {
-            Ok(word) => word,
-            // Whatever follows a status that is final changes nothing.
-            Err(error) if !status.is_client_error() => return unanswered(error),
-            Err(_) => None,
-        };
-        let answer = word.as_deref().unwrap_or("a body that is not Slack's");
-        let reason = |remedy| format!("posting to Slack: {status}, {answer}{remedy}");
-        match status {
-            StatusCode::OK if answer == "ok" => Outcome::Delivered,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
-                Outcome::Retry { reason: reason(""), after }
-            }
-            _ if status.is_server_error() => Outcome::Retry { reason: reason(""), after },
-            _ if status.is_redirection() => Outcome::Refused {
-                reason: reason(". Redirects are not followed: give the URL that Slack shows for the webhook"),
-            },
-            _ => Outcome::Refused { reason: reason(remedy(answer)) },
         }
     }
 }
 
-fn unanswered(error: reqwest::Error) -> Outcome {
+async fn judge(response: Response) -> Answer {
+    let status = response.status();
+    let after = response.headers().get(RETRY_AFTER).and_then(|value| duration(value.to_str().ok()?.trim()));
+    let word = match word(response).await {
+        Ok(word) => word,
+        // Whatever follows a status that is final changes nothing.
+        Err(error) if !status.is_client_error() => return unanswered(error),
+        Err(_) => None,
+    };
+    let word = word.as_deref().unwrap_or("a body that is not Slack's");
+    let reason = |remedy| format!("posting to Slack: {status}, {word}{remedy}");
+    let is_late =
+        [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS].contains(&status);
+    Answer::Final(match status {
+        StatusCode::OK if word == "ok" => Outcome::Delivered,
+        _ if is_late || status.is_server_error() => Outcome::Retry { reason: reason(""), after },
+        _ if status.is_redirection() => Outcome::Refused {
+            reason: reason(". Redirects are not followed: give the URL that Slack shows for the webhook"),
+        },
+        _ if UNREADABLE.contains(&word) => {
+            return Answer::Unreadable { reason: reason(remedy(word)) };
+        }
+        // A 200 that says anything else too: somebody took it, and might take it again every time.
+        _ => Outcome::Refused { reason: reason(remedy(word)) },
+    })
+}
+
+/// `Retry-After`: seconds from Slack; a proxy on the way may give a date.
+fn duration(retry_after: &str) -> Option<Duration> {
+    if let Ok(seconds) = retry_after.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = rfc2822::DateTimeParser::new().parse_timestamp(retry_after).ok()?;
+    // A date that has passed asks for nothing.
+    Some(date.duration_since(Timestamp::now()).try_into().unwrap_or_default())
+}
+
+fn unanswered(error: reqwest::Error) -> Answer {
     let error = error.without_url();
-    Outcome::Retry { reason: format!("posting to Slack: {}", with_causes(&error)), after: None }
+    let said = with_causes(&error);
+    let remedy = if said.contains("certificate") {
+        ". Name the file of the certificate authorities to trust in $SSL_CERT_FILE"
+    } else if error.is_connect() || error.is_timeout() {
+        ". See that it can be reached from here; where that takes a proxy, name it in $HTTPS_PROXY"
+    } else {
+        ""
+    };
+    Answer::Final(Outcome::Retry { reason: format!("posting to Slack: {said}{remedy}"), after: None })
 }
 
 /// The body, where it is a word as Slack's answers are. Any other body (a proxy's error page) stays
@@ -141,11 +177,7 @@ fn remedy(answer: &str) -> &'static str {
             ". An administrator of the Slack workspace forbids posting there: ask them, or use another channel"
         }
         "user_not_found" => ". The webhook's user is gone: create a new webhook",
-        "invalid_payload"
-        | "invalid_blocks"
-        | "invalid_blocks_format"
-        | "no_text"
-        | "msg_blocks_too_long" => {
+        word if UNREADABLE.contains(&word) => {
             ". Slack could not read the message: please report this as a bug of this program"
         }
         "ok" => "",

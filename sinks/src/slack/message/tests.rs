@@ -1,185 +1,286 @@
-use std::fmt::Write as _;
+//! What does each kind of message look like? Whole payloads, with their lines as Slack shows them.
 
-use super::*;
-use crate::{KillId, Killed, Pod, Workload, slack::BATCH};
+use std::time::Duration;
 
-fn number(number: usize) -> Finding {
+use jiff::{SignedDuration, Timestamp};
+
+use super::{limits::assert_valid, *};
+use crate::{ContainerKind, Finding, Killed, Pod, Restarted, Test, Workload};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// The payloads, with each line of a text on a line of its own.
+fn payloads(batch: &[Delivery], now: Instant) -> String {
+    let messages = compose(batch, now);
+    messages.iter().for_each(assert_valid);
+    let payloads = messages.iter().map(|message| message.body().to_string());
+    payloads.collect::<Vec<_>>().join("\n").replace("\\n", "\n")
+}
+
+fn payload(findings: impl IntoIterator<Item = Finding>) -> String {
+    payloads(&findings.into_iter().map(Delivery::from).collect::<Vec<_>>(), Instant::now())
+}
+
+/// Only what a person reads: the notification, then the blocks.
+fn texts(findings: impl IntoIterator<Item = Finding>) -> String {
+    let batch: Vec<Delivery> = findings.into_iter().map(Delivery::from).collect();
+    let messages = compose(&batch, Instant::now());
+    messages.iter().for_each(assert_valid);
+    let text =
+        |message: &Message<'_>| format!("({})\n{}", message.notification(), message.sections.join(GAP));
+    messages.iter().map(text).collect::<Vec<_>>().join("\n\n")
+}
+
+/// A kill in this Pod.
+fn in_pod(name: &str) -> Finding {
     let full = Finding::full();
-    Finding {
-        id: KillId::new(&[&number.to_string()]),
-        pod: Pod { name: format!("cart-{number}"), uid: number.to_string(), ..full.pod },
-        ..full
-    }
+    Finding { pod: Pod { name: name.into(), uid: name.into(), ..full.pod }, ..full }
 }
 
-fn shared(findings: impl IntoIterator<Item = Finding>) -> Vec<Delivery> {
-    findings.into_iter().map(Delivery::from).collect()
+/// A kill in this workload.
+fn in_workload(kind: &str, name: &str) -> Finding {
+    let mut finding = in_pod(&format!("{name}-x2x"));
+    finding.pod.workload = Workload { kind: kind.into(), name: name.into() };
+    finding
 }
 
-/// The messages as text: the notification, then the paragraphs, dates shortened to their fallbacks.
-fn shown(findings: impl IntoIterator<Item = Finding>) -> String {
-    let mut shown = String::new();
-    for message in compose(&shared(findings)) {
-        let body = message.body();
-        writeln!(shown, "({})", body["text"].as_str().unwrap()).unwrap();
-        for block in body["blocks"].as_array().unwrap() {
-            for (place, part) in block["text"]["text"].as_str().unwrap().split("<!date^").enumerate() {
-                match (place, part.split_once('|').and_then(|(_, rest)| rest.split_once('>'))) {
-                    (1.., Some((date, rest))) => write!(shown, "[{date}]{rest}").unwrap(),
-                    _ => shown.push_str(part),
-                }
-            }
-            shown.push('\n');
+/// A kill of this container.
+fn of_container(kind: ContainerKind, name: &str, finding: Finding) -> Finding {
+    let container = crate::Container { kind, name: name.into(), ..finding.container };
+    Finding { container, ..finding }
+}
+
+/// The kills of one container that runs out of memory again and again, a minute apart.
+fn crash_loop(kills: u32) -> Vec<Finding> {
+    let kill = |restart: u32| {
+        let full = Finding::full();
+        let ran = SignedDuration::from_secs(i64::from(restart));
+        let finished_at = full.killed.finished_at.map(|time| time + ran * 60);
+        Finding {
+            killed: Killed { started_at: finished_at.map(|time| time - ran), finished_at, ..full.killed },
+            restarted: Some(Restarted { restart_count: Some(restart), ..Restarted::default() }),
+            ..full
         }
-    }
-    shown
+    };
+    (1..=kills).map(kill).collect()
+}
+
+/// As they are when they were gathered since then.
+fn gathered_since(previous: Instant, findings: impl IntoIterator<Item = Finding>) -> Vec<Delivery> {
+    let delivery = |finding| Delivery { previous: Some(previous), ..Delivery::from(finding) };
+    findings.into_iter().map(delivery).collect()
+}
+
+#[test]
+fn one_kill() {
+    insta::assert_snapshot!(payload([Finding::full()]), @r#"
+    {"blocks":[{"expand":true,"text":{"text":"*OOM kill* of `app` in Deployment `cart`
+    Namespace `shop`, cluster `prod`
+    Memory limit 64 MiB, of the whole Pod 256 MiB
+    • `cart-6c9f7-x2x` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"OOM kill of app in Deployment cart, namespace shop, cluster prod","unfurl_links":false,"unfurl_media":false}
+    "#);
+}
+
+#[test]
+fn kills_in_several_pods_of_a_workload() {
+    let mut resized = in_pod("cart-2");
+    resized.container.memory_limit_bytes = Some(128 << 20);
+    let kills = [in_pod("cart-3"), in_pod("cart-1"), resized, in_pod("cart-1")];
+    insta::assert_snapshot!(payload(kills), @r#"
+    {"blocks":[{"expand":true,"text":{"text":"*4 OOM kills* of `app` in Deployment `cart`, 3 Pods
+    Namespace `shop`, cluster `prod`
+    Memory limit 64 MiB to 128 MiB, of the whole Pod 256 MiB
+    • `cart-1` on node `n1`: killed 2 times <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+    • `cart-2` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+    • `cart-3` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"4 OOM kills of app in Deployment cart, 3 Pods, namespace shop, cluster prod","unfurl_links":false,"unfurl_media":false}
+    "#);
+}
+
+#[test]
+fn kills_of_several_containers_of_a_workload() {
+    let mut unlimited = of_container(ContainerKind::Init, "migrate", in_pod("cart-2"));
+    unlimited.container.memory_limit_bytes = None;
+    let kills = [
+        of_container(ContainerKind::Sidecar, "proxy", in_pod("cart-1")),
+        in_pod("cart-1"),
+        in_pod("cart-2"),
+        unlimited,
+        of_container(ContainerKind::Ephemeral, "debug", in_pod("cart-1")),
+    ];
+    insta::assert_snapshot!(payload(kills), @r#"
+    {"blocks":[{"expand":true,"text":{"text":"*5 OOM kills* in Deployment `cart`, 2 Pods
+    Namespace `shop`, cluster `prod`
+    Container `app`: 2 kills, memory limit 64 MiB, of the whole Pod 256 MiB
+    • `cart-1` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+    • `cart-2` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+    Init container `migrate`: 1 kill, memory limit of the whole Pod 256 MiB
+    • `cart-2` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+    Sidecar `proxy`: 1 kill, memory limit 64 MiB, of the whole Pod 256 MiB
+    • `cart-1` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+    Ephemeral container `debug`: 1 kill, memory limit 64 MiB, of the whole Pod 256 MiB
+    • `cart-1` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"5 OOM kills in Deployment cart, 2 Pods, namespace shop, cluster prod","unfurl_links":false,"unfurl_media":false}
+    "#);
+}
+
+#[test]
+fn more_kills_in_a_crash_loop() {
+    let previous = Instant::now();
+    let batch = gathered_since(previous, crash_loop(12));
+    insta::assert_snapshot!(payloads(&batch, previous + HOUR), @r#"
+    {"blocks":[{"expand":true,"text":{"text":"*12 more OOM kills* of `app` in Deployment `cart` within the last hour
+    Namespace `shop`, cluster `prod`
+    Memory limit 64 MiB, of the whole Pod 256 MiB
+    • `cart-6c9f7-x2x` on node `n1`: killed 12 times between <!date^1772366462^{date_short_pretty} at {time_secs}|2026-03-01 12:01:02 UTC> and <!date^1772367122^{date_short_pretty} at {time_secs}|2026-03-01 12:12:02 UTC>, after running for 1s to 12s, restart count now 12","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"12 more OOM kills of app in Deployment cart within the last hour, namespace shop, cluster prod","unfurl_links":false,"unfurl_media":false}
+    "#);
+    // Tried again when Slack was away for long: what is said is still true.
+    assert!(payloads(&batch, previous + 3 * HOUR / 2).contains("within the last 90 minutes"));
+    assert!(payloads(&batch[..1], previous + HOUR / 6).contains("*1 more OOM kill* of `app` in Deployment"));
+}
+
+#[test]
+fn first_and_further_kills_in_one_batch_are_told_apart() {
+    let previous = Instant::now();
+    let mut batch = gathered_since(previous, crash_loop(2));
+    batch.push(in_pod("cart-1").into());
+    batch.push(of_container(ContainerKind::Sidecar, "proxy", in_pod("cart-1")).into());
+    let messages = compose(&batch, previous + HOUR);
+    assert_valid(&messages[0]);
+    insta::assert_snapshot!(messages[0].sections.join(GAP), @r#"
+    *4 OOM kills* in Deployment `cart`, 2 Pods
+    Namespace `shop`, cluster `prod`
+    Container `app`: 1 kill, memory limit 64 MiB, of the whole Pod 256 MiB
+    • `cart-1` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+    Container `app`: 2 more kills within the last hour, memory limit 64 MiB, of the whole Pod 256 MiB
+    • `cart-6c9f7-x2x` on node `n1`: killed 2 times between <!date^1772366462^{date_short_pretty} at {time_secs}|2026-03-01 12:01:02 UTC> and <!date^1772366522^{date_short_pretty} at {time_secs}|2026-03-01 12:02:02 UTC>, after running for 1s to 2s, restart count now 2
+    Sidecar `proxy`: 1 kill, memory limit 64 MiB, of the whole Pod 256 MiB
+    • `cart-1` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+    "#);
+}
+
+#[test]
+fn workloads_that_are_killed_together() {
+    let mut elsewhere = in_workload("Deployment", "cart");
+    elsewhere.namespace = "shop-2".into();
+    insta::assert_snapshot!(payload([elsewhere, in_workload("Pod", "bare"), in_workload("Job", "import")]), @r#"
+    {"blocks":[{"expand":true,"text":{"text":"*OOM kill* of `app` in Job `import`
+    Namespace `shop`, cluster `prod`
+    Memory limit 64 MiB, of the whole Pod 256 MiB
+    • `import-x2x` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+
+    *OOM kill* of `app` in Pod `bare`
+    Namespace `shop`, cluster `prod`
+    Memory limit 64 MiB, of the whole Pod 256 MiB
+    • `bare-x2x` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+
+    *OOM kill* of `app` in Deployment `cart`
+    Namespace `shop-2`, cluster `prod`
+    Memory limit 64 MiB, of the whole Pod 256 MiB
+    • `cart-x2x` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"3 OOM kills in 3 workloads: app in Job import, app in Pod bare, app in Deployment cart","unfurl_links":false,"unfurl_media":false}
+    "#);
+}
+
+#[test]
+fn a_kill_that_no_restart_followed() {
+    let finding = Finding { restarted: None, ..in_workload("Job", "import") };
+    insta::assert_snapshot!(payload([finding]), @r#"
+    {"blocks":[{"expand":true,"text":{"text":"*OOM kill* of `app` in Job `import`
+    Namespace `shop`, cluster `prod`
+    Memory limit 64 MiB, of the whole Pod 256 MiB
+    • `import-x2x` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, no restart followed","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"OOM kill of app in Job import, namespace shop, cluster prod","unfurl_links":false,"unfurl_media":false}
+    "#);
+    let unrestarted = crash_loop(3).into_iter().map(|kill| Finding { restarted: None, ..kill });
+    assert!(texts(unrestarted).contains("1s to 3s, no restart followed"));
+}
+
+#[test]
+fn another_exit_code() {
+    let with_code =
+        |exit_code, finding: Finding| Finding { killed: Killed { exit_code, ..finding.killed }, ..finding };
+    insta::assert_snapshot!(payload([with_code(3, Finding::full())]), @r#"
+    {"blocks":[{"expand":true,"text":{"text":"*OOM kill* of `app` in Deployment `cart`
+    Namespace `shop`, cluster `prod`
+    Memory limit 64 MiB, of the whole Pod 256 MiB
+    • `cart-6c9f7-x2x` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3; marked OOMKilled, but exited with 3","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"OOM kill of app in Deployment cart, namespace shop, cluster prod","unfurl_links":false,"unfurl_media":false}
+    "#);
+    let several = crash_loop(12).into_iter().zip(0..).map(|(kill, code)| with_code(130 + code, kill));
+    let several = texts(several);
+    assert!(
+        several.contains("; 11 of them marked OOMKilled, but exited with 130, 131, 132, 133, 134, …"),
+        "{several}"
+    );
+}
+
+#[test]
+fn a_pod_with_a_limit_of_its_own() {
+    let mut finding = Finding::full();
+    finding.container.memory_limit_bytes = None;
+    insta::assert_snapshot!(payload([finding]), @r#"
+    {"blocks":[{"expand":true,"text":{"text":"*OOM kill* of `app` in Deployment `cart`
+    Namespace `shop`, cluster `prod`
+    Memory limit of the whole Pod 256 MiB
+    • `cart-6c9f7-x2x` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"OOM kill of app in Deployment cart, namespace shop, cluster prod","unfurl_links":false,"unfurl_media":false}
+    "#);
 }
 
 #[test]
 fn what_is_unknown_is_not_said() {
-    insta::assert_snapshot!(shown([Finding::minimal()]), @r"
-    (OOM kill of app in Deployment cart, namespace shop)
-    *OOM kill* of `app` in Deployment `cart`
-    In namespace `shop`
+    insta::assert_snapshot!(payload([Finding::minimal()]), @r#"
+    {"blocks":[{"expand":true,"text":{"text":"*OOM kill* of `app` in Deployment `cart`
+    Namespace `shop`
     No memory limit known
-    • `cart-6c9f7-x2x`: killed, no restart followed
-    ");
-}
-
-#[test]
-fn a_kill_that_no_restart_followed_says_so() {
-    let full = Finding::full();
-    let workload = Workload { kind: "Job".into(), name: "import".into() };
-    let finding = Finding { restarted: None, pod: Pod { workload, ..full.pod }, ..full };
-    insta::assert_snapshot!(shown([finding]), @r"
-    (OOM kill of app in Job import, namespace shop, cluster prod)
-    *OOM kill* of `app` in Job `import`
-    In namespace `shop`, cluster `prod`
-    Memory limit 64 MiB, of the whole Pod 256 MiB
-    • `cart-6c9f7-x2x` on node `n1`: killed [2026-03-01 12:00:02 UTC], after running for 3m 12s, no restart followed
-    ");
+    • `cart-6c9f7-x2x`: killed, no restart followed","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"OOM kill of app in Deployment cart, namespace shop","unfurl_links":false,"unfurl_media":false}
+    "#);
 }
 
 #[test]
 fn a_restart_known_from_the_event_alone_has_no_count() {
     let restarted = Some(Restarted { restart_count: None, ..Restarted::default() });
-    assert!(shown([Finding { restarted, ..Finding::full() }]).contains("3m 12s, restarted\n"));
+    assert!(texts([Finding { restarted, ..Finding::full() }]).ends_with("3m 12s, restarted"));
 }
 
 #[test]
-fn another_exit_code_is_explained() {
-    let full = Finding::full();
-    let finding = Finding { killed: Killed { exit_code: 3, ..full.killed }, ..full };
-    insta::assert_snapshot!(shown([finding]), @r"
-    (OOM kill of app in Deployment cart, namespace shop, cluster prod)
-    *OOM kill* of `app` in Deployment `cart`
-    In namespace `shop`, cluster `prod`
+fn a_workload_in_two_paragraphs() {
+    insta::assert_snapshot!(payload((10..30).map(|pod| in_pod(&format!("cart-{pod}")))), @r#"
+    {"blocks":[{"expand":true,"text":{"text":"*17 OOM kills* of `app` in Deployment `cart`, 17 Pods (1 of 2)
+    Namespace `shop`, cluster `prod`
     Memory limit 64 MiB, of the whole Pod 256 MiB
-    • `cart-6c9f7-x2x` on node `n1`: killed [2026-03-01 12:00:02 UTC], after running for 3m 12s, restart count now 3; marked OOMKilled, but exited with 3
-    ");
-}
-
-#[test]
-fn kinds_of_containers_are_named() {
-    for (kind, text) in [
-        (ContainerKind::Init, "init container `app`"),
-        (ContainerKind::Sidecar, "sidecar `app`"),
-        (ContainerKind::Ephemeral, "ephemeral container `app`"),
-    ] {
-        let mut finding = Finding::full();
-        finding.container.kind = kind;
-        assert!(shown([finding]).contains(text));
-    }
-}
-
-#[test]
-fn memory_is_shown_in_the_unit_that_fits() {
-    for (bytes, text) in [
-        (1000, "1000 B"),
-        (100_000_000, "95.3 MiB"),
-        (1 << 30, "1 GiB"),
-        ((1 << 30) + (1 << 29), "1.5 GiB"),
-        (u64::MAX, "16777215.9 TiB"),
-    ] {
-        let mut finding = Finding::full();
-        finding.container.memory_limit_bytes = Some(bytes);
-        let shown = shown([finding]);
-        assert!(shown.contains(&format!("Memory limit {text}, ")), "{shown}");
-    }
-}
-
-#[test]
-fn a_crash_loop_is_one_line() {
-    let mut kills = Vec::new();
-    for restart in 1..=12_i32 {
-        let full = Finding::full();
-        let ran = jiff::SignedDuration::from_secs(i64::from(restart));
-        let finished_at = full.killed.finished_at.map(|time| time + ran * 60);
-        let started_at = finished_at.map(|time| time - ran);
-        kills.push(Finding {
-            killed: Killed {
-                started_at,
-                finished_at,
-                exit_code: if restart == 2 { 1 } else { 137 },
-                ..full.killed
-            },
-            restarted: Some(Restarted {
-                restart_count: Some(restart.unsigned_abs()),
-                ..Restarted::default()
-            }),
-            ..full
-        });
-    }
-    insta::assert_snapshot!(shown(kills.clone()), @r"
-    (12 OOM kills of app in Deployment cart, namespace shop, cluster prod)
-    *12 OOM kills* of `app` in Deployment `cart`
-    In namespace `shop`, cluster `prod`
+    • `cart-10` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+    • `cart-11` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+    • `cart-12` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+    • `cart-13` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+    • `cart-14` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+    • `cart-15` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+    • `cart-16` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+    • `cart-17` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+    • `cart-18` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+    • `cart-19` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+    • `cart-20` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+    • `cart-21` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+    • `cart-22` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+    • `cart-23` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+    • `cart-24` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+    • `cart-25` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+    • `cart-26` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3","type":"mrkdwn","verbatim":true},"type":"section"},{"expand":true,"text":{"text":"*3 OOM kills* of `app` in Deployment `cart`, 3 Pods (2 of 2)
+    Namespace `shop`, cluster `prod`
     Memory limit 64 MiB, of the whole Pod 256 MiB
-    • `cart-6c9f7-x2x` on node `n1`: killed 12 times between [2026-03-01 12:01:02 UTC] and [2026-03-01 12:12:02 UTC], after running for 1s to 12s, restart count now 12; 1 of them marked OOMKilled, but exited with 1
-    ");
-
-    for kill in &mut kills {
-        kill.restarted = None;
-    }
-    assert!(shown(kills).contains("1s to 12s, no restart followed; 1 of them marked OOMKilled"));
+    • `cart-27` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+    • `cart-28` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
+    • `cart-29` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"20 OOM kills of app in Deployment cart, 20 Pods, namespace shop, cluster prod","unfurl_links":false,"unfurl_media":false}
+    "#);
 }
 
 #[test]
-fn the_pods_of_a_workload_are_told_together() {
-    let mut resized = number(2);
-    resized.container.memory_limit_bytes = Some(128 << 20);
-    let mut elsewhere = number(4);
-    elsewhere.namespace = "shop-2".into();
-    insta::assert_snapshot!(shown([number(1), resized, elsewhere, number(3), number(1)]), @r"
-    (5 OOM kills: app in Deployment cart, app in Deployment cart)
-    *4 OOM kills* of `app` in Deployment `cart`, 3 Pods
-    In namespace `shop`, cluster `prod`
-    Memory limit 64 MiB to 128 MiB, of the whole Pod 256 MiB
-    • `cart-1` on node `n1`: killed 2 times [2026-03-01 12:00:02 UTC], after running for 3m 12s, restart count now 3
-    • `cart-2` on node `n1`: killed [2026-03-01 12:00:02 UTC], after running for 3m 12s, restart count now 3
-    • `cart-3` on node `n1`: killed [2026-03-01 12:00:02 UTC], after running for 3m 12s, restart count now 3
-    *OOM kill* of `app` in Deployment `cart`
-    In namespace `shop-2`, cluster `prod`
-    Memory limit 64 MiB, of the whole Pod 256 MiB
-    • `cart-4` on node `n1`: killed [2026-03-01 12:00:02 UTC], after running for 3m 12s, restart count now 3
-    ");
-}
-
-#[test]
-fn a_notification_names_the_first_few_containers() {
-    let named = |name: &str| {
-        let mut finding = Finding::full();
-        finding.pod.workload.name = name.into();
-        finding
+fn a_test() {
+    let test = Test {
+        cluster: Some("prod".into()),
+        namespace: "monitoring".into(),
+        pod: Some("oom-event-generator-0".into()),
+        sent_at: Timestamp::UNIX_EPOCH,
     };
-    let shown = shown(["a", "b", "c", "d", "e", "f", "g"].map(named));
-    assert!(
-        shown.starts_with(
-            "(7 OOM kills: app in Deployment a, app in Deployment b, app in Deployment c, app in Deployment d, app \
-             in Deployment e, and 2 more)\n"
-        ),
-        "{shown}"
-    );
+    insta::assert_snapshot!(payload([test.finding()]), @r#"
+    {"blocks":[{"expand":true,"text":{"text":"*This is a test of kubernetes-oom-event-generator: nothing was killed*
+    Sent from namespace `monitoring`, cluster `prod`","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"This is a test of kubernetes-oom-event-generator: nothing was killed. Sent from namespace monitoring, cluster prod","unfurl_links":false,"unfurl_media":false}
+    "#);
 }
 
 /// Every field that comes from the cluster or the configuration, set to this.
@@ -197,88 +298,43 @@ fn filled_with(text: &str) -> Finding {
 }
 
 #[test]
-fn nothing_breaks_out_of_its_place() {
-    let hostile = "<!channel> & <https://evil|x> `*bold*` \n• second\u{0}line";
-    let escaped = "&lt;!channel&gt; &amp; &lt;https://evil|x&gt; '*bold*'  • second line";
-    for message in compose(&shared([filled_with(hostile)])) {
-        let body = message.body();
-        let text = body["blocks"][0]["text"]["text"].as_str().unwrap();
-        assert_eq!(text.lines().count(), 4, "{text}");
-        assert_eq!(text.matches(escaped).count(), 7, "{text}");
-        // All that is left of Slack's syntax is ours: one date, and a pair of backticks around each name.
-        assert_eq!(text.matches('<').count(), 1, "{text}");
-        assert_eq!(text.matches('`').count(), 12, "{text}");
-        assert_eq!(body["text"].as_str().unwrap().matches(['<', '>', '`', '\n']).count(), 0, "{body}");
-    }
-}
-
-/// Checks the published limits, and that each finding is in exactly one message.
-fn assert_within_limits(batch: &[Delivery]) -> Vec<Value> {
-    let messages = compose(batch);
-    let mut told: Vec<usize> = messages.iter().flat_map(|message| message.findings().to_vec()).collect();
-    told.sort_unstable();
-    assert_eq!(told, (0..batch.len()).collect::<Vec<_>>());
-    let bodies: Vec<Value> = messages.iter().map(Message::body).collect();
-    for body in &bodies {
-        let blocks = body["blocks"].as_array().unwrap();
-        let lengths: Vec<usize> =
-            blocks.iter().map(|block| block["text"]["text"].as_str().unwrap().len()).collect();
-        assert!(!blocks.is_empty() && blocks.len() <= MOST_BLOCKS, "{}", blocks.len());
-        assert!(lengths.iter().all(|length| *length <= LONGEST_SECTION), "{lengths:?}");
-        assert!(lengths.iter().sum::<usize>() <= LONGEST_MESSAGE, "{lengths:?}");
-        assert!((1..=LONGEST_SECTION).contains(&body["text"].as_str().unwrap().len()), "{body}");
-    }
-    bodies
+fn names_that_mean_something_to_slack() {
+    let names = "<!channel> @here & <https://evil|x> `*b* _i_ ~s~` \n•\u{0}\u{202e}x\u{200b}";
+    insta::assert_snapshot!(payload([filled_with(names)]), @r#"
+    {"blocks":[{"expand":true,"text":{"text":"*OOM kill* of `&lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�` in `&lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�` `&lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�`
+    Namespace `&lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�`, cluster `&lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�`
+    Memory limit 64 MiB, of the whole Pod 256 MiB
+    • `&lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�` on node `&lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"OOM kill of &lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x� in &lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x� &lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�, namespace &lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�, cluster &lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�","unfurl_links":false,"unfurl_media":false}
+    "#);
+    let test = Finding { test: true, ..filled_with(names) };
+    insta::assert_snapshot!(texts([test]), @r#"
+    (This is a test of kubernetes-oom-event-generator: nothing was killed. Sent from namespace &lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�, cluster &lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�)
+    *This is a test of kubernetes-oom-event-generator: nothing was killed*
+    Sent from namespace `&lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�`, cluster `&lt;!channel&gt; @here &amp; &lt;https://evil|x&gt; '*b* _i_ ~s~' �•��x�`
+    "#);
 }
 
 #[test]
-fn a_storm_is_few_messages_that_name_every_pod() {
-    let storm = shared((0..500).map(|kill| {
-        let mut finding = number(kill);
-        finding.pod.workload.name = format!("shop-{}", kill % 20);
-        finding
-    }));
-    let mut bodies = Vec::new();
-    for batch in storm.chunks(BATCH) {
-        bodies.extend(assert_within_limits(batch));
-    }
-    assert!(bodies.len() <= 25, "{}", bodies.len());
-    let text = bodies.iter().map(Value::to_string).collect::<String>();
-    for kill in 0..500 {
-        assert!(text.contains(&format!("`cart-{kill}`")));
+fn memory_is_shown_in_the_unit_that_fits() {
+    for (bytes, text) in [
+        (1000, "1000 B"),
+        (100_000_000, "95.3 MiB"),
+        (1 << 30, "1 GiB"),
+        ((1 << 30) + (1 << 29), "1.5 GiB"),
+        (u64::MAX, "16777215.9 TiB"),
+    ] {
+        let mut finding = Finding::full();
+        finding.container.memory_limit_bytes = Some(bytes);
+        let shown = texts([finding]);
+        assert!(shown.contains(&format!("Memory limit {text}, ")), "{shown}");
     }
 }
 
 #[test]
-fn limits_hold_whatever_the_findings_are() {
-    for length in [1, 60, 253, 1000] {
-        for letter in ["a", "&", "ä", "`"] {
-            for (groups, pods) in [(1, 1), (1, 500), (500, 500), (7, 50), (60, 500)] {
-                let findings = (0..500).map(|kill| {
-                    let mut finding = filled_with(&letter.repeat(length));
-                    finding.pod.uid = (kill % pods).to_string();
-                    finding.container.memory_limit_bytes = u64::try_from(kill).ok();
-                    finding.killed.exit_code = i32::MIN + kill;
-                    finding.pod.workload.name += &(kill % groups).to_string();
-                    finding.killed.started_at = Some(jiff::Timestamp::MIN);
-                    finding
-                });
-                assert_within_limits(&shared(findings));
-            }
-        }
-    }
-}
-
-#[test]
-fn many_workloads_fill_the_blocks_of_several_messages() {
-    let findings = (0..120).map(|kill| {
-        let mut finding = Finding::minimal();
-        finding.pod.workload.name = kill.to_string();
-        finding
-    });
-    let blocks: Vec<usize> = assert_within_limits(&shared(findings))
-        .iter()
-        .map(|body| body["blocks"].as_array().unwrap().len())
-        .collect();
-    assert_eq!(blocks, [50, 50, 20]);
+fn a_notification_names_the_first_few_workloads() {
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    let shown = texts(names.map(|name| in_workload("Deployment", name)));
+    insta::assert_snapshot!(shown.lines().next().unwrap(), @r#"
+    (10 OOM kills in 10 workloads: app in Deployment a, app in Deployment b, app in Deployment c, app in Deployment d, app in Deployment e, app in Deployment f, app in Deployment g, app in Deployment h, app in Deployment i, and 1 more)
+    "#);
 }

@@ -1,0 +1,166 @@
+{{- define "kubernetes-oom-event-generator.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* The release's name alone where it says what it is. */}}
+{{- define "kubernetes-oom-event-generator.fullname" -}}
+{{- $name := include "kubernetes-oom-event-generator.name" . }}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- else if contains $name .Release.Name }}
+{{- .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{/* What the Pods of this release have in common, that of `helm test` too. */}}
+{{- define "kubernetes-oom-event-generator.releaseLabels" -}}
+app.kubernetes.io/name: {{ include "kubernetes-oom-event-generator.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* What the Pod of the Deployment alone has. */}}
+{{- define "kubernetes-oom-event-generator.selectorLabels" -}}
+{{ include "kubernetes-oom-event-generator.releaseLabels" . }}
+app.kubernetes.io/component: generator
+{{- end }}
+
+{{- define "kubernetes-oom-event-generator.metadataLabels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "kubernetes-oom-event-generator.labels" -}}
+{{ include "kubernetes-oom-event-generator.selectorLabels" . }}
+{{ include "kubernetes-oom-event-generator.metadataLabels" . }}
+{{- end }}
+
+{{/* Labels of what belongs to `helm test`. */}}
+{{- define "kubernetes-oom-event-generator.testLabels" -}}
+{{ include "kubernetes-oom-event-generator.releaseLabels" . }}
+app.kubernetes.io/component: test
+{{ include "kubernetes-oom-event-generator.metadataLabels" . }}
+{{- end }}
+
+{{- define "kubernetes-oom-event-generator.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "kubernetes-oom-event-generator.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "kubernetes-oom-event-generator.image" -}}
+{{- with .Values.image }}
+{{- if .digest }}
+{{- printf "%s@%s" .repository .digest }}
+{{- else }}
+{{- printf "%s:%s" .repository (default $.Chart.AppVersion .tag) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The configuration file. */}}
+{{- define "kubernetes-oom-event-generator.config" -}}
+{{ toYaml .Values.config }}
+{{- end }}
+
+{{/* The port that the program listens on; empty where `server` is null. */}}
+{{- define "kubernetes-oom-event-generator.port" -}}
+{{- if not (and (hasKey .Values.config "server") (kindIs "invalid" .Values.config.server)) }}
+{{- dig "server" "listen" "[::]:10254" .Values.config | regexFind "[0-9]+$" }}
+{{- end }}
+{{- end }}
+
+{{/* Whether a sink writes Kubernetes Events: `true` or nothing. The sink that stands for none is one. */}}
+{{- define "kubernetes-oom-event-generator.writesEvents" -}}
+{{- $sinks := default (dict "events" (dict "type" "kubernetes")) .Values.config.sinks }}
+{{- range $sinks }}
+{{- if eq .type "kubernetes" }}true{{ end }}
+{{- end }}
+{{- end }}
+
+{{/* The namespaces that are watched, as JSON: `{"names": []}` is the whole cluster. */}}
+{{- define "kubernetes-oom-event-generator.namespaces" -}}
+{{- dict "names" (default list (dig "namespaces" "include" list .Values.config)) | toJson }}
+{{- end }}
+
+{{/* The rules that the program needs where it watches. */}}
+{{- define "kubernetes-oom-event-generator.rules" -}}
+- apiGroups: [""]
+  resources: ["pods"]
+  verbs: ["list", "watch"]
+- apiGroups: [""]
+  resources: ["events"]
+  verbs: ["list", "watch"{{ if include "kubernetes-oom-event-generator.writesEvents" . }}, "create"{{ end }}]
+{{- end }}
+
+{{/* Seconds for the Pod's end: longer than the program itself takes. */}}
+{{- define "kubernetes-oom-event-generator.terminationGracePeriodSeconds" -}}
+{{- if kindIs "invalid" .Values.terminationGracePeriodSeconds }}
+{{- $start := toDate "2006" "1970" }}
+{{- $end := mustDateModify (default "20s" .Values.config.shutdown_grace) $start }}
+{{- add 10 (unixEpoch $end | atoi) }}
+{{- else }}
+{{- .Values.terminationGracePeriodSeconds }}
+{{- end }}
+{{- end }}
+
+
+{{/* The name of what belongs to no namespace: another release may have this one's name in another. */}}
+{{- define "kubernetes-oom-event-generator.clusterRoleName" -}}
+{{- $fullname := include "kubernetes-oom-event-generator.fullname" . }}
+{{- if eq $fullname .Release.Namespace }}
+{{- $fullname }}
+{{- else }}
+{{- printf "%s-%s" .Release.Namespace $fullname }}
+{{- end }}
+{{- end }}
+
+{{/* What a ServiceMonitor or a PodMonitor scrapes. */}}
+{{- define "kubernetes-oom-event-generator.endpoint" -}}
+- port: http
+  path: /metrics
+  # Without it, `namespace` and `container` of the metrics, those of the kill, would be renamed.
+  honorLabels: true
+  {{- with .interval }}
+  interval: {{ . }}
+  {{- end }}
+  {{- with .scrapeTimeout }}
+  scrapeTimeout: {{ . }}
+  {{- end }}
+  {{- with .relabelings }}
+  relabelings:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .metricRelabelings }}
+  metricRelabelings:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+
+{{/* Values that contradict each other end in a sentence. */}}
+{{- define "kubernetes-oom-event-generator.demands" -}}
+{{- if not (include "kubernetes-oom-event-generator.port" .) }}
+{{- range tuple "serviceMonitor" "podMonitor" }}
+{{- if (get $.Values .).enabled }}
+{{- fail (printf "%s.enabled is true, but config.server is null, so there are no metrics: leave config.server out, or disable the %s" . .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and .Values.serviceMonitor.enabled (not .Values.service.enabled) }}
+{{- fail "serviceMonitor.enabled is true, but service.enabled is false, so there is nothing to scrape: enable the service, or take podMonitor instead" }}
+{{- end }}
+{{- range $name, $sink := .Values.config.sinks }}
+{{- $file := default "" $sink.webhook_url_file }}
+{{- $key := trimPrefix "/etc/oom/secrets/" $file }}
+{{- if and (ne $key $file) (not $.Values.secrets.existing) (not (hasKey $.Values.secrets.create $key)) }}
+{{- fail (printf "config.sinks.%s.webhook_url_file is %s, but no Secret has the key %s: name a Secret in secrets.existing, or give secrets.create.%s" $name $file $key $key) }}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,87 @@
+{{/* What the Pod of the Deployment and that of `helm test` have in common, beside their container. */}}
+{{- define "kubernetes-oom-event-generator.pod" -}}
+enableServiceLinks: false
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.podSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+volumes:
+  - name: config
+    configMap:
+      name: {{ include "kubernetes-oom-event-generator.fullname" . }}
+  {{- if or .Values.secrets.existing .Values.secrets.create }}
+  - name: secrets
+    projected:
+      sources:
+        {{- range .Values.secrets.existing }}
+        - secret:
+            name: {{ . }}
+        {{- end }}
+        {{- if .Values.secrets.create }}
+        - secret:
+            name: {{ include "kubernetes-oom-event-generator.fullname" . }}
+        {{- end }}
+  {{- end }}
+  {{- with .Values.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* What their containers have in common. */}}
+{{- define "kubernetes-oom-event-generator.container" -}}
+image: {{ include "kubernetes-oom-event-generator.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- with .Values.securityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+env:
+  - name: OOM_CONFIG
+    value: /etc/oom/config/config.yaml
+  - name: POD_NAME
+    valueFrom:
+      fieldRef:
+        fieldPath: metadata.name
+  - name: POD_NAMESPACE
+    valueFrom:
+      fieldRef:
+        fieldPath: metadata.namespace
+  {{- with .Values.extraEnv }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+volumeMounts:
+  - name: config
+    mountPath: /etc/oom/config
+    readOnly: true
+  {{- if or .Values.secrets.existing .Values.secrets.create }}
+  - name: secrets
+    mountPath: /etc/oom/secrets
+    readOnly: true
+  {{- end }}
+  {{- with .Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with .Values.resources }}
+resources:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,210 @@
+//! Are Slack's limits kept, whatever the findings are, and is each of them told of?
+
+use std::{ops::Range, sync::LazyLock};
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::*;
+use crate::{Finding, KillId, Workload, slack::BATCH};
+
+/// What Slack publishes of the payload of an incoming webhook, as far as it is used here, and nothing
+/// else. A JSON Schema counts characters, as Slack does.
+static PUBLISHED: LazyLock<jsonschema::Validator> =
+    LazyLock::new(|| jsonschema::validator_for(&published()).unwrap());
+
+fn published() -> Value {
+    let text = json!({
+        "type": "object",
+        "required": ["type", "text"],
+        "additionalProperties": false,
+        "properties": {
+            "type": { "const": "mrkdwn" },
+            "text": { "type": "string", "minLength": 1, "maxLength": 3_000 },
+            "verbatim": { "type": "boolean" },
+        },
+    });
+    let section = json!({
+        "type": "object",
+        "required": ["type", "text"],
+        "additionalProperties": false,
+        "properties": { "type": { "const": "section" }, "text": text, "expand": { "type": "boolean" } },
+    });
+    json!({
+        "type": "object",
+        "required": ["text"],
+        "additionalProperties": false,
+        "properties": {
+            "text": { "type": "string", "minLength": 1, "maxLength": 40_000 },
+            "mrkdwn": { "type": "boolean" },
+            "blocks": { "type": "array", "minItems": 1, "maxItems": 50, "items": section },
+            "unfurl_links": { "type": "boolean" },
+            "unfurl_media": { "type": "boolean" },
+        },
+    })
+}
+
+/// Checks a message against all that Slack publishes, and what is known besides.
+pub(super) fn assert_valid(message: &Message<'_>) {
+    for payload in [message.body(), message.plain_body()] {
+        let problems: Vec<String> = PUBLISHED.iter_errors(&payload).map(|error| error.to_string()).collect();
+        assert!(problems.is_empty(), "{problems:?}\n{payload}");
+    }
+    let body = message.body();
+    // What was measured: slackapi/bolt-js#2867.
+    assert!(body["blocks"].to_string().len() < 13_200, "{body}");
+    let notification = body["text"].as_str().unwrap();
+    assert!(notification.len() < 1_500 && !notification.contains(['\n', '<', '>', '`']), "{notification}");
+    for section in &message.sections {
+        assert_plain(section);
+    }
+}
+
+/// All of Slack's syntax in it is ours: dates, bold counts, and names in backticks.
+fn assert_plain(section: &str) {
+    for line in section.lines() {
+        let quoted: Vec<&str> = line.split('`').collect();
+        assert_eq!(quoted.len() % 2, 1, "{line}");
+        let (mut around, names): (Vec<_>, Vec<_>) =
+            quoted.iter().enumerate().partition(|(place, _)| place % 2 == 0);
+        assert!(names.iter().all(|(_, name)| !name.is_empty() && !name.contains(['<', '>'])), "{line}");
+        let mut around: String = around.drain(..).map(|(_, text)| *text).collect();
+        while let Some((before, rest)) = around.split_once("<!date^") {
+            around = before.to_owned() + rest.split_once('>').unwrap().1;
+        }
+        let around = around.strip_prefix('*').map_or(around.clone(), |rest| rest.replacen('*', "", 1));
+        assert!(!around.contains(['<', '>', '*', '_', '~', '&']), "{line}");
+    }
+}
+
+/// The messages of a batch, within all limits, each finding in exactly one; the Pods that are named
+/// `pod-1-…` and so on stand in the message that their finding is counted in, and in no other.
+fn assert_within_limits(batch: &[Delivery]) -> Vec<String> {
+    let messages = compose(batch, Instant::now());
+    let mut told: Vec<usize> = messages.iter().flat_map(Message::findings).collect();
+    told.sort_unstable();
+    assert_eq!(told, (0..batch.len()).collect::<Vec<_>>());
+    let mut texts = Vec::new();
+    for message in &messages {
+        assert_valid(message);
+        let text = message.sections.join(GAP);
+        let counted: usize = text.lines().filter_map(heading_count).sum();
+        assert_eq!(counted, message.findings().count(), "{text}");
+        let mut named: Vec<&str> =
+            text.split("• `").skip(1).map(|line| line.split('-').nth(1).unwrap()).collect();
+        let mut expected: Vec<&str> = message
+            .findings()
+            .map(|place| batch[place].finding.pod.name.split('-').nth(1).unwrap())
+            .collect();
+        for pods in [&mut named, &mut expected] {
+            pods.sort_unstable();
+            pods.dedup();
+        }
+        assert_eq!(named, expected);
+        texts.push(text);
+    }
+    texts
+}
+
+/// `*12 more OOM kills* of …`: 12.
+fn heading_count(line: &str) -> Option<usize> {
+    let count = line.strip_prefix('*')?.split_once("OOM kill")?.0;
+    Some(count.split(' ').next()?.parse().unwrap_or(1))
+}
+
+fn number(number: usize) -> Finding {
+    let mut finding = Finding::full();
+    finding.id = KillId::new(&[&number.to_string()]);
+    finding.pod.name = format!("pod-{number}-x2xlq");
+    finding.pod.uid = number.to_string();
+    finding
+}
+
+fn batch(numbers: Range<usize>, finding: impl Fn(usize) -> Finding) -> Vec<Delivery> {
+    numbers.map(|number| finding(number).into()).collect()
+}
+
+#[test]
+fn a_storm_in_twenty_workloads_is_few_messages_that_name_every_pod() {
+    let storm = batch(0..500, |kill| {
+        let mut finding = number(kill);
+        finding.pod.workload.name = format!("shop-{}", kill % 20);
+        finding.pod.name = format!("pod-{kill}-of-a-usual-name-6c9f7d5b8-x2xlq");
+        finding.pod.node = Some("ip-10-0-112-34.eu-central-1.compute.internal".into());
+        finding
+    });
+    assert_eq!(BATCH, 500);
+    let messages = assert_within_limits(&storm);
+    assert!(messages.len() <= 15, "{}", messages.len());
+}
+
+#[test]
+fn a_storm_of_bare_pods_is_few_messages() {
+    let storm = batch(0..500, |kill| {
+        let mut finding = number(kill);
+        finding.pod.workload = Workload { kind: "Pod".into(), name: finding.pod.name.clone() };
+        finding.pod.memory_limit_bytes = None;
+        finding
+    });
+    let messages = assert_within_limits(&storm);
+    assert!(messages.len() <= 12, "{}", messages.len());
+}
+
+#[test]
+fn a_workload_that_needs_several_paragraphs_counts_each_by_itself() {
+    let texts = assert_within_limits(&batch(0..100, number));
+    let headings: Vec<&str> =
+        texts.iter().flat_map(|text| text.lines()).filter(|it| it.starts_with('*')).collect();
+    insta::assert_snapshot!(headings.join("\n"), @r#"
+    *17 OOM kills* of `app` in Deployment `cart`, 17 Pods (1 of 6)
+    *17 OOM kills* of `app` in Deployment `cart`, 17 Pods (2 of 6)
+    *17 OOM kills* of `app` in Deployment `cart`, 17 Pods (3 of 6)
+    *17 OOM kills* of `app` in Deployment `cart`, 17 Pods (4 of 6)
+    *17 OOM kills* of `app` in Deployment `cart`, 17 Pods (5 of 6)
+    *15 OOM kills* of `app` in Deployment `cart`, 15 Pods (6 of 6)
+    "#);
+    assert!(texts.len() > 1);
+}
+
+#[test]
+fn limits_hold_whatever_the_findings_are() {
+    for length in [1, 60, 253, 1000] {
+        for letter in ["a", "&", "ä", "`"] {
+            for (groups, pods) in [(1, 1), (1, 250), (250, 250), (7, 50)] {
+                let text = letter.repeat(length);
+                let mut findings = batch(0..250, |kill| {
+                    let mut finding = Finding::full();
+                    finding.cluster = Some(text.clone());
+                    finding.namespace.clone_from(&text);
+                    finding.pod.name = format!("pod-{}-{text}", kill % pods);
+                    finding.pod.uid = (kill % pods).to_string();
+                    finding.pod.node = Some(text.clone());
+                    finding.pod.workload =
+                        Workload { kind: text.clone(), name: format!("{}{text}", kill % groups) };
+                    finding.container.name = format!("{}{text}", kill % 3);
+                    finding.container.memory_limit_bytes = u64::try_from(kill).ok();
+                    finding.killed.exit_code = i32::MIN + i32::try_from(kill).unwrap();
+                    finding.killed.started_at = Some(jiff::Timestamp::MIN);
+                    finding
+                });
+                for later in findings.iter_mut().step_by(5) {
+                    later.previous = Some(Instant::now());
+                }
+                assert_within_limits(&findings);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_test_is_never_among_real_findings() {
+    let findings = batch(0..9, |kill| Finding { test: kill % 3 == 0, ..number(kill) });
+    let messages = compose(&findings, Instant::now());
+    let told: Vec<Vec<usize>> = messages.iter().map(|message| message.findings().collect()).collect();
+    assert_eq!(told, [vec![1, 2, 4, 5, 7, 8], vec![0], vec![3], vec![6]]);
+    for message in &messages {
+        assert_valid(message);
+    }
+    assert!(!messages[0].body().to_string().contains("test"));
+    assert!(!messages[1].body().to_string().contains("OOM kill"));
+}

@@ -1,0 +1,309 @@
+//! What is said of kills? Findings go in, text comes out.
+//!
+//! A paragraph tells of kills in one workload, of all or of a part of them, and each figure in it is of
+//! the kills that it tells of. A heading says what and where; each container has its limits, and a line
+//! for each of its Pods.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::mrkdwn::{code, date, escape};
+use crate::{ContainerKind, Delivery, EXIT_CODE_OF_SIGKILL, Finding, Restarted, Test, bytes};
+
+/// Different exit codes that a line names.
+const EXIT_CODES_IN_LINE: usize = 5;
+
+/// A notification ends after the workload with which it is this long, in bytes: a phone shows less.
+const LONG_NOTIFICATION: usize = 200;
+
+/// A finding, and its place in the batch.
+#[derive(Clone, Copy)]
+pub(super) struct Kill<'a> {
+    pub(super) place: usize,
+    pub(super) finding: &'a Finding,
+    previous: Option<Instant>,
+}
+
+impl<'a> Kill<'a> {
+    pub(super) fn new((place, delivery): (usize, &'a Delivery)) -> Self {
+        Self { place, finding: &delivery.finding, previous: delivery.previous }
+    }
+
+    /// What a paragraph is about.
+    pub(super) fn workload(&self) -> impl Ord + use<'a> {
+        let Finding { cluster, namespace, pod, .. } = self.finding;
+        (cluster, namespace, &pod.workload)
+    }
+
+    /// Kills of the same container, first ones and later ones apart.
+    fn container(&self) -> impl Ord + use<'a> {
+        (self.finding.container.kind, &self.finding.container.name, self.previous.is_some())
+    }
+
+    /// What a line is about, within its workload.
+    pub(super) fn line(&self) -> impl Ord + use<'a> {
+        (self.container(), &self.finding.pod.name, &self.finding.pod.uid)
+    }
+}
+
+/// Which of the paragraphs about one workload it is.
+#[derive(Clone, Copy)]
+pub(super) struct Part {
+    pub(super) number: usize,
+    pub(super) of: usize,
+}
+
+/// The kills of one workload, sorted by [`Kill::line`].
+pub(super) fn paragraph(kills: &[Kill<'_>], part: Part, now: Instant) -> String {
+    let Some(first) = kills.first() else { return String::new() };
+    let (count, subject) = heading(kills, code, now);
+    let part = if part.of > 1 { format!(" ({} of {})", part.number, part.of) } else { String::new() };
+    let mut lines =
+        vec![format!("*{count}* {subject}{part}"), format!("Namespace {}", place(first.finding, code))];
+    let containers: Vec<&[Kill<'_>]> = kills.chunk_by(|a, b| a.container() == b.container()).collect();
+    for container in &containers {
+        let limits = limits(container);
+        lines.push(match containers.len() {
+            1 => capitalised(&limits),
+            _ => format!("{}, {limits}", container_heading(container, now)),
+        });
+        let pods = container.chunk_by(|a, b| a.line() == b.line());
+        lines.extend(pods.map(|pod| format!("• {}", pod_line(pod))));
+    }
+    lines.join("\n")
+}
+
+/// One line for notifications, and for readers that show no blocks.
+pub(super) fn notification(kills: &[Kill<'_>], now: Instant) -> String {
+    let workloads: Vec<&[Kill<'_>]> = kills.chunk_by(|a, b| a.workload() == b.workload()).collect();
+    if let [kills] = workloads.as_slice()
+        && let Some(first) = kills.first()
+    {
+        let (count, subject) = heading(kills, escape, now);
+        return format!("{count} {subject}, namespace {}", place(first.finding, escape));
+    }
+    let (count, span) = counted(kills, "OOM kill", now);
+    let mut text = format!("{count} in {} workloads{span}", workloads.len());
+    for (told, kills) in workloads.iter().enumerate() {
+        text += if told == 0 { ": " } else { ", " };
+        if text.len() > LONG_NOTIFICATION {
+            return text + &format!("and {} more", workloads.len() - told);
+        }
+        text += &subject(kills, escape).1;
+    }
+    text
+}
+
+/// A paragraph and a notification for a test finding: nothing of what that says of a kill is true.
+pub(super) fn test(finding: &Finding) -> (String, String) {
+    let sent_from = |name| format!("Sent from namespace {}", place(finding, name));
+    (format!("*{}*\n{}", Test::MESSAGE, sent_from(code)), format!("{}. {}", Test::MESSAGE, sent_from(escape)))
+}
+
+/// `12 more OOM kills`, and ``of `app` in Deployment `cart` within the last hour, 3 Pods``.
+fn heading(kills: &[Kill<'_>], name: fn(&str) -> String, now: Instant) -> (String, String) {
+    let pods: BTreeSet<&str> = kills.iter().map(|kill| kill.finding.pod.uid.as_str()).collect();
+    let pods = if pods.len() > 1 { format!(", {} Pods", pods.len()) } else { String::new() };
+    let (count, span) = counted(kills, "OOM kill", now);
+    // Of a single one, the number goes without saying.
+    let count = if kills.len() == 1 && span.is_empty() { "OOM kill".to_owned() } else { count };
+    let (preposition, subject) = subject(kills, name);
+    (count, format!("{preposition} {subject}{span}{pods}"))
+}
+
+/// Kills are `of` ``app` in Deployment `cart` ``; those of several containers are `in` the workload.
+fn subject(kills: &[Kill<'_>], name: fn(&str) -> String) -> (&'static str, String) {
+    let Some(Kill { finding, .. }) = kills.first() else { return ("", String::new()) };
+    let workload = &finding.pod.workload;
+    let kind = &workload.kind;
+    // A kind is a word; nothing holds an owner reference to that.
+    let kind = if kind.chars().all(|c| c.is_ascii_alphanumeric()) { escape(kind) } else { name(kind) };
+    let workload = format!("{kind} {}", name(&workload.name));
+    let container = &finding.container;
+    let is_same = |kill: &Kill<'_>| {
+        (kill.finding.container.kind, &kill.finding.container.name) == (container.kind, &container.name)
+    };
+    if !kills.iter().all(is_same) {
+        return ("in", workload);
+    }
+    let kind = match container.kind {
+        ContainerKind::Container => "",
+        kind => &format!("{} ", kind_of_container(kind)),
+    };
+    ("of", format!("{kind}{} in {workload}", name(&container.name)))
+}
+
+/// ``Sidecar `proxy`: 9 more kills within the last hour``.
+fn container_heading(kills: &[Kill<'_>], now: Instant) -> String {
+    let Some(Kill { finding, .. }) = kills.first() else { return String::new() };
+    let kind = capitalised(kind_of_container(finding.container.kind));
+    let (count, span) = counted(kills, "kill", now);
+    format!("{kind} {}: {count}{span}", code(&finding.container.name))
+}
+
+fn kind_of_container(kind: ContainerKind) -> &'static str {
+    match kind {
+        ContainerKind::Container => "container",
+        ContainerKind::Init => "init container",
+        ContainerKind::Sidecar => "sidecar",
+        ContainerKind::Ephemeral => "ephemeral container",
+    }
+}
+
+/// `shop, cluster prod`.
+fn place(finding: &Finding, name: fn(&str) -> String) -> String {
+    let namespace = name(&finding.namespace);
+    match &finding.cluster {
+        Some(cluster) => format!("{namespace}, cluster {}", name(cluster)),
+        None => namespace,
+    }
+}
+
+fn limits(kills: &[Kill<'_>]) -> String {
+    let limit = range(kills, |finding| finding.container.memory_limit_bytes);
+    let pod_limit = range(kills, |finding| finding.pod.memory_limit_bytes);
+    match (limit.map(bytes_range), pod_limit.map(bytes_range)) {
+        (Some(limit), None) => format!("memory limit {limit}"),
+        (Some(limit), Some(of_pod)) => format!("memory limit {limit}, of the whole Pod {of_pod}"),
+        (None, Some(of_pod)) => format!("memory limit of the whole Pod {of_pod}"),
+        (None, None) => "no memory limit known".into(),
+    }
+}
+
+/// The kills of one container in one Pod: which, where, when, after how long, what happened then.
+fn pod_line(kills: &[Kill<'_>]) -> String {
+    let Some(Kill { finding, .. }) = kills.first() else { return String::new() };
+    let pod = code(&finding.pod.name);
+    let node = finding.pod.node.as_ref().map(|node| format!(" on node {}", code(node))).unwrap_or_default();
+    let times = if kills.len() > 1 { format!(" {} times", kills.len()) } else { String::new() };
+    let when = match range(kills, ended_at) {
+        Some((at, last)) if at == last => format!(" {}", date(at)),
+        Some((from, to)) => format!(" between {} and {}", date(from), date(to)),
+        None => String::new(),
+    };
+    let ran = match range(kills, ran_for) {
+        Some((ran, longest)) if ran == longest => format!(", after running for {ran:#}"),
+        Some((shortest, longest)) => format!(", after running for {shortest:#} to {longest:#}"),
+        None => String::new(),
+    };
+    format!("{pod}{node}: killed{times}{when}{ran}{}{}", restarts(kills), exits(kills))
+}
+
+fn restarts(kills: &[Kill<'_>]) -> String {
+    let restarts = || kills.iter().map(|kill| kill.finding.restarted.as_ref());
+    let count = restarts().flatten().filter_map(|Restarted { restart_count, .. }| *restart_count).max();
+    let count = count.map(|count| format!(", restart count now {count}")).unwrap_or_default();
+    let not_restarted = restarts().filter(Option::is_none).count();
+    match (not_restarted, kills.len()) {
+        (0, _) if count.is_empty() => ", restarted".into(),
+        (0, _) => count,
+        (all, kills) if all == kills => ", no restart followed".into(),
+        (some, _) => format!("{count}, {some} of them without a restart"),
+    }
+}
+
+/// An exit code other than SIGKILL's: a child process was killed, and the container ended otherwise.
+fn exits(kills: &[Kill<'_>]) -> String {
+    let codes = kills.iter().map(|kill| kill.finding.killed.exit_code);
+    let mut codes: Vec<i32> = codes.filter(|code| *code != EXIT_CODE_OF_SIGKILL).collect();
+    let otherwise = codes.len();
+    codes.sort_unstable();
+    codes.dedup();
+    let more = if codes.len() > EXIT_CODES_IN_LINE { ", …" } else { "" };
+    codes.truncate(EXIT_CODES_IN_LINE);
+    let codes: Vec<String> = codes.iter().map(i32::to_string).collect();
+    let codes = codes.join(", ");
+    match (otherwise, kills.len()) {
+        (0, _) => String::new(),
+        (_, 1) => format!("; marked OOMKilled, but exited with {codes}"),
+        (some, _) => format!("; {some} of them marked OOMKilled, but exited with {codes}{more}"),
+    }
+}
+
+/// When the kill happened, as nearly as it is known.
+fn ended_at(finding: &Finding) -> Option<Timestamp> {
+    let restarted_at = finding.restarted.as_ref().and_then(|restarted| restarted.started_at);
+    finding.killed.finished_at.or(restarted_at).or(finding.detected_at)
+}
+
+fn ran_for(finding: &Finding) -> Option<jiff::SignedDuration> {
+    let ran = finding.killed.finished_at?.duration_since(finding.killed.started_at?);
+    (!ran.is_negative()).then_some(ran)
+}
+
+/// The least and the greatest of what is known.
+fn range<T: Ord + Copy>(kills: &[Kill<'_>], value: impl Fn(&Finding) -> Option<T>) -> Option<(T, T)> {
+    let values = || kills.iter().filter_map(|kill| value(kill.finding));
+    values().min().zip(values().max())
+}
+
+fn bytes_range((least, greatest): (u64, u64)) -> String {
+    if least == greatest { bytes(least) } else { format!("{} to {}", bytes(least), bytes(greatest)) }
+}
+
+/// `12 kills`; if all of them were gathered since an earlier message, `12 more kills` and
+/// ` within the last hour`.
+fn counted(kills: &[Kill<'_>], what: &str, now: Instant) -> (String, String) {
+    let number = kills.len();
+    let plural = if number == 1 { "" } else { "s" };
+    // `None` is the least: one first kill among them, and there is no previous.
+    match kills.iter().map(|kill| kill.previous).min().flatten() {
+        Some(previous) => {
+            let span = span(now.saturating_duration_since(previous));
+            (format!("{number} more {what}{plural}"), format!(" within the last {span}"))
+        }
+        None => (format!("{number} {what}{plural}"), String::new()),
+    }
+}
+
+/// `hour`, `25 minutes`, `10 seconds`: rounded up to what a person says. A twentieth of the unit counts
+/// for nothing, as what is due after an hour is sent a moment later.
+fn span(span: Duration) -> String {
+    const UNITS: [(u128, &str); 4] =
+        [(86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1_000, "second")];
+    let span = span.as_millis();
+    // 90 minutes, but 2 hours.
+    let fits = |(size, _): &(u128, &str)| 3 * span > 5 * size || span.abs_diff(*size) <= size / 20;
+    let (size, unit) = UNITS.into_iter().find(fits).unwrap_or((1_000, "second"));
+    match span.saturating_sub(size / 20).div_ceil(size) {
+        0 | 1 => unit.to_owned(),
+        many => format!("{many} {unit}s"),
+    }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().collect::<String>() + chars.as_str()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_rounded_up_to_what_a_person_says() {
+        for (millis, said) in [
+            (0, "second"),
+            (800, "second"),
+            (10_003, "10 seconds"),
+            (10_200, "11 seconds"),
+            (60_000, "minute"),
+            (90_050, "90 seconds"),
+            (110_000, "2 minutes"),
+            (24 * 60_000 + 5_000, "25 minutes"),
+            (3_590_000, "hour"),
+            (3_600_000, "hour"),
+            (3_660_000, "hour"),
+            (3_900_000, "65 minutes"),
+            (5_400_100, "90 minutes"),
+            (7_200_300, "2 hours"),
+            (7_500_000, "3 hours"),
+            (86_400_000, "day"),
+            (172_800_100, "2 days"),
+        ] {
+            assert_eq!(span(Duration::from_millis(millis)), said, "{millis}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The configuration as YAML: one key a line, and after it where its value was written.
+
+use serde_json::Value;
+use serde_saphyr::{FlowSeq, ser_options};
+use sinks::settings::{Origin, Resolved};
+
+/// Where the comments begin, if the line leaves room: right of most values.
+const COLUMN: usize = 40;
+
+/// A configuration file that, but for the secrets, says the same again. A key that nobody wrote and
+/// that has no default is left out.
+///
+/// # Errors
+///
+/// A sentence: there is a value that YAML can't say, which is a bug.
+pub fn yaml(resolved: &[Resolved]) -> Result<String, String> {
+    let is_nothing = |key: &Resolved| key.value.is_null() && key.origin == Origin::Default;
+    let mut yaml = String::new();
+    let mut before: Vec<&str> = Vec::new();
+    for key in resolved.iter().filter(|key| !is_nothing(key)) {
+        let path: Vec<&str> = key.path.split('.').collect();
+        let shared = path.iter().zip(&before).take_while(|(part, other)| part == other).count();
+        for (depth, part) in path.iter().enumerate().skip(shared) {
+            let mut line = format!("{:indent$}{}:", "", inline(&Value::from(*part))?, indent = 2 * depth);
+            if depth + 1 == path.len() {
+                line = format!("{line} {}", inline(&key.value)?);
+                line = format!("{line:COLUMN$} # {}", comment(&key.origin));
+            }
+            yaml += &line;
+            yaml.push('\n');
+        }
+        before = path;
+    }
+    Ok(yaml)
+}
+
+/// A key or a value on one line.
+fn inline(value: &Value) -> Result<String, String> {
+    let options = ser_options! { prefer_block_scalars: false };
+    let text = match value {
+        Value::Array(list) => serde_saphyr::to_string_with_options(&FlowSeq(list), options),
+        value => serde_saphyr::to_string_with_options(value, options),
+    };
+    text.map(|text| text.trim_end().to_owned())
+        .map_err(|error| format!("can't print the configuration as YAML: {error}"))
+}
+
+/// A comment can't be quoted, and a path may have any character in it.
+fn comment(origin: &Origin) -> String {
+    origin.to_string().chars().map(|c| if c.is_control() || c == '\u{feff}' { '?' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{ffi::OsString, fs};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::{Config, Loaded};
+
+    fn load(text: &str, sinks: &[&str], variables: &[(String, String)]) -> Result<Loaded, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.yaml");
+        fs::write(&path, text).unwrap();
+        let sinks: Vec<String> = sinks.iter().map(|&sink| sink.to_owned()).collect();
+        let variables = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        Config::load(Some(&path), &sinks, variables).map_err(|errors| errors.to_string())
+    }
+
+    /// What is printed, with the file named without its directory.
+    fn shown(text: &str, sinks: &[&str], variables: &[(&str, &str)]) -> String {
+        let variables: Vec<_> =
+            variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let mut resolved = load(text, sinks, &variables).unwrap().resolved;
+        for key in &mut resolved {
+            if let Origin::File(path) = &mut key.origin {
+                *path = path.file_name().unwrap().into();
+            }
+        }
+        yaml(&resolved).unwrap()
+    }
+
+    /// The values, without those that are no more than the absence of one.
+    fn values(loaded: Loaded) -> Vec<(String, Value)> {
+        let values = loaded.resolved.into_iter().map(|key| (key.path, key.value));
+        values.filter(|(path, value)| !value.is_null() || path == "server").collect()
+    }
+
+    #[test]
+    fn each_line_says_where_its_value_was_written() {
+        let text = "
+            cluster: prod
+            namespaces: { exclude: [\"kube-*\", \"*-test\"] }
+            server: null
+            sinks:
+              team: { type: slack, webhook_url: \"https://hooks.slack.com/services/T0/B0/hunter2\" }
+        ";
+        let variables = [("OOM_LOOKBACK", "30m"), ("OOM_SINKS__TEAM__GROUP_WAIT", "90s")];
+        assert_eq!(
+            shown(text, &[], &variables),
+            r#"cluster: prod                            # config.yaml
+namespaces:
+  include: []                            # default
+  exclude: [kube-*, "*-test"]            # config.yaml
+lookback: 30m                            # $OOM_LOOKBACK
+report_unrestarted: false                # default
+server: null                             # config.yaml
+log:
+  format: text                           # default
+shutdown_grace: 20s                      # default
+sinks:
+  team:
+    type: slack                          # config.yaml
+    match:
+      namespaces: []                     # default
+      labels: ""                         # default
+      workload_kinds: []                 # default
+      workload_names: []                 # default
+      containers: []                     # default
+    group_wait: 1m30s                    # $OOM_SINKS__TEAM__GROUP_WAIT
+    group_interval: 1h                   # default
+    retry_for: 1h                        # default
+    queue_capacity: 4096                 # default
+    webhook_url: "***"                   # config.yaml
+"#
+        );
+    }
+
+    #[test]
+    fn sinks_of_the_command_line_and_of_nobody_are_named_as_such() {
+        assert!(
+            shown("", &["stdout"], &[])
+                .contains("    type: stdout                         # --sink stdout\n")
+        );
+        assert!(shown("", &[], &[]).contains("    type: kubernetes                     # default\n"));
+    }
+
+    #[test]
+    fn a_secrets_file_is_named_and_the_secret_in_it_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web hook: #1");
+        fs::write(&path, "https://hooks.slack.com/services/T0/B0/hunter2\n").unwrap();
+        let path = path.display().to_string();
+        let text = format!("sinks: {{ team: {{ type: slack, webhook_url_file: {path:?} }} }}");
+        let shown = shown(&text, &[], &[]);
+        assert!(shown.contains(&format!("    webhook_url_file: {path:?} # config.yaml\n")), "{shown}");
+        assert!(!shown.contains("hunter2") && !shown.contains("webhook_url:"), "{shown}");
+    }
+
+    #[test]
+    fn a_path_cannot_end_its_comment() {
+        let path = std::path::PathBuf::from("a\nsinks: {}\r\u{85}\u{feff}");
+        let key = Resolved { path: "cluster".into(), value: "prod".into(), origin: Origin::File(path) };
+        let text = yaml(&[key]).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text:?}");
+        assert_eq!(load(&text, &[], &[]).unwrap().config.cluster.as_deref(), Some("prod"));
+    }
+
+    /// Text of what YAML, or one of its readers, could take for something else.
+    fn any_text() -> impl Strategy<Value = String> {
+        const PARTS: [&str; 45] = [
+            "*", "&a", "!", "|", ">", "%", "@", "`", "~", "#", " #", ": ", ":", "- ", "-", "? ", ",", "{",
+            "}", "[", "]", "'", "\"", "\\", "\n", "\r\n", "\t", " ", "\u{0}", "\u{1b}", "\u{7f}", "\u{9b}",
+            "\u{85}", "\u{2028}", "\u{feff}", "é", "😀", "0x1f", "1e3", "12:30", "null", "yes", "...", "---",
+            "<<",
+        ];
+        let parts =
+            prop::collection::vec(prop::sample::select(&PARTS[..]), 0..5).prop_map(|all| all.concat());
+        prop_oneof![3 => parts, 1 => any::<String>(), 1 => "[a-z ]{70,200}"]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_shown_resolves_to_the_same_again(
+            cluster in any_text(),
+            globs in prop::collection::vec(any_text(), 0..4),
+            name in prop::sample::select(&["null", "true", "y", "on", "no", "e", "nan", "a-1_b"][..]),
+        ) {
+            // What globs escape with can't be escaped itself; the cluster's name has it.
+            let globs = globs.into_iter().map(|glob| globset::escape(&glob.replace('\\', "/")));
+            let globs: Vec<_> = globs.filter(|glob| !glob.is_empty()).collect();
+            let variables = [
+                ("OOM_CLUSTER".to_owned(), cluster),
+                ("OOM_NAMESPACES__EXCLUDE".to_owned(), serde_json::to_string(&globs).unwrap()),
+                (format!("OOM_SINKS__{name}__TYPE"), "slack".to_owned()),
+                (format!("OOM_SINKS__{name}__WEBHOOK_URL"), "http://127.0.0.1/".to_owned()),
+                (format!("OOM_SINKS__{name}__MATCH__CONTAINERS"), serde_json::to_string(&globs).unwrap()),
+            ];
+            let loaded = load("", &[], &variables).unwrap();
+            let text = yaml(&loaded.resolved).unwrap();
+            prop_assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+            let again = text.replace("\"***\"", "http://127.0.0.1/");
+            let again = load(&again, &[], &[]).map_err(|errors| TestCaseError::fail(format!("{errors}\n{text}")))?;
+            prop_assert_eq!(values(again), values(loaded), "{}", text);
+        }
+    }
+}

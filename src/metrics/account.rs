@@ -1,0 +1,82 @@
+//! How did each finding end for one sink? The sink's account: what it owes, and how it settled it.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, atomic::AtomicU64},
+    time::Duration,
+};
+
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge, histogram::Histogram};
+
+use super::{Books, lock};
+
+/// How a finding ends for one sink: in exactly one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryOutcome {
+    /// The sink stored it.
+    Delivered,
+    /// The sink had stored it before.
+    Duplicate,
+    /// The sink's `match` doesn't hold for it.
+    Filtered,
+    /// The sink refused it, or it was given up.
+    Failed,
+    /// The sink's queue was full.
+    Dropped,
+}
+
+impl DeliveryOutcome {
+    pub(super) const ALL: [Self; 5] =
+        [Self::Delivered, Self::Duplicate, Self::Filtered, Self::Failed, Self::Dropped];
+
+    /// As the label `outcome` spells it.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Duplicate => "duplicate",
+            Self::Filtered => "filtered",
+            Self::Failed => "failed",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+pub(super) type Queue = Gauge<u64, AtomicU64>;
+
+/// What one sink owes and has done. Clones are the same account.
+#[derive(Clone)]
+pub struct Account {
+    pub(super) outcomes: [Counter; 5],
+    pub(super) queue: Queue,
+    pub(super) duration: Histogram,
+    pub(super) books: Arc<Mutex<Books>>,
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Account").field("queue", &self.queue).finish_non_exhaustive()
+    }
+}
+
+impl Account {
+    /// Takes a finding out of the sink's queue and counts how it ended.
+    pub fn settle(&self, outcome: DeliveryOutcome) {
+        let _books = lock(&self.books);
+        self.queue.dec();
+        for (counter, counted) in self.outcomes.iter().zip(DeliveryOutcome::ALL) {
+            if counted == outcome {
+                counter.inc();
+            }
+        }
+    }
+
+    /// Findings that wait for the sink: queued, gathered, to be retried and under way.
+    pub fn queue_length(&self) -> u64 {
+        self.queue.get()
+    }
+
+    /// Counts how long one attempt to deliver took.
+    pub fn attempt_took(&self, duration: Duration) {
+        self.duration.observe(duration.as_secs_f64());
+    }
+}

@@ -1,0 +1,160 @@
+//! Which workloads lost containers lately, and how often? A counter for each container of each of
+//! them, for as long as somebody may ask.
+//!
+//! Whoever may create Pods chooses the labels, so both their number and their length are bounded: a
+//! hostile namespace crowds out nobody but itself.
+
+use std::{collections::HashMap, time::Duration};
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+};
+use sinks::Finding;
+use tokio::time::Instant;
+
+/// How long a series is shown after its last kill.
+const SHOWN: Duration = Duration::from_hours(1);
+
+/// How long a series is kept that nobody has asked for. Longer, so that a scrape sees it gone before
+/// it begins anew: a series that goes from 1 to 1 unseen hides a kill.
+const KEPT: Duration = Duration::from_hours(2);
+
+/// Series of one namespace. Beyond, the one whose last kill is the longest ago goes.
+const SERIES_PER_NAMESPACE: usize = 500;
+
+/// Bytes of a label, the length of the longest name in Kubernetes. The API server bounds neither the
+/// kind nor the name of an owner.
+const LABEL_LENGTH: usize = 253;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct KillLabels {
+    namespace: String,
+    workload_kind: String,
+    workload: String,
+    container: String,
+}
+
+impl KillLabels {
+    fn of(finding: &Finding) -> Self {
+        let label = |text: &str| text[..text.floor_char_boundary(LABEL_LENGTH)].to_owned();
+        let workload = &finding.pod.workload;
+        Self {
+            namespace: label(&finding.namespace),
+            workload_kind: label(&workload.kind),
+            workload: label(&workload.name),
+            container: label(&finding.container.name),
+        }
+    }
+}
+
+/// The kills of every series that is shown.
+#[derive(Default)]
+pub(super) struct Kills {
+    /// What is shown. Clones are the same.
+    pub(super) series: Family<KillLabels, Counter>,
+    /// When the last kill of each series was counted.
+    last: HashMap<KillLabels, Instant>,
+}
+
+impl Kills {
+    /// Counts a kill.
+    pub(super) fn count(&mut self, finding: &Finding, now: Instant) {
+        let labels = KillLabels::of(finding);
+        self.series.get_or_create(&labels).inc();
+        self.last.insert(labels, now);
+        self.forget_after(KEPT, now);
+        let siblings = || self.last.iter().filter(|(labels, _)| labels.namespace == finding.namespace);
+        if siblings().count() > SERIES_PER_NAMESPACE
+            && let Some(oldest) = siblings().min_by_key(|(_, last)| **last).map(|(labels, _)| labels.clone())
+        {
+            self.last.remove(&oldest);
+            self.series.remove(&oldest);
+        }
+    }
+
+    /// Forgets the series that are not to be shown any more.
+    pub(super) fn forget_old(&mut self, now: Instant) {
+        self.forget_after(SHOWN, now);
+    }
+
+    fn forget_after(&mut self, age: Duration, now: Instant) {
+        self.last.retain(|labels, last| {
+            let is_recent = now.duration_since(*last) < age;
+            if !is_recent {
+                self.series.remove(labels);
+            }
+            is_recent
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::fanout::tests::finding;
+
+    const MINUTE: Duration = Duration::from_mins(1);
+
+    fn count(kills: &Kills, finding: &Finding) -> Option<u64> {
+        kills.series.get(&KillLabels::of(finding)).map(|counter| counter.get())
+    }
+
+    #[test]
+    fn a_series_is_forgotten_an_hour_after_its_last_kill() {
+        let (mut kills, start, kill) = (Kills::default(), Instant::now(), finding("shop", "app", 1));
+        kills.count(&kill, start);
+        kills.count(&kill, start + 30 * MINUTE);
+        kills.forget_old(start + 89 * MINUTE);
+        assert_eq!(count(&kills, &kill), Some(2));
+        kills.forget_old(start + 90 * MINUTE);
+        assert_eq!(count(&kills, &kill), None);
+    }
+
+    #[test]
+    fn a_kill_after_an_hour_goes_on_counting_unless_a_scrape_has_seen_the_series_gone() {
+        let (mut kills, start, kill) = (Kills::default(), Instant::now(), finding("shop", "app", 1));
+        kills.count(&kill, start);
+        kills.count(&finding("shop", "other", 1), start + 61 * MINUTE);
+        kills.count(&kill, start + 62 * MINUTE);
+        assert_eq!(count(&kills, &kill), Some(2));
+        kills.forget_old(start + 122 * MINUTE);
+        kills.count(&kill, start + 123 * MINUTE);
+        assert_eq!(count(&kills, &kill), Some(1));
+    }
+
+    #[test]
+    fn old_series_are_forgotten_though_nobody_scrapes() {
+        let (mut kills, start) = (Kills::default(), Instant::now());
+        for minute in 0..600 {
+            kills.count(&finding(&minute.to_string(), "app", 0), start + minute * MINUTE);
+        }
+        assert_eq!(kills.last.len(), 120);
+    }
+
+    #[test]
+    fn a_namespace_that_makes_up_workloads_crowds_out_its_own_alone() {
+        let (mut kills, start) = (Kills::default(), Instant::now());
+        let (victim, first) = (finding("shop", "app", 1), finding("hostile", "0", 1));
+        kills.count(&victim, start);
+        for number in 0..=SERIES_PER_NAMESPACE {
+            let at = start + Duration::from_millis(u64::try_from(number).unwrap());
+            kills.count(&finding("hostile", &number.to_string(), 1), at);
+        }
+        assert_eq!(kills.last.len(), SERIES_PER_NAMESPACE + 1);
+        assert_eq!((count(&kills, &victim), count(&kills, &first)), (Some(1), None));
+    }
+
+    #[test]
+    fn an_owner_with_an_endless_name_has_a_short_label() {
+        let (mut kills, mut kill) = (Kills::default(), Arc::unwrap_or_clone(finding("shop", "app", 1)));
+        kill.pod.workload.name = "ü".repeat(100_000);
+        kill.pod.workload.kind = "k".repeat(100_000);
+        kills.count(&kill, Instant::now());
+        let labels = kills.last.into_keys().next().unwrap();
+        assert_eq!(labels.workload, "ü".repeat(LABEL_LENGTH / 2));
+        assert_eq!(labels.workload_kind.len(), LABEL_LENGTH);
+    }
+}

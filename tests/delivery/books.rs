@@ -1,0 +1,251 @@
+//! A fan-out with the real sinks before the fakes, on paused time; and whether its books, its log and the
+//! fakes' memories agree.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use kubernetes_oom_event_generator::{
+    config::{Config, SinkConfig},
+    fanout::{Fanout, Route},
+    metrics::Metrics,
+};
+use sinks::{
+    Container, ContainerKind, Delivery, Finding, KillId, Killed, Limits, Outcome, Pod, Schema, Sink,
+    Surroundings, Workload,
+};
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    api_server::ApiServer,
+    log,
+    manner::Asked,
+    slack::{POD, Slack},
+};
+
+/// Longer than any finding is tried.
+const AT_MOST: Duration = Duration::from_hours(3);
+
+/// A fan-out at work.
+pub struct Books {
+    fanout: Fanout,
+    metrics: Arc<Metrics>,
+    /// The Pods that were killed, by the kills' IDs.
+    sent: BTreeMap<String, String>,
+}
+
+/// How the findings ended for one sink, as `/metrics` shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    pub delivered: u64,
+    pub duplicate: u64,
+    pub failed: u64,
+    pub dropped: u64,
+    pub waiting: u64,
+}
+
+/// The kill of the one container of a Pod of its own, which is its own workload.
+pub fn kill(namespace: &str, number: usize) -> Finding {
+    let name = format!("{POD}{number:04}");
+    Finding {
+        schema: Schema::V1,
+        test: false,
+        id: KillId::new(&[namespace, &name]),
+        cluster: Some("prod".to_owned()),
+        detected_at: "2026-05-01T12:00:07Z".parse().ok(),
+        namespace: namespace.to_owned(),
+        pod: Pod {
+            name: name.clone(),
+            uid: format!("{name}-uid"),
+            node: Some("node-a".to_owned()),
+            memory_limit_bytes: None,
+            workload: Workload { kind: "Pod".to_owned(), name: name.clone() },
+            event_uid: format!("{name}-uid"),
+            labels: BTreeMap::new(),
+        },
+        container: Container {
+            name: "app".to_owned(),
+            kind: ContainerKind::Container,
+            image: None,
+            memory_limit_bytes: Some(64 << 20),
+            memory_request_bytes: None,
+        },
+        killed: Killed {
+            container_id: Some(format!("containerd://{name}")),
+            exit_code: 137,
+            started_at: "2026-05-01T11:00:00Z".parse().ok(),
+            finished_at: "2026-05-01T12:00:00Z".parse().ok(),
+        },
+        restarted: None,
+        message: format!("The previous instance of the container 'app' (containerd://{name}) was OOMKilled"),
+    }
+}
+
+impl Books {
+    /// Starts couriers for the sinks `events`, `team`, or both; Slack's settings may be given as YAML.
+    pub fn open(kubernetes: Option<kube::Client>, slack: Option<(&Slack, &str)>) -> Self {
+        log::begin();
+        // Every test does this; the first one succeeds.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let events = kubernetes.as_ref().map(|_| "  events: { type: kubernetes }\n".to_owned());
+        let team = slack.map(|(slack, settings)| {
+            format!("  team: {{ type: slack, webhook_url: \"{}\", {settings} }}\n", slack.url())
+        });
+        let config: String = ["sinks:\n".to_owned()].into_iter().chain(events).chain(team).collect();
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.yaml");
+        fs::write(&file, config).unwrap();
+        let config = Config::load(Some(&file), &[], []).unwrap().config;
+        let nobody = || ApiServer::new(|_| unreachable!("there is no such sink")).client();
+        let kubernetes = kubernetes.unwrap_or_else(nobody);
+        let surroundings = Surroundings { kubernetes: Some(kubernetes), only_stdout: false };
+        let routes = config.sinks.into_iter().map(|sink| route(sink, &surroundings)).collect();
+        let metrics = Arc::new(Metrics::new());
+        Self { fanout: Fanout::start(routes, Arc::clone(&metrics)), metrics, sent: BTreeMap::new() }
+    }
+
+    pub fn send(&mut self, findings: impl IntoIterator<Item = Finding>) {
+        for finding in findings {
+            self.sent.insert(finding.id.as_str().to_owned(), finding.pod.name.clone());
+            self.fanout.send(finding);
+        }
+    }
+
+    /// Waits until nothing waits any more.
+    pub async fn settle(&self, sink: &str) {
+        let begun = Instant::now();
+        while self.ends(sink).waiting > 0 {
+            assert!(begun.elapsed() < AT_MOST, "{sink} never ends: {:?}", self.ends(sink));
+            sleep(Duration::from_secs(10)).await;
+        }
+    }
+
+    /// How the findings ended for a sink so far.
+    pub fn ends(&self, sink: &str) -> Ends {
+        let text = self.metrics.render(Instant::now());
+        let figure = |series: String| -> u64 {
+            let series = format!("oom_event_generator_{series} ");
+            text.lines().find_map(|line| line.strip_prefix(&series)).expect(&series).parse().unwrap()
+        };
+        let outcome = |outcome| figure(format!("deliveries_total{{sink=\"{sink}\",outcome=\"{outcome}\"}}"));
+        let ends = Ends {
+            delivered: outcome("delivered"),
+            duplicate: outcome("duplicate"),
+            failed: outcome("failed"),
+            dropped: outcome("dropped"),
+            waiting: figure(format!("queue_length{{sink=\"{sink}\"}}")),
+        };
+        let Ends { delivered, duplicate, failed, dropped, waiting } = ends;
+        let sum = delivered + duplicate + failed + dropped + waiting;
+        assert_eq!((outcome("filtered"), sum), (0, figure("findings_total".to_owned())), "{sink}: {ends:?}");
+        ends
+    }
+
+    /// The Pods whose findings the log has as undelivered to a sink, whole.
+    pub fn undelivered(&self, sink: &str) -> Vec<String> {
+        let lines = log::logged("undelivered finding").into_iter().filter(|line| line["sink"] == sink);
+        lines
+            .map(|line| {
+                let finding: serde_json::Value =
+                    serde_json::from_str(line["finding"].as_str().unwrap()).unwrap();
+                assert!(finding["message"].as_str().unwrap().contains("OOMKilled"));
+                self.sent[finding["id"].as_str().unwrap()].clone()
+            })
+            .collect()
+    }
+
+    /// The Pods whose findings nobody will miss, as the log says.
+    pub fn gone(&self, sink: &str) -> Vec<String> {
+        let lines = log::logged("not delivered, and nobody will miss it").into_iter();
+        let lines = lines.filter(|line| line["sink"] == sink);
+        lines.map(|line| self.sent[line["id"].as_str().unwrap()].clone()).collect()
+    }
+
+    /// Waits until nothing waits for these sinks, and drains. Each finding has had exactly one end at
+    /// each, and what its other side remembers says the same.
+    pub async fn close(self, sinks: &[(&str, Vec<Asked>)]) -> Vec<Ends> {
+        let ends = sinks.iter().map(|(sink, asked)| self.agree(sink, asked)).collect();
+        let undelivered: usize = sinks.iter().map(|(sink, _)| self.undelivered(sink).len()).sum();
+        let drained = self.fanout.drain(Duration::from_secs(1), CancellationToken::new()).await;
+        assert_eq!(drained.undelivered, u64::try_from(undelivered).unwrap());
+        ends
+    }
+
+    fn agree(&self, sink: &str, asked: &[Asked]) -> Ends {
+        let (ends, undelivered, gone) = (self.ends(sink), self.undelivered(sink), self.gone(sink));
+        assert_eq!(ends.waiting, 0);
+        let told: BTreeSet<_> = undelivered.iter().chain(&gone).collect();
+        assert_eq!(told.len(), undelivered.len() + gone.len(), "the log tells of one twice");
+        assert_eq!(u64::try_from(told.len()).unwrap(), ends.failed + ends.dropped, "{ends:?}");
+        let mut stored_and_lost: BTreeMap<&String, (usize, usize)> = BTreeMap::new();
+        for asked in asked.iter().filter(|asked| asked.stored) {
+            for pod in &asked.pods {
+                let (stored, lost) = stored_and_lost.entry(pod).or_default();
+                *stored += 1;
+                *lost += usize::from(!asked.answered);
+            }
+        }
+        for pod in self.sent.values() {
+            let (stored, lost) = stored_and_lost.get(pod).copied().unwrap_or_default();
+            if told.contains(pod) {
+                assert_eq!(stored, lost, "{pod} was stored, and the log says that it was not");
+            } else {
+                assert!(stored > 0, "{pod} is lost");
+                assert!(stored <= lost + 1, "{pod} was stored {stored} times and {lost} answers were lost");
+            }
+        }
+        ends
+    }
+}
+
+fn route(sink: SinkConfig, surroundings: &Surroundings) -> Route {
+    let made = sink.settings.build(surroundings).unwrap();
+    let over_sockets = sink.sink_type.name == "slack";
+    Route {
+        sink: if over_sockets { Arc::new(OverSockets(made)) } else { made },
+        matches: Box::new(move |finding| sink.matches.matches(finding)),
+        name: sink.name,
+        grouping: sink.grouping,
+        retry_for: sink.retry_for,
+        queue_capacity: sink.queue_capacity,
+    }
+}
+
+/// A sink that uses real sockets. While it is at work, paused time goes on in small steps, each of which
+/// gives the sockets real time; it would jump over time-outs otherwise, with an answer on its way.
+struct OverSockets(Arc<dyn Sink>);
+
+impl OverSockets {
+    async fn steps() {
+        const REAL: Duration = Duration::from_micros(100);
+        const PAUSED: Duration = Duration::from_millis(20);
+        loop {
+            // Time stands still until it ends.
+            spawn_blocking(|| thread::sleep(REAL)).await.unwrap();
+            sleep(PAUSED).await;
+        }
+    }
+}
+
+#[async_trait]
+impl Sink for OverSockets {
+    fn limits(&self) -> Limits {
+        self.0.limits()
+    }
+
+    async fn deliver(&self, batch: &[Delivery]) -> Vec<Outcome> {
+        tokio::select! {
+            outcomes = self.0.deliver(batch) => outcomes,
+            () = Self::steps() => unreachable!("they go on"),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! A crash loop on the defaults of Slack: a message in the first seconds, and one an hour after that.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use sinks::KillId;
+use tokio::time::sleep;
+
+use super::{
+    books::{Books, kill},
+    slack::{self, Slack},
+};
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_loop_is_one_message_at_first_and_one_an_hour() {
+    let slack = Slack::listen(|_| slack::good()).await;
+    let mut books = Books::open(None, Some((&slack, "")));
+    // A kill every 5 minutes, for two and a half hours.
+    for count in 0..30_u32 {
+        let mut again = kill("shop", 0);
+        again.id = KillId::new(&[&count.to_string()]);
+        books.send([again]);
+        sleep(5 * MINUTE).await;
+    }
+    sleep(90 * MINUTE).await;
+    let asked = slack.asked();
+    let seconds: Vec<_> = asked.iter().map(|asked| asked.at.as_secs()).collect();
+    for (second, expected) in seconds.iter().zip([2, 3602, 7202, 10_802]) {
+        assert!((expected..expected + 5).contains(second), "{seconds:?}");
+    }
+    // The first tells of one kill, the others of those of an hour and of the last half.
+    let counts = asked.iter().map(|asked| numbers(&asked.text));
+    for (told, count) in counts.zip([None, Some(12), Some(12), Some(5)]) {
+        assert!(count.is_none_or(|count| told.contains(&count)), "{told:?} instead of {count:?}");
+    }
+    assert_eq!(asked.len(), 4, "{seconds:?}");
+    assert_eq!(books.ends("team").delivered, 30);
+}
+
+/// Two workloads whose kills come at the same times share messages, and each has its own count.
+#[tokio::test(start_paused = true)]
+async fn workloads_are_counted_apart() {
+    let slack = Slack::listen(|_| slack::good()).await;
+    let mut books = Books::open(None, Some((&slack, "")));
+    for count in 0..20_u32 {
+        for (number, every) in [(1, 1), (2, 4)] {
+            if count % every == 0 {
+                let mut again = kill("shop", number);
+                again.id = KillId::new(&[&number.to_string(), &count.to_string()]);
+                books.send([again]);
+            }
+        }
+        sleep(MINUTE).await;
+    }
+    sleep(60 * MINUTE).await;
+    let asked = slack.asked();
+    assert_eq!(asked.len(), 2);
+    assert_eq!(asked[1].pods, ["killed-0001", "killed-0002"].map(str::to_owned).into());
+    let told = numbers(&asked[1].text);
+    assert!(told.is_superset(&[19, 4].into()), "{}", asked[1].text);
+    assert_eq!(books.ends("team").delivered, 25);
+}
+
+/// The numbers that a text has as words of their own.
+fn numbers(text: &str) -> BTreeSet<u32> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+        .filter_map(|word| word.parse().ok())
+        .collect()
+}
