@@ -1,0 +1,180 @@
+//! The synthetic cluster: what stands in it now, and how it changes. Comes out: pages of lists, and
+//! lines of watches.
+//!
+//! A hundredth of the changes replaces a Pod, as a deployment does; in every tenth Pod the container
+//! fails now and then, for other reasons than memory. Kills are kept to Pods of their own, so that one
+//! that is found can be told by its Pod's name.
+
+use crate::objects::{Container, Moment, Pod, Sight, Spelling};
+
+/// So many Pods are there to be killed, or half of them.
+const TARGETS: usize = 1000;
+
+/// The cluster, as it is now.
+pub struct Cluster {
+    spelling: Spelling,
+    pods: Vec<Place>,
+    events: usize,
+    version: u64,
+    changes: u64,
+    kills: usize,
+}
+
+/// A place that a Pod is in, until another replaces it.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    number: u64,
+    restarts: u32,
+}
+
+/// A page of a list.
+pub struct Page {
+    pub limit: usize,
+    /// How many objects came before.
+    pub begin: usize,
+}
+
+impl Cluster {
+    pub fn new(pods: usize, events: usize) -> Self {
+        let pods = (0..).take(pods).map(|number| Place { number, restarts: 0 }).collect();
+        Self { spelling: Spelling::new(), pods, events, version: 1_000_000, changes: 0, kills: 0 }
+    }
+
+    pub fn pods(&self) -> usize {
+        self.pods.len()
+    }
+
+    pub fn events(&self) -> usize {
+        self.events
+    }
+
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Adds so many of the listed Pods, from that one on, with commas between them.
+    pub fn listed_pods(&self, out: &mut Vec<u8>, page: &Page) {
+        let moment = Moment::now();
+        for (place, at) in self.pods.iter().skip(page.begin).take(page.limit).zip(page.begin..) {
+            if at > page.begin {
+                out.push(b',');
+            }
+            let container = Container { restarts: place.restarts, sight: Sight::Running };
+            let pod = Pod { number: place.number, container, version: 500_000 + place.number };
+            self.spelling.pod(out, &pod, &moment, false);
+        }
+    }
+
+    /// As above, of the Events: a start of each Pod.
+    pub fn listed_events(&self, out: &mut Vec<u8>, page: &Page) {
+        let moment = Moment::now();
+        for (number, at) in (0..).zip(page.begin..self.events.min(page.begin + page.limit)) {
+            if number > 0 {
+                out.push(b',');
+            }
+            let number = page.begin as u64 + number;
+            let pod = Pod { number, container: Container::default(), version: 500_000 + number };
+            debug_assert!(at < self.events);
+            self.spelling.started(out, &pod, &moment);
+        }
+    }
+
+    /// Adds the Pod of that name, if there is one.
+    pub fn pod(&self, out: &mut Vec<u8>, name: &str) -> Option<()> {
+        let number = u64::from_str_radix(name.rsplit('-').next()?, 16).ok()?;
+        let place = self.pods.iter().find(|place| place.number == number)?;
+        let container = Container { restarts: place.restarts, sight: Sight::Running };
+        let pod = Pod { number, container, version: self.version };
+        self.spelling.pod(out, &pod, &Moment::now(), true);
+        Some(())
+    }
+
+    /// Adds the line that tells of an ordinary change of a Pod, or the two that replace one. The answer
+    /// is how many.
+    pub fn change(&mut self, out: &mut Vec<u8>, moment: &Moment) -> u64 {
+        self.changes += 1;
+        let others = self.pods.len() - self.targets();
+        // Knuth's multiplier jumps about, and comes by everywhere.
+        let jump = usize::try_from(self.changes.wrapping_mul(2_654_435_761) >> 7).unwrap_or_default();
+        let at = self.targets() + jump % others;
+        if self.changes.is_multiple_of(100) {
+            self.line(out, "DELETED", at, Sight::Running, moment);
+            self.pods[at] = Place { number: self.pods[at].number + self.pods.len() as u64, restarts: 0 };
+            self.line(out, "ADDED", at, Sight::Running, moment);
+            return 2;
+        }
+        if at.is_multiple_of(10) {
+            self.pods[at].restarts += 1;
+        }
+        self.line(out, "MODIFIED", at, Sight::Running, moment);
+        1
+    }
+
+    /// Adds the line that tells of the start of some container, and means nothing.
+    pub fn start(&mut self, out: &mut Vec<u8>, moment: &Moment) -> u64 {
+        self.changes += 1;
+        let jump = usize::try_from(self.changes.wrapping_mul(2_654_435_761) >> 7).unwrap_or_default();
+        let at = self.targets() + jump % (self.pods.len() - self.targets());
+        self.started(out, at, moment);
+        1
+    }
+
+    /// The place of the Pod to be killed next.
+    pub fn target(&mut self) -> usize {
+        self.kills += 1;
+        (self.kills - 1) % self.targets()
+    }
+
+    pub fn name(&self, at: usize) -> String {
+        crate::objects::name(self.pods[at].number)
+    }
+
+    /// Adds the line that shows a kill.
+    pub fn killed(&mut self, out: &mut Vec<u8>, at: usize, sight: Sight, moment: &Moment) {
+        self.line(out, "MODIFIED", at, sight, moment);
+    }
+
+    /// Adds the line that shows the next instance running.
+    pub fn restarted(&mut self, out: &mut Vec<u8>, at: usize, moment: &Moment) {
+        self.pods[at].restarts += 1;
+        self.line(out, "MODIFIED", at, Sight::Restarted, moment);
+    }
+
+    /// Adds the line of the Event that tells of the start of that Pod's container.
+    pub fn started(&mut self, out: &mut Vec<u8>, at: usize, moment: &Moment) {
+        out.extend_from_slice(br#"{"type":"ADDED","object":"#);
+        let pod = self.seen(at, Sight::Running);
+        self.spelling.started(out, &pod, moment);
+        out.extend_from_slice(b"}\n");
+    }
+
+    /// A line that tells how far a watch has come.
+    pub fn bookmark(&self) -> Vec<u8> {
+        format!(
+            "{{\"type\":\"BOOKMARK\",\"object\":{{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":\
+             {{\"resourceVersion\":\"{}\",\"creationTimestamp\":null}},\"spec\":{{\"containers\":null}},\
+             \"status\":{{}}}}}}\n",
+            self.version
+        )
+        .into_bytes()
+    }
+
+    fn targets(&self) -> usize {
+        TARGETS.min(self.pods.len() / 2)
+    }
+
+    fn line(&mut self, out: &mut Vec<u8>, what: &str, at: usize, sight: Sight, moment: &Moment) {
+        out.extend_from_slice(br#"{"type":""#);
+        out.extend_from_slice(what.as_bytes());
+        out.extend_from_slice(br#"","object":"#);
+        let pod = self.seen(at, sight);
+        self.spelling.pod(out, &pod, moment, true);
+        out.extend_from_slice(b"}\n");
+    }
+
+    fn seen(&mut self, at: usize, sight: Sight) -> Pod {
+        self.version += 1;
+        let Place { number, restarts } = self.pods[at];
+        Pod { number, container: Container { restarts, sight }, version: self.version }
+    }
+}
