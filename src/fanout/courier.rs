@@ -251,13 +251,13 @@ impl Courier {
 
     fn retry(&mut self, mut parcel: Parcel, reason: String, after: Option<Duration>) {
         let now = Instant::now();
-        self.say_failed(&reason, now);
         let asked = after.unwrap_or_default().min(LONGEST_ASKED);
         if self.limits.concurrency <= 1 {
             // Longer than `retry_for` would condemn even what comes tomorrow.
             self.not_before = self.not_before.max(now + asked.min(self.retry_for));
         }
         if let Some(pause) = self.pause(&parcel, asked, now) {
+            self.say_failed(&reason, now);
             parcel.failures += 1;
             parcel.reason = Some(reason);
             self.schedule.retry(parcel, now + pause);

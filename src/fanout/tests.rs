@@ -140,6 +140,18 @@ async fn pauses_between_retries_grow_until_the_finding_is_too_old() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_given_up_is_not_said_to_be_tried_again() {
+    let sink = Fake::new(WIDE, [Manner::FailsInPart(vec![retry()])]);
+    let impatient = Route { retry_for: Duration::ZERO, ..route("team", &sink) };
+    let (fanout, metrics) = start(vec![impatient]);
+    send(&fanout, 0..3);
+    sleep(SECOND).await;
+    assert_eq!(shown(&metrics, "team").failed, 3);
+    assert_eq!(logged(&["ERROR", "undelivered finding", "given up after 1 attempts in 0 s: 500"]).len(), 3);
+    assert_eq!(logged(&["trying again"]).len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_finding_that_waits_for_its_retry_holds_up_no_other() {
     let sink = Fake::new(NARROW, [Manner::FailsInPart(vec![retry()]), Manner::Succeeds]);
     let (fanout, _metrics) = start(vec![route("team", &sink)]);
