@@ -120,10 +120,10 @@ impl Courier {
     pub(super) async fn run(mut self, mut orders: UnboundedReceiver<Order>) -> u64 {
         let mut arrived = Vec::new();
         loop {
-            self.begin_calls();
             if self.is_done() {
                 return self.leave();
             }
+            self.begin_calls();
             let wake = self.next_call().into_iter().chain(self.until).min();
             let at_once = self.at_once.clone();
             tokio::select! {
@@ -251,13 +251,13 @@ impl Courier {
 
     fn retry(&mut self, mut parcel: Parcel, reason: String, after: Option<Duration>) {
         let now = Instant::now();
-        self.say_failed(&reason, now);
         let asked = after.unwrap_or_default().min(LONGEST_ASKED);
         if self.limits.concurrency <= 1 {
             // Longer than `retry_for` would condemn even what comes tomorrow.
             self.not_before = self.not_before.max(now + asked.min(self.retry_for));
         }
         if let Some(pause) = self.pause(&parcel, asked, now) {
+            self.say_failed(&reason, now);
             parcel.failures += 1;
             parcel.reason = Some(reason);
             self.schedule.retry(parcel, now + pause);
@@ -328,16 +328,20 @@ impl Courier {
         while let Some(ended) = self.calls.try_join_next_with_id() {
             self.end_call(ended);
         }
-        let mut left = self.schedule.take_all(Instant::now());
-        left.extend(mem::take(&mut self.carried).into_values().flat_map(|call| call.batch));
-        for parcel in left {
-            let reason = parcel.reason.as_deref().unwrap_or("it had not been answered yet");
-            self.fail(
-                &parcel.delivery.finding,
-                &format!("the program ended before it was delivered: {reason}"),
-            );
+        for parcel in self.schedule.take_all(Instant::now()) {
+            self.abandon(&parcel, "it had not been tried yet");
+        }
+        for parcel in mem::take(&mut self.carried).into_values().flat_map(|call| call.batch) {
+            self.abandon(&parcel, "no answer had come yet; it may have arrived all the same");
         }
         self.lost
+    }
+
+    /// Gives a finding up at the end; `state` is told of one that never failed.
+    fn abandon(&mut self, parcel: &Parcel, state: &str) {
+        let reason = parcel.reason.as_deref().unwrap_or(state);
+        let reason = format!("the program ended before it was delivered: {reason}");
+        self.fail(&parcel.delivery.finding, &reason);
     }
 }
 

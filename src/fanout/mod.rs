@@ -69,8 +69,8 @@ struct Way {
     account: Account,
     orders: mpsc::UnboundedSender<Order>,
     courier: JoinHandle<u64>,
-    /// Findings that found the queue full.
-    dropped: AtomicU64,
+    /// Findings that its courier never got, though its sink wants them.
+    undelivered: AtomicU64,
 }
 
 impl fmt::Debug for Way {
@@ -121,7 +121,7 @@ impl Fanout {
         }
         let mut undelivered = 0;
         for way in self.ways {
-            undelivered += way.dropped.into_inner();
+            undelivered += way.undelivered.into_inner();
             undelivered += match way.courier.await {
                 Ok(left) => left,
                 Err(error) => {
@@ -149,7 +149,7 @@ impl Way {
             account,
             orders,
             courier: tokio::spawn(courier.run(incoming)),
-            dropped: AtomicU64::new(0),
+            undelivered: AtomicU64::new(0),
         }
     }
 
@@ -158,13 +158,16 @@ impl Way {
         if !(self.matches)(finding) {
             self.account.settle(DeliveryOutcome::Filtered);
         } else if self.account.queue_length() > self.capacity {
-            log_whole(finding, &self.name, "dropped, because the sink's queue is full");
-            self.account.settle(DeliveryOutcome::Dropped);
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.fail(finding, DeliveryOutcome::Dropped, "dropped, because the sink's queue is full");
         } else if self.orders.send(Order::Take(Arc::clone(finding))).is_err() {
-            log_whole(finding, &self.name, "the courier ended too early; this is a bug");
-            self.account.settle(DeliveryOutcome::Failed);
+            self.fail(finding, DeliveryOutcome::Failed, "the courier ended too early; this is a bug");
         }
+    }
+
+    fn fail(&self, finding: &Finding, outcome: DeliveryOutcome, reason: &str) {
+        log_whole(finding, &self.name, reason);
+        self.account.settle(outcome);
+        self.undelivered.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -1,4 +1,8 @@
 use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers};
 
 use super::*;
@@ -56,6 +60,37 @@ async fn a_busy_slack_is_left_alone_as_long_as_it_asks() {
         ResponseTemplate::new(429).insert_header("retry-after", "30").set_body_string("rate_limited");
     let reason = "posting to Slack: 429 Too Many Requests, rate_limited".into();
     assert_eq!(outcome(answer).await, Outcome::Retry { reason, after: Some(Duration::from_secs(30)) });
+}
+
+/// What an answer means whose body breaks off after its head.
+async fn broken_off(head: &str) -> Outcome {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}{PATH}", listener.local_addr().unwrap());
+    let answer = format!("HTTP/1.1 {head}\r\ncontent-length: 20\r\n\r\nroll");
+    let server = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"}") {
+            assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0, "the request breaks off");
+        }
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    };
+    let (slack, batch) = (slack_at(&url), shared([Finding::full()]));
+    let (mut outcomes, ()) = tokio::join!(slack.deliver(&batch), server);
+    outcomes.remove(0)
+}
+
+#[tokio::test]
+async fn a_busy_slack_whose_answer_breaks_off_is_left_alone_as_long_as_it_asks() {
+    for status in ["429 Too Many Requests", "503 Service Unavailable"] {
+        let outcome = broken_off(&format!("{status}\r\nretry-after: 30")).await;
+        let reason = format!("posting to Slack: {status}, a body that is not Slack's");
+        assert_eq!(outcome, Outcome::Retry { reason, after: Some(Duration::from_secs(30)) });
+    }
+    let outcome = broken_off("200 OK").await;
+    assert!(matches!(outcome, Outcome::Retry { after: None, .. }), "{outcome:?}");
+    let outcome = broken_off("404 Not Found").await;
+    assert!(matches!(outcome, Outcome::Refused { .. }), "{outcome:?}");
 }
 
 #[tokio::test]

@@ -104,8 +104,8 @@ async fn judge(response: Response) -> Answer {
     let after = response.headers().get(RETRY_AFTER).and_then(|value| duration(value.to_str().ok()?.trim()));
     let word = match word(response).await {
         Ok(word) => word,
-        // Whatever follows a status that is final changes nothing.
-        Err(error) if !status.is_client_error() => return unanswered(error),
+        // Only of a success does the word say what it means; any other status says enough by itself.
+        Err(error) if status.is_success() => return unanswered(error),
         Err(_) => None,
     };
     let word = word.as_deref().unwrap_or("a body that is not Slack's");
