@@ -103,7 +103,7 @@ app.kubernetes.io/component: generator
 {{/* Seconds for the Pod's end: longer than the program itself takes. */}}
 {{- define "kubernetes-oom-event-generator.terminationGracePeriodSeconds" -}}
 {{- if kindIs "invalid" .Values.terminationGracePeriodSeconds }}
-{{- $start := toDate "2006" "1970" }}
+{{- $start := mustToDate "2006 -0700" "1970 +0000" }}
 {{- $end := mustDateModify (default "20s" (.Values.config).shutdown_grace) $start }}
 {{- add 10 (unixEpoch $end | atoi) }}
 {{- else }}
