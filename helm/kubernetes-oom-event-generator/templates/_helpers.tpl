@@ -107,7 +107,7 @@ app.kubernetes.io/component: generator
 {{- $end := mustDateModify (default "20s" (.Values.config).shutdown_grace) $start }}
 {{- add 10 (unixEpoch $end | atoi) }}
 {{- else }}
-{{- .Values.terminationGracePeriodSeconds }}
+{{- .Values.terminationGracePeriodSeconds | int64 }}
 {{- end }}
 {{- end }}
 
