@@ -160,6 +160,10 @@ app.kubernetes.io/component: generator
 {{- end }}
 {{- end }}
 {{- end }}
+{{- $listen := default "" ((.Values.config).server).listen }}
+{{- if regexMatch "^(127\\.|\\[::1\\])" $listen }}
+{{- fail (printf "config.server.listen is %s, where neither the kubelet's probes nor Prometheus get: take [::]:10254, or config.server: null" $listen) }}
+{{- end }}
 {{- if and .Values.serviceMonitor.enabled (not .Values.service.enabled) }}
 {{- fail "serviceMonitor.enabled is true, but service.enabled is false, so there is nothing to scrape: enable the service, or take podMonitor instead" }}
 {{- end }}
