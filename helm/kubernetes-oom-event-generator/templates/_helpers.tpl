@@ -103,11 +103,11 @@ app.kubernetes.io/component: generator
 {{/* Seconds for the Pod's end: longer than the program itself takes. */}}
 {{- define "kubernetes-oom-event-generator.terminationGracePeriodSeconds" -}}
 {{- if kindIs "invalid" .Values.terminationGracePeriodSeconds }}
-{{- $start := toDate "2006" "1970" }}
+{{- $start := mustToDate "2006 -0700" "1970 +0000" }}
 {{- $end := mustDateModify (default "20s" (.Values.config).shutdown_grace) $start }}
 {{- add 10 (unixEpoch $end | atoi) }}
 {{- else }}
-{{- .Values.terminationGracePeriodSeconds }}
+{{- .Values.terminationGracePeriodSeconds | int64 }}
 {{- end }}
 {{- end }}
 
@@ -159,6 +159,10 @@ app.kubernetes.io/component: generator
 {{- fail (printf "%s.enabled is true, but config.server is null, so there are no metrics: leave config.server out, or disable the %s" . .) }}
 {{- end }}
 {{- end }}
+{{- end }}
+{{- $listen := default "" ((.Values.config).server).listen }}
+{{- if regexMatch "^(127\\.|\\[::1\\])" $listen }}
+{{- fail (printf "config.server.listen is %s, where neither the kubelet's probes nor Prometheus get: take [::]:10254, or config.server: null" $listen) }}
 {{- end }}
 {{- if and .Values.serviceMonitor.enabled (not .Values.service.enabled) }}
 {{- fail "serviceMonitor.enabled is true, but service.enabled is false, so there is nothing to scrape: enable the service, or take podMonitor instead" }}
