@@ -12,9 +12,9 @@ struct Shape {
 
 const SHAPES: [Shape; 4] = [
     Shape { owner: "ReplicaSet", init: &[], containers: &["app"], volumes: &["config"] },
-    Shape { owner: "ReplicaSet", init: &["istio-init"], containers: &["app", "istio-proxy"], volumes: &[] },
+    Shape { owner: "ReplicaSet", init: &[], containers: &["app", "istio-proxy"], volumes: &[] },
     Shape { owner: "StatefulSet", init: &[], containers: &["app", "exporter"], volumes: &["data", "config"] },
-    Shape { owner: "DaemonSet", init: &[], containers: &["app"], volumes: &["run", "logs", "config"] },
+    Shape { owner: "DaemonSet", init: &["setup"], containers: &["app"], volumes: &["run", "logs"] },
 ];
 
 /// All shapes, without the brace that ends them and whatever stands before their metadata.
