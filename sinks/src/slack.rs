@@ -26,8 +26,9 @@ pub const TYPE: SinkType = SinkType { name: "slack", grouping: GROUPING, read };
 /// Pods of a workload that die together.
 const GROUPING: Grouping = Grouping { wait: Duration::from_secs(2), interval: Duration::from_hours(1) };
 
-/// A storm in one batch fills its messages: 500 kills are about ten, and sent within a `shutdown_grace`.
-const BATCH: usize = 500;
+/// What one message has room for as a rule. Not more: what became of a message is known when the whole
+/// batch is through, and of one that is cut short by the end of the program, never.
+const BATCH: usize = 40;
 
 /// Slack takes "one message a second" from a webhook, and more only in short bursts.
 const PACE: Duration = Duration::from_secs(1);

@@ -52,6 +52,9 @@ struct Options {
     /// Let goals of time decide the exit status, too
     #[arg(long)]
     strict: bool,
+    /// By how many percent goals of memory, size and requests may be missed
+    #[arg(long, default_value_t = 0.0)]
+    tolerance: f64,
     /// How many seconds at rest are observed [default: 180, with --quick 60]
     #[arg(long)]
     rest: Option<u64>,
@@ -148,7 +151,7 @@ fn measure(options: &Options) -> Outcome<bool> {
         };
         for row in rows? {
             println!("{row}");
-            failures.extend(row.failures(options.strict));
+            failures.extend(row.failures(options.strict, 1.0 + options.tolerance / 100.0));
         }
     }
     if !failures.is_empty() {

@@ -71,22 +71,23 @@ impl Row {
         matches!(self.unit, Unit::PerSecond | Unit::Seconds)
     }
 
-    /// Whether a goal is met; `None` where the figure is missing.
-    fn meets(&self, goal: Goal) -> Option<bool> {
+    /// Whether a goal is met, which may be missed by the factor `slack`; `None` where the figure is
+    /// missing.
+    fn meets(&self, goal: Goal, slack: f64) -> Option<bool> {
         let program = self.program?;
         Some(match goal {
-            Goal::AtMost(most) => program <= most,
-            Goal::TimesLimit(times) => program <= self.limit? * times,
-            Goal::OfLimit(part) => program >= self.limit? * part,
+            Goal::AtMost(most) => program <= most * slack,
+            Goal::TimesLimit(times) => program <= self.limit? * times * slack,
+            Goal::OfLimit(part) => program * slack >= self.limit? * part,
         })
     }
 
-    /// What isn't met. Times count only if they are asked for.
-    pub fn failures(&self, strict: bool) -> Vec<String> {
+    /// What is missed by more than the factor `slack`. Times count only if they are asked for.
+    pub fn failures(&self, strict: bool, slack: f64) -> Vec<String> {
         if self.is_time() && !strict {
             return Vec::new();
         }
-        let unmet = self.goals.iter().filter(|goal| self.meets(**goal) == Some(false));
+        let unmet = self.goals.iter().filter(|goal| self.meets(**goal, slack) == Some(false));
         unmet.map(|goal| format!("{}: {}", self.name, goal.shown(self.unit))).collect()
     }
 }
@@ -122,7 +123,7 @@ impl fmt::Display for Row {
             _ => String::new(),
         };
         let goals = self.goals.iter().map(|goal| {
-            let met = match self.meets(*goal) {
+            let met = match self.meets(*goal, 1.0) {
                 Some(true) => "met",
                 Some(false) => "NOT MET",
                 None => "not measured",
