@@ -5,8 +5,9 @@
 //! else), and does with each finding what its [`Outcome`] asks for.
 //!
 //! - What is to be retried waits longer each time, from 1 s to 60 s, at random between once and
-//!   twice a pause that doubles; or as long as the sink asked for, if that is longer. It is given
-//!   up when it has been due for `retry_for`.
+//!   twice a pause that doubles; or as long as the sink asked for, if that is longer. What failed
+//!   together goes together again, and soon if others of its call were stored: the sink works. It
+//!   is given up when it has been due for `retry_for`.
 //! - A sink that takes one call at a time speaks for all of it when it asks to be left alone: then
 //!   no call begins before. From one that takes several (the API server), it concerns that finding
 //!   alone.
@@ -226,20 +227,25 @@ impl Courier {
         }
         let stored = outcomes.iter().any(|it| matches!(it, Outcome::Delivered | Outcome::Duplicate));
         let mut outcomes = outcomes.into_iter();
-        for parcel in batch {
+        // The same for the whole call: each its own would tear its message into many.
+        let (now, jitter) = (Instant::now(), fastrand::u64(..));
+        for mut parcel in batch {
+            if stored {
+                parcel.pauses = 0;
+            }
             let outcome = outcomes.next().unwrap_or_else(|| Outcome::Refused { reason: wrong.clone() });
-            self.settle(parcel, outcome);
+            self.settle(parcel, outcome, now, jitter);
         }
         if stored {
             self.say_recovered();
         }
     }
 
-    fn settle(&mut self, parcel: Parcel, outcome: Outcome) {
+    fn settle(&mut self, parcel: Parcel, outcome: Outcome, now: Instant, jitter: u64) {
         match outcome {
             Outcome::Delivered => self.account.settle(DeliveryOutcome::Delivered),
             Outcome::Duplicate => self.account.settle(DeliveryOutcome::Duplicate),
-            Outcome::Retry { reason, after } => self.retry(parcel, reason, after),
+            Outcome::Retry { reason, after } => self.retry(parcel, reason, after, now, jitter),
             Outcome::Refused { reason } => self.fail(&parcel.delivery.finding, &reason),
             Outcome::Gone { reason } => {
                 let id = parcel.delivery.finding.id.as_str();
@@ -249,16 +255,23 @@ impl Courier {
         }
     }
 
-    fn retry(&mut self, mut parcel: Parcel, reason: String, after: Option<Duration>) {
-        let now = Instant::now();
+    fn retry(
+        &mut self,
+        mut parcel: Parcel,
+        reason: String,
+        after: Option<Duration>,
+        now: Instant,
+        jitter: u64,
+    ) {
         let asked = after.unwrap_or_default().min(LONGEST_ASKED);
         if self.limits.concurrency <= 1 {
             // Longer than `retry_for` would condemn even what comes tomorrow.
             self.not_before = self.not_before.max(now + asked.min(self.retry_for));
         }
-        if let Some(pause) = self.pause(&parcel, asked, now) {
+        if let Some(pause) = self.pause(&parcel, asked, now, jitter) {
             self.say_failed(&reason, now);
             parcel.failures += 1;
+            parcel.pauses += 1;
             parcel.reason = Some(reason);
             self.schedule.retry(parcel, now + pause);
         } else {
@@ -270,7 +283,7 @@ impl Courier {
 
     /// How long a finding that failed waits before it is tried again; `None`: it is given up. The
     /// last attempt comes when it is as old as it may get, even if the sink asked for longer.
-    fn pause(&self, parcel: &Parcel, asked: Duration, now: Instant) -> Option<Duration> {
+    fn pause(&self, parcel: &Parcel, asked: Duration, now: Instant, jitter: u64) -> Option<Duration> {
         if self.until.is_some() {
             return Some(asked.max(PAUSE_IN_DRAIN));
         }
@@ -278,7 +291,7 @@ impl Courier {
         if left.is_zero() {
             return None;
         }
-        let grown = PAUSES.build().nth(parcel.failures).unwrap_or(PAUSE_IN_DRAIN);
+        let grown = PAUSES.with_jitter_seed(jitter).build().nth(parcel.pauses).unwrap_or(PAUSE_IN_DRAIN);
         Some(grown.max(asked).min(left))
     }
 

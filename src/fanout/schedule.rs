@@ -27,6 +27,8 @@ pub(super) struct Parcel {
     pub(super) since: Instant,
     /// How often it was tried in vain.
     pub(super) failures: usize,
+    /// How often it paused since others of its call were stored.
+    pub(super) pauses: usize,
     /// Why it failed last.
     pub(super) reason: Option<String>,
 }
@@ -189,7 +191,7 @@ impl Schedule {
 
 impl Parcel {
     fn new(delivery: Delivery, since: Instant) -> Self {
-        Self { delivery, since, failures: 0, reason: None }
+        Self { delivery, since, failures: 0, pauses: 0, reason: None }
     }
 }
 

@@ -152,6 +152,27 @@ async fn what_is_given_up_is_not_said_to_be_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_failed_together_is_tried_again_together() {
+    let failing = Manner::FailsInPart(vec![retry()]);
+    let sink = Fake::new(NARROW, [failing.clone(), failing.clone(), failing, Manner::Succeeds]);
+    let (fanout, _metrics) = start(vec![route("team", &sink)]);
+    send(&fanout, 0..10);
+    sleep(HOUR).await;
+    let calls: Vec<_> = sink.calls().into_iter().map(|(_, batch)| batch.len()).collect();
+    assert_eq!(calls, [10; 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pauses_do_not_grow_while_others_of_the_call_are_stored() {
+    let one_by_one = [vec![Outcome::Delivered], vec![retry(); 9]].concat();
+    let sink = Fake::new(NARROW, [Manner::FailsInPart(one_by_one)]);
+    let (fanout, metrics) = start(vec![route("team", &sink)]);
+    send(&fanout, 0..10);
+    sleep(20 * SECOND).await;
+    assert_eq!(shown(&metrics, "team"), Shown { delivered: 10, ..Shown::default() });
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_finding_that_waits_for_its_retry_holds_up_no_other() {
     let sink = Fake::new(NARROW, [Manner::FailsInPart(vec![retry()]), Manner::Succeeds]);
     let (fanout, _metrics) = start(vec![route("team", &sink)]);
