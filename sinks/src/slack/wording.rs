@@ -102,7 +102,7 @@ pub(super) fn test(finding: &Finding) -> (String, String) {
     (format!("*{}*\n{}", Test::MESSAGE, sent_from(code)), format!("{}. {}", Test::MESSAGE, sent_from(escape)))
 }
 
-/// `12 more OOM kills`, and ``of `app` in Deployment `cart` within the last hour, 3 Pods``.
+/// `12 more kills`, and ``of `app` in Deployment `cart` within the last hour, 3 Pods``.
 fn heading(kills: &[Kill<'_>], name: fn(&str) -> String, now: Instant) -> (String, String) {
     let pods: BTreeSet<&str> = kills.iter().map(|kill| kill.finding.pod.uid.as_str()).collect();
     let pods = if pods.len() > 1 { format!(", {} Pods", pods.len()) } else { String::new() };
@@ -252,7 +252,7 @@ fn counted(kills: &[Kill<'_>], what: &str, now: Instant) -> (String, String) {
     match kills.iter().map(|kill| kill.previous).min().flatten() {
         Some(previous) => {
             let span = span(now.saturating_duration_since(previous));
-            (format!("{number} more {what}{plural}"), format!(" within the last {span}"))
+            (format!("{number} more kill{plural}"), format!(" within the last {span}"))
         }
         None => (format!("{number} {what}{plural}"), String::new()),
     }

@@ -106,9 +106,10 @@ fn assert_within_limits(batch: &[Delivery]) -> Vec<String> {
     texts
 }
 
-/// `*12 more OOM kills* of …`: 12.
+/// `*12 OOM kills* of …` and `*12 more kills* of …`: 12.
 fn heading_count(line: &str) -> Option<usize> {
-    let count = line.strip_prefix('*')?.split_once("OOM kill")?.0;
+    let line = line.strip_prefix('*')?;
+    let count = line.split_once("OOM kill").or_else(|| line.split_once("more kill"))?.0;
     Some(count.split(' ').next()?.parse().unwrap_or(1))
 }
 

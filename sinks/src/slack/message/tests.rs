@@ -127,14 +127,14 @@ fn more_kills_in_a_crash_loop() {
     let previous = Instant::now();
     let batch = gathered_since(previous, crash_loop(12));
     insta::assert_snapshot!(payloads(&batch, previous + HOUR), @r#"
-    {"blocks":[{"expand":true,"text":{"text":"*12 more OOM kills* of `app` in Deployment `cart` within the last hour
+    {"blocks":[{"expand":true,"text":{"text":"*12 more kills* of `app` in Deployment `cart` within the last hour
     Namespace `shop`, cluster `prod`
     Memory limit 64 MiB, of the whole Pod 256 MiB
-    • `cart-6c9f7-x2x` on node `n1`: killed 12 times between <!date^1772366462^{date_short_pretty} at {time_secs}|2026-03-01 12:01:02 UTC> and <!date^1772367122^{date_short_pretty} at {time_secs}|2026-03-01 12:12:02 UTC>, after running for 1s to 12s, restart count now 12","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"12 more OOM kills of app in Deployment cart within the last hour, namespace shop, cluster prod","unfurl_links":false,"unfurl_media":false}
+    • `cart-6c9f7-x2x` on node `n1`: killed 12 times between <!date^1772366462^{date_short_pretty} at {time_secs}|2026-03-01 12:01:02 UTC> and <!date^1772367122^{date_short_pretty} at {time_secs}|2026-03-01 12:12:02 UTC>, after running for 1s to 12s, restart count now 12","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"12 more kills of app in Deployment cart within the last hour, namespace shop, cluster prod","unfurl_links":false,"unfurl_media":false}
     "#);
     // Tried again when Slack was away for long: what is said is still true.
     assert!(payloads(&batch, previous + 3 * HOUR / 2).contains("within the last 90 minutes"));
-    assert!(payloads(&batch[..1], previous + HOUR / 6).contains("*1 more OOM kill* of `app` in Deployment"));
+    assert!(payloads(&batch[..1], previous + HOUR / 6).contains("*1 more kill* of `app` in Deployment"));
 }
 
 #[test]
