@@ -73,6 +73,17 @@ async fn works(release: &Release<'_>, watched: &[&Namespace]) -> Result<(), Erro
     Ok(())
 }
 
+/// What the Pod of `helm test` does, which has the same account, configuration and environment.
+async fn delivers_a_test_finding(release: &Release<'_>) {
+    let mut check = release.start_with(&["check", "--send"]);
+    let status = check.ended().await;
+    let said = format!("{}{}", check.stdout(), check.stderr());
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("events (kubernetes): delivered: an Event TestFinding on Pod"), "{said}");
+    let events = release.namespace.events("TestFinding").await.unwrap();
+    assert_eq!(events.len(), 1, "{events:?}");
+}
+
 /// Without any one verb, and without any one rule, the program says what it lacks.
 async fn needs_each_rule(release: &Release<'_>, watched: &Namespace) {
     let rules = release.rules().await;
@@ -112,6 +123,7 @@ async fn installed_for_the_whole_cluster_it_finds_a_kill_and_needs_each_rule_it_
     let elsewhere = cluster.namespace("chart-elsewhere").await?;
     let release = Release::install(&cluster, cluster.namespace("chart").await?, &json!({})).await;
     works(&release, &[&elsewhere, &release.namespace]).await?;
+    delivers_a_test_finding(&release).await;
     needs_each_rule(&release, &elsewhere).await;
     Ok(())
 }

@@ -105,7 +105,13 @@ impl<'a> Release<'a> {
 
     /// Starts the program as the Pod's container would be.
     pub fn start(&self) -> Program {
-        let arguments: Vec<_> = self.arguments.iter().map(String::as_str).collect();
+        self.start_with(&[])
+    }
+
+    /// As [`start`](Self::start), with these arguments too, such as those of the Pod of `helm test`.
+    pub fn start_with(&self, more: &[&str]) -> Program {
+        let arguments: Vec<_> =
+            self.arguments.iter().map(String::as_str).chain(more.iter().copied()).collect();
         let environment: Vec<_> =
             self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         Program::start(&self.kubeconfig, &arguments, &environment)
