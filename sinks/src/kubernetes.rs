@@ -38,12 +38,9 @@ pub const REASON: &str = "PreviousContainerWasOOMKilled";
 /// What the API server allows for the name of an object: a DNS-1123 subdomain.
 const LONGEST_NAME: usize = 253;
 
-/// Creating Events one at a time would take minutes in a storm; twenty at once are written in seconds
-/// and are still few for an API server.
-const PER_NAMESPACE: usize = 20;
-
-/// A namespace whose admission webhook hangs leaves five to the others.
-const CONCURRENCY: usize = PER_NAMESPACE + 5;
+/// Creating Events one at a time would take minutes in a storm. One namespace has twenty of these, which
+/// are written in seconds and are still few for an API server.
+const CONCURRENCY: usize = 40;
 
 /// Admission webhooks may take 10 s each by default, 30 s at most, and the API server answers after them.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -107,13 +104,7 @@ impl Kubernetes {
 #[async_trait]
 impl Sink for Kubernetes {
     fn limits(&self) -> Limits {
-        Limits {
-            batch: 1,
-            concurrency: CONCURRENCY,
-            per_namespace: PER_NAMESPACE,
-            interval: Duration::ZERO,
-            timeout: TIMEOUT,
-        }
+        Limits { batch: 1, concurrency: CONCURRENCY, interval: Duration::ZERO, timeout: TIMEOUT }
     }
 
     /// # Cancel safety

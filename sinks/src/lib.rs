@@ -103,11 +103,10 @@ pub enum Outcome {
 pub struct Limits {
     /// Findings in one call of [`Sink::deliver`], at least 1.
     pub batch: usize,
-    /// Calls of [`Sink::deliver`] under way at once, at least 1.
+    /// Calls of [`Sink::deliver`] under way at once, at least 1. A namespace has no more of them than are
+    /// free: alone half, beside another that has its half a quarter. So however many of them answer
+    /// slowly, or not at all, there is room for the others.
     pub concurrency: usize,
-    /// How many of these may carry findings of the same namespace, at least 1. A namespace that answers
-    /// slowly, or not at all, leaves the others to the rest.
-    pub per_namespace: usize,
     /// The least time between the beginnings of two calls.
     pub interval: Duration,
     /// How long one call may take before it is given up.

@@ -110,7 +110,7 @@ impl Slack {
 #[async_trait]
 impl Sink for Slack {
     fn limits(&self) -> Limits {
-        Limits { batch: BATCH, concurrency: 1, per_namespace: 1, interval: PACE, timeout: TIMEOUT }
+        Limits { batch: BATCH, concurrency: 1, interval: PACE, timeout: TIMEOUT }
     }
 
     /// Sends as few messages as Slack's limits allow. After one that must be tried again the others

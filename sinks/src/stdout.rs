@@ -93,7 +93,7 @@ impl Stdout {
 #[async_trait]
 impl Sink for Stdout {
     fn limits(&self) -> Limits {
-        Limits { batch: BATCH, concurrency: 1, per_namespace: 1, interval: Duration::ZERO, timeout: TIMEOUT }
+        Limits { batch: BATCH, concurrency: 1, interval: Duration::ZERO, timeout: TIMEOUT }
     }
 
     /// # Cancel safety

@@ -11,8 +11,8 @@
 //! - A sink that takes one call at a time speaks for all of it when it asks to be left alone: then
 //!   no call begins before. From one that takes several (the API server), it concerns that finding
 //!   alone.
-//! - A namespace takes up at most [`Limits::per_namespace`] calls, so that one that hangs delays no
-//!   other.
+//! - A namespace has no more calls under way than are free, so that those that hang delay no other.
+//! - A call that takes longer than a minute is said in the log.
 //! - While draining, retries come every second, and are given up when the grace is over.
 
 use std::{
@@ -56,6 +56,9 @@ const QUIET_ABOUT_SAME: Duration = Duration::from_mins(10);
 /// How long the log is quiet about a sink that goes on failing, whatever the reason. Reasons may
 /// name the finding, so each could be new.
 const QUIET_ABOUT_ANY: Duration = Duration::from_secs(10);
+
+/// How long a call may be under way before the log says so.
+const SLOW: Duration = Duration::from_mins(1);
 
 /// What a courier is told.
 pub(super) enum Order {
@@ -125,7 +128,8 @@ impl Courier {
                 return self.leave();
             }
             self.begin_calls();
-            let wake = self.next_call().into_iter().chain(self.until).min();
+            self.say_slow();
+            let wake = self.next_call().into_iter().chain(self.until).chain(self.next_slow()).min();
             let at_once = self.at_once.clone();
             tokio::select! {
                 count = orders.recv_many(&mut arrived, 1024), if self.until.is_none() => {
@@ -164,12 +168,9 @@ impl Courier {
         next.filter(|_| free).map(|at| at.max(self.not_before))
     }
 
-    /// The namespaces that as many calls carry findings of as may.
+    /// The namespaces that have as many calls under way as are free.
     fn busy(&self) -> Vec<&str> {
-        let most = self.limits.per_namespace.max(1);
-        if self.carried.len() < most || most >= self.limits.concurrency {
-            return Vec::new();
-        }
+        let free = self.limits.concurrency.saturating_sub(self.carried.len());
         let mut calls: HashMap<&str, usize> = HashMap::new();
         for call in self.carried.values() {
             let namespaces = call.batch.iter().map(|parcel| parcel.delivery.finding.namespace.as_str());
@@ -177,7 +178,7 @@ impl Courier {
                 *calls.entry(namespace).or_default() += 1;
             }
         }
-        calls.into_iter().filter(|(_, calls)| *calls >= most).map(|(namespace, _)| namespace).collect()
+        calls.into_iter().filter(|(_, calls)| *calls >= free).map(|(namespace, _)| namespace).collect()
     }
 
     fn begin_calls(&mut self) {
@@ -299,6 +300,22 @@ impl Courier {
         self.lost += 1;
         log_whole(finding, &self.name, reason);
         self.account.settle(DeliveryOutcome::Failed);
+    }
+
+    /// When the oldest call will have taken too long for the log to be silent about it.
+    fn next_slow(&self) -> Option<Instant> {
+        let slow = self.carried.values().map(|call| call.began + SLOW).min();
+        slow.filter(|_| self.trouble.is_none())
+    }
+
+    /// Says once that a sink takes long, such as standard output whose reader has stopped to read.
+    fn say_slow(&mut self) {
+        let now = Instant::now();
+        if self.next_slow().is_some_and(|at| at <= now) {
+            let waiting = self.account.queue_length();
+            tracing::warn!(sink = %self.name, waiting, "no answer for {SLOW:?}; waiting on");
+            self.trouble = Some(Trouble { reason: String::new(), said: now });
+        }
     }
 
     /// Says once that the sink fails; again after a while, sooner if the reason is another.

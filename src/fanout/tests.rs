@@ -41,22 +41,33 @@ async fn no_more_calls_at_once_than_the_sink_allows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_namespace_that_hangs_delays_no_other() {
-    let limits = Limits { batch: 1, concurrency: 5, per_namespace: 4, ..WIDE };
-    let sink = Fake::new(limits, [Manner::HangsFor("stuck"), Manner::HangsFor("stuck")]);
+async fn namespaces_that_hang_delay_no_other() {
+    let limits = Limits { batch: 1, concurrency: 8, timeout: HOUR, ..WIDE };
+    let sink = Fake::new(limits, [Manner::HangsFor("stuck")]);
     let (fanout, metrics) = start(vec![route("events", &sink)]);
-    for number in 0..20 {
-        fanout.send(Arc::unwrap_or_clone(finding("stuck", "app", number)));
+    for namespace in ["stuck", "stuck-too", "stuck-as-well", "shop"] {
+        for number in 0..20 {
+            fanout.send(Arc::unwrap_or_clone(finding(namespace, "app", number)));
+        }
+        sleep(SECOND).await;
     }
-    sleep(SECOND).await;
-    for number in 20..40 {
-        fanout.send(Arc::unwrap_or_clone(finding("shop", "app", number)));
-    }
-    sleep(SECOND).await;
-    let expected = Shown { delivered: 20, waiting: 20, ..Shown::default() };
+    let expected = Shown { delivered: 20, waiting: 60, ..Shown::default() };
     assert_eq!(shown(&metrics, "events"), expected);
-    let of_stuck = sink.calls().iter().filter(|(_, batch)| batch[0].parse::<usize>().unwrap() < 20).count();
-    assert_eq!(of_stuck, 4);
+    let hanging = sink.calls().len() - 20;
+    assert_eq!(hanging, 4 + 2 + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_takes_long_is_said_once() {
+    let patient = Limits { timeout: HOUR, ..NARROW };
+    let sink = Fake::new(patient, [Manner::Delays(600 * SECOND), Manner::Succeeds]);
+    let (fanout, _metrics) = start(vec![route("log", &sink)]);
+    send(&fanout, 0..1);
+    sleep(59 * SECOND).await;
+    assert_eq!(logged(&["no answer for"]).len(), 0);
+    sleep(HOUR).await;
+    assert_eq!(logged(&["WARN", "no answer for 60s; waiting on", "sink=log", "waiting=1"]).len(), 1);
+    assert_eq!(logged(&["INFO", "delivery works again", "sink=log"]).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

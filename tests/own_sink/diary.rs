@@ -33,13 +33,7 @@ impl Settings for Diary {
 #[async_trait]
 impl Sink for Diary {
     fn limits(&self) -> Limits {
-        Limits {
-            batch: 100,
-            concurrency: 1,
-            per_namespace: 1,
-            interval: Duration::ZERO,
-            timeout: Duration::from_secs(10),
-        }
+        Limits { batch: 100, concurrency: 1, interval: Duration::ZERO, timeout: Duration::from_secs(10) }
     }
 
     /// # Cancel safety
