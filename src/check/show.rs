@@ -41,7 +41,7 @@ fn inline(value: &Value) -> Result<String, String> {
         Value::Array(list) => serde_saphyr::to_string_with_options(&FlowSeq(list), options),
         value => serde_saphyr::to_string_with_options(value, options),
     };
-    text.map(|text| text.trim_end().to_owned())
+    text.map(|text| text.trim_end_matches('\n').to_owned())
         .map_err(|error| format!("can't print the configuration as YAML: {error}"))
 }
 
@@ -159,11 +159,11 @@ sinks:
 
     /// Text of what YAML, or one of its readers, could take for something else.
     fn any_text() -> impl Strategy<Value = String> {
-        const PARTS: [&str; 45] = [
+        const PARTS: [&str; 47] = [
             "*", "&a", "!", "|", ">", "%", "@", "`", "~", "#", " #", ": ", ":", "- ", "-", "? ", ",", "{",
             "}", "[", "]", "'", "\"", "\\", "\n", "\r\n", "\t", " ", "\u{0}", "\u{1b}", "\u{7f}", "\u{9b}",
-            "\u{85}", "\u{2028}", "\u{feff}", "é", "😀", "0x1f", "1e3", "12:30", "null", "yes", "...", "---",
-            "<<",
+            "\u{85}", "\u{2028}", "\u{feff}", "\u{2000}", "\u{a0}", "é", "😀", "0x1f", "1e3", "12:30",
+            "null", "yes", "...", "---", "<<",
         ];
         let parts =
             prop::collection::vec(prop::sample::select(&PARTS[..]), 0..5).prop_map(|all| all.concat());
