@@ -16,7 +16,7 @@ const ACCEPTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/measure/instr
 /// How much more than that it may be.
 const TOLERANCE: f64 = 1.05;
 /// So many of each.
-const COUNT: u32 = 4000;
+const COUNT: u32 = 10_000;
 
 /// The instructions for a Pod that is listed, a Pod that changes, and an Event.
 pub fn count(run: &Run<'_>) -> Outcome<Vec<Row>> {

@@ -24,6 +24,9 @@ const CONFIRMED_AFTER: Duration = Duration::from_millis(100);
 /// How long a kill may take to be told of before it counts as missed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How many kills of a simulated day are under way at a time.
+const UNDER_WAY: u64 = 4;
+
 /// How a kill comes to light. The kubelet's first restarts come at once, later ones have to wait,
 /// and of some it writes no Event.
 #[derive(Clone, Copy)]
@@ -174,22 +177,28 @@ async fn kill(server: &Server, target: usize, name: String, course: Course) {
 }
 
 /// A day in as little time as it takes: kills are spread over the Pods that are there to be killed, and
-/// half of them are confirmed by an Event.
+/// half of them are confirmed by an Event. A day has a kill a second at most, so only a few are under way
+/// at a time.
 async fn day(server: &Server, changes: u64, kills: u64) -> Delays {
-    let before = server.kills().count;
+    let mut day = Day { server, before: server.kills().count, kills: 0, missed: 0 };
     let every = (changes / kills.max(1)).max(2);
     let mut piece = Vec::new();
     let mut target = None;
     let mut moment = Moment::now();
     for change in 0..changes {
         if change % every == 0 {
+            if day.under_way() > UNDER_WAY {
+                server.send(Resource::Pods, std::mem::take(&mut piece)).await;
+                day.catch_up(UNDER_WAY, Duration::from_secs(1)).await;
+            }
             let at = server.cluster().target();
             server.cluster().killed(&mut piece, at, Sight::Killed, &moment);
             target = Some(at);
+            day.kills += 1;
         } else if change % every == every / 2
             && let Some(at) = target.take()
         {
-            if change % (2 * every) > every {
+            if day.kills.is_multiple_of(2) {
                 let mut line = Vec::new();
                 server.cluster().started(&mut line, at, &moment);
                 server.send(Resource::Events, line).await;
@@ -204,16 +213,43 @@ async fn day(server: &Server, changes: u64, kills: u64) -> Delays {
         }
     }
     server.send(Resource::Pods, piece).await;
+    day.catch_up(0, PATIENCE).await;
     let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-    let found = || server.kills().count - before;
-    let (mut begun, mut last) = (Instant::now(), found());
-    while found() < changes / every && begun.elapsed() < PATIENCE {
-        sleep(CONFIRMED_AFTER).await;
-        if found() > last {
-            (begun, last) = (Instant::now(), found());
+    let (kills, found) = (count(day.kills), count(day.found()));
+    server.kills().told.clear();
+    Delays { kills, found, told_after: Vec::new() }
+}
+
+/// How the kills of a simulated day are coming along.
+struct Day<'a> {
+    server: &'a Server,
+    /// What was told before it.
+    before: u64,
+    kills: u64,
+    /// Kills that nobody waits for any more.
+    missed: u64,
+}
+
+impl Day<'_> {
+    fn found(&self) -> u64 {
+        self.server.kills().count - self.before
+    }
+
+    fn under_way(&self) -> u64 {
+        self.kills.saturating_sub(self.found() + self.missed)
+    }
+
+    /// Waits until so few are under way. What isn't told of for so long is missed.
+    async fn catch_up(&mut self, few: u64, patience: Duration) {
+        let (mut begun, mut last) = (Instant::now(), self.found());
+        while self.under_way() > few {
+            sleep(Duration::from_millis(1)).await;
+            if self.found() > last {
+                (begun, last) = (Instant::now(), self.found());
+            }
+            if begun.elapsed() > patience {
+                self.missed += self.under_way();
+            }
         }
     }
-    let mut known = server.kills();
-    known.told.clear();
-    Delays { kills: count(changes / every), found: count(known.count - before), told_after: Vec::new() }
 }

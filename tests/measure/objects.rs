@@ -55,7 +55,10 @@ impl Moment {
 }
 
 /// Spells Pods and Events.
-pub struct Spelling(Vec<Vec<Piece>>);
+pub struct Spelling {
+    shapes: Vec<Vec<Piece>>,
+    event: Vec<Piece>,
+}
 
 enum Piece {
     Text(String),
@@ -72,13 +75,14 @@ enum Gap {
     Uid,
     Hash,
     Version,
+    Now,
     Restarts,
     State,
     LastState,
     ContainerId,
 }
 
-const GAPS: [(&str, Gap); 11] = [
+const GAPS: [(&str, Gap); 12] = [
     ("<suffix>", Gap::Suffix),
     ("<workload>", Gap::Workload),
     ("<namespace>", Gap::Namespace),
@@ -86,6 +90,7 @@ const GAPS: [(&str, Gap); 11] = [
     ("<uid>", Gap::Uid),
     ("<hash>", Gap::Hash),
     ("<version>", Gap::Version),
+    ("<now>", Gap::Now),
     ("<restarts>", Gap::Restarts),
     ("<state>", Gap::State),
     ("<lastState>", Gap::LastState),
@@ -94,58 +99,42 @@ const GAPS: [(&str, Gap); 11] = [
 
 impl Spelling {
     pub fn new() -> Self {
-        Self(super::shapes::all().iter().map(|shape| pieces(shape)).collect())
+        let shapes = super::shapes::all().iter().map(|shape| pieces(shape)).collect();
+        Self { shapes, event: pieces(super::shapes::STARTED) }
     }
 
     /// Adds a Pod: whole (`kind` first) as a watch shows it, otherwise as it stands in a list.
     pub fn pod(&self, out: &mut Vec<u8>, pod: &Pod, moment: &Moment, whole: bool) {
         out.extend_from_slice(if whole { br#"{"kind":"Pod","apiVersion":"v1","# } else { b"{" });
-        let shape = usize::try_from(pod.number).unwrap_or_default() % self.0.len();
-        for piece in &self.0[shape] {
-            match piece {
-                Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
-                Piece::Gap(gap) => fill(out, *gap, pod, moment),
-            }
-        }
+        let shape = usize::try_from(pod.number).unwrap_or_default() % self.shapes.len();
+        spell(out, &self.shapes[shape], pod, moment);
         out.push(b'}');
     }
 
     /// Adds the Event that tells of the start of a Pod's first container.
-    #[expect(clippy::unused_self, reason = "it is said beside the Pods")]
     pub fn started(&self, out: &mut Vec<u8>, pod: &Pod, moment: &Moment) {
-        let (name, namespace, node) = (name(pod.number), namespace(pod.number), node(pod.number));
-        let (number, version, now) = (pod.number, pod.version, &moment.now);
-        add(
-            out,
-            format_args!(
-                r#"{{"kind":"Event","apiVersion":"v1","metadata":{{"name":"{name}.{version:016x}","namespace":"{namespace}","uid":"11111111-0000-4000-8000-{version:012x}","resourceVersion":"{version}","creationTimestamp":"{now}","managedFields":[{{"manager":"kubelet","operation":"Update","apiVersion":"v1","time":"{now}","fieldsType":"FieldsV1","fieldsV1":{{"f:count":{{}},"f:firstTimestamp":{{}},"f:involvedObject":{{}},"f:lastTimestamp":{{}},"f:message":{{}},"f:reason":{{}},"f:reportingComponent":{{}},"f:reportingInstance":{{}},"f:source":{{"f:component":{{}},"f:host":{{}}}},"f:type":{{}}}}}}]}},"involvedObject":{{"kind":"Pod","namespace":"{namespace}","name":"{name}","uid":"00000000-0000-4000-8000-{number:012x}","apiVersion":"v1","resourceVersion":"{number}","fieldPath":"spec.containers{{app}}"}},"reason":"Started","message":"Started container app","source":{{"component":"kubelet","host":"{node}"}},"firstTimestamp":"{now}","lastTimestamp":"{now}","count":1,"type":"Normal","eventTime":null,"reportingComponent":"kubelet","reportingInstance":"{node}"}}"#
-            ),
-        );
+        spell(out, &self.event, pod, moment);
+    }
+}
+
+fn spell(out: &mut Vec<u8>, pieces: &[Piece], pod: &Pod, moment: &Moment) {
+    for piece in pieces {
+        match piece {
+            Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
+            Piece::Gap(gap) => fill(out, *gap, pod, moment),
+        }
     }
 }
 
 /// The name of a Pod, which no other has.
 pub fn name(pod: u64) -> String {
-    format!("{}-{}", workload(pod), suffix(pod))
+    format!("{}-{}-6c9f7b9d4-{pod:x}", workload(pod), pod / 56 % 50)
 }
 
-pub fn namespace(pod: u64) -> String {
-    format!("team-{:03}", pod % 211)
-}
-
-fn workload(pod: u64) -> String {
+fn workload(pod: u64) -> &'static str {
     const NAMES: [&str; 8] =
         ["cart", "checkout", "search-indexer", "payments-api", "ledger", "mailer", "recommender", "web"];
-    let name = NAMES.get(usize::try_from(pod / 7 % 8).unwrap_or_default()).unwrap_or(&"web");
-    format!("{name}-{}", pod / 56 % 50)
-}
-
-fn suffix(pod: u64) -> String {
-    format!("6c9f7b9d4-{pod:x}")
-}
-
-fn node(pod: u64) -> String {
-    format!("ip-10-{}-{}.eu-central-1.compute.internal", pod / 30 % 16, pod / 480 % 250)
+    NAMES.get(usize::try_from(pod / 7 % 8).unwrap_or_default()).unwrap_or(&"web")
 }
 
 fn container_id(pod: u64, instance: u32) -> String {
@@ -165,12 +154,16 @@ fn fill(out: &mut Vec<u8>, gap: Gap, pod: &Pod, moment: &Moment) {
         );
     };
     match gap {
-        Gap::Suffix => add(out, format_args!("{}", suffix(number))),
-        Gap::Workload => add(out, format_args!("{}", workload(number))),
-        Gap::Namespace => add(out, format_args!("{}", namespace(number))),
-        Gap::Node => add(out, format_args!("{}", node(number))),
+        Gap::Suffix => add(out, format_args!("6c9f7b9d4-{number:x}")),
+        Gap::Workload => add(out, format_args!("{}-{}", workload(number), number / 56 % 50)),
+        Gap::Namespace => add(out, format_args!("team-{:03}", number % 211)),
+        Gap::Node => add(
+            out,
+            format_args!("ip-10-{}-{}.eu-central-1.compute.internal", number / 30 % 16, number / 480 % 250),
+        ),
         Gap::Uid => add(out, format_args!("00000000-0000-4000-8000-{number:012x}")),
         Gap::Hash => add(out, format_args!("{:064x}", number.wrapping_mul(0x2545_f491_4f6c_dd1d))),
+        Gap::Now => out.extend_from_slice(moment.now.as_bytes()),
         Gap::Version => add(out, format_args!("{version}")),
         Gap::Restarts => add(out, format_args!("{restarts}")),
         Gap::ContainerId => add(out, format_args!("{}", container_id(number, restarts))),

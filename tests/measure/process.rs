@@ -6,7 +6,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use control_plane::Leash;
@@ -150,11 +150,16 @@ impl Server {
         let log = home.join("log");
         let mut client = Running::start(command.stdout(Stdio::null()).stderr(fs::File::create(&log)?))?;
         client.log.clone_from(&log);
-        if self.watched(&[Resource::Pods, Resource::Events])? {
-            return Ok(client);
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE && client.child.try_wait()?.is_none() {
+            if self.watched(&[Resource::Pods, Resource::Events])? {
+                return Ok(client);
+            }
         }
         let said = fs::read_to_string(log).unwrap_or_default();
-        Err(format!("{command:?} doesn't watch the cluster. It said:\n{said}").into())
+        let program = command.get_program().display();
+        Err(format!("{program} ended, or doesn't watch the cluster after {PATIENCE:?}. It said:\n{said}")
+            .into())
     }
 
     /// Runs a part of this very program as a client.
@@ -166,8 +171,9 @@ impl Server {
         Ok(Client { process, answers })
     }
 
+    /// Whether these are watched within a second.
     pub fn watched(&mut self, resources: &[Resource]) -> Outcome<bool> {
-        self.order(&Order::Await { resources: resources.to_vec(), within: PATIENCE })
+        self.order(&Order::Await { resources: resources.to_vec(), within: Duration::from_secs(1) })
     }
 }
 

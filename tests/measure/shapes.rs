@@ -17,6 +17,9 @@ const SHAPES: [Shape; 4] = [
     Shape { owner: "DaemonSet", init: &["setup"], containers: &["app"], volumes: &["run", "logs"] },
 ];
 
+/// The Event that tells of the start of a Pod's first container.
+pub const STARTED: &str = r#"{"kind":"Event","apiVersion":"v1","metadata":{"name":"<workload>-<suffix>.<version>","namespace":"<namespace>","uid":"11111111-0000-4000-8000-000000000000","resourceVersion":"<version>","creationTimestamp":"<now>","managedFields":[{"manager":"kubelet","operation":"Update","apiVersion":"v1","time":"<now>","fieldsType":"FieldsV1","fieldsV1":{"f:count":{},"f:firstTimestamp":{},"f:involvedObject":{},"f:lastTimestamp":{},"f:message":{},"f:reason":{},"f:reportingComponent":{},"f:reportingInstance":{},"f:source":{"f:component":{},"f:host":{}},"f:type":{}}}]},"involvedObject":{"kind":"Pod","namespace":"<namespace>","name":"<workload>-<suffix>","uid":"<uid>","apiVersion":"v1","resourceVersion":"<version>","fieldPath":"spec.containers{app}"},"reason":"Started","message":"Started container app","source":{"component":"kubelet","host":"<node>"},"firstTimestamp":"<now>","lastTimestamp":"<now>","count":1,"type":"Normal","eventTime":null,"reportingComponent":"kubelet","reportingInstance":"<node>"}"#;
+
 /// All shapes, without the brace that ends them and whatever stands before their metadata.
 pub fn all() -> Vec<String> {
     SHAPES.iter().map(|shape| format!("{},{},{}", metadata(shape), spec(shape), status(shape))).collect()

@@ -119,6 +119,7 @@ impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = |value: Option<f64>| value.map_or_else(String::new, |value| self.unit.shown(value));
         let ratio = |of: Option<f64>| match (self.program, of) {
+            (Some(program), Some(of)) if of > 0.0 && program < of / 10.0 => format!("{:.4}", program / of),
             (Some(program), Some(of)) if of > 0.0 => format!("{:.2}", program / of),
             _ => String::new(),
         };
