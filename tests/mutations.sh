@@ -12,7 +12,7 @@ export CARGO_TARGET_DIR=$PWD/target/mutations/target
 export KUBELET_MODEL_RUNS=${KUBELET_MODEL_RUNS:-1000} RUST_BACKTRACE=0
 
 readonly container=src/filter/container.rs describe=src/filter/describe.rs filter=src/filter/mod.rs
-readonly reading=src/filter/reading.rs objects=src/source/objects.rs
+readonly pods=src/filter/pods.rs reading=src/filter/reading.rs objects=src/source/objects.rs
 
 # The name, the file, and what sed does to it.
 mutations() {
@@ -39,14 +39,15 @@ early starts are forgotten@$filter@/memory.starts.remember(/d
 lookback is ignored@$filter@s/self.horizon.is_some_and(.*/false/
 known Pods have a history@$filter@s/horizon: horizon.filter(|_| !known)/horizon/
 own Events are not read back@$filter@/memory.reported.insert(event);/d
-deleted Pods are kept@$filter@s/let gone = self.pods.remove(.*/let gone = None;/
-Pods that a list doesn't show are kept@$filter@s/ \&\& state.list != list/ \&\& false/
-a list of one scope ends another@$filter@s/state.scope == scope \&\& //
+deleted Pods are kept@$filter@s/let gone = self.pods.gone(.*/let gone = [];/
+Pods that a list doesn't show are kept@$pods@s/ \&\& seen.list != list/ \&\& false/
+a list of one scope ends another@$pods@s/seen.scope == scope \&\& //
 kills of Pods that are gone are forgotten@$filter@/memory.departed.extend(/d
 a Pod is known by its UID alone@$filter@s/hash_one((namespace, name, event_uid))/hash_one(event_uid)/
 containers are mixed up@$filter@s/self.hasher.hash_one(name).to_le_bytes()/self.hasher.hash_one(name.is_empty()).to_le_bytes()/
-first ends are forgotten@$filter@s/u16::from(reading.ended > 0)/0/
-containers that ended are remembered@$filter@s/None if reading.is_clean() =>/None if reading.is_clean() \&\& reading.ended == 0 =>/
+first ends are forgotten@$pods@s/u16::from(reading.ended > 0)/0/
+containers that ended are remembered@$pods@s/if reading.is_clean() {/if reading.is_clean() \&\& reading.ended == 0 {/
+Pods are forgotten without their containers@$pods@s/self.containers.remove(&pod).unwrap_or_default()/Box::default()/
 a kill is known by its Pod, too@$describe@s/KillId::new(&\[id\])/KillId::new(\&[id, \&pod.metadata.uid])/
 without an ID all kills are one@$describe@s/container, &finished_at\]/container]/
 mirror pods are known by their own UID@$objects@s/self.metadata.annotations.mirror.as_deref().unwrap_or(&self.metadata.uid)/\&self.metadata.uid/

@@ -2,10 +2,12 @@
 //!
 //! Pure: no clock, no I/O, no `async`. Two witnesses feed it, statuses of Pods and `Started`
 //! Events; [`container`] says what each leads to, [`reading`] what a status says, [`describe`]
-//! what a finding tells. This file keeps the Pods: what is known, and when it is forgotten.
+//! what a finding tells, [`pods`] what is known of a Pod. This file says when that is asked, and when
+//! it is forgotten.
 
 mod container;
 mod describe;
+mod pods;
 mod reading;
 mod starts;
 
@@ -17,6 +19,7 @@ use std::{
 
 use container::{Background, Container, Report};
 use jiff::Timestamp;
+use pods::Pods;
 use reading::{End, Reading};
 use sinks::{Finding, kubernetes::event_name};
 use starts::Starts;
@@ -65,25 +68,9 @@ pub enum Verdict {
 pub struct Filter {
     settings: Settings,
     memory: Memory,
-    pods: HashMap<u64, PodState>,
+    pods: Pods,
     lists: HashMap<Scope, List>,
 }
-
-/// What is remembered of a Pod.
-#[derive(Debug)]
-struct PodState {
-    /// The list that showed it last, so that what a relist doesn't show is known to be gone.
-    list: u32,
-    scope: Scope,
-    /// A bit for each of the first 16 containers whose first instance was seen to have ended: all
-    /// that is remembered of containers that never restarted.
-    first_ended: u16,
-    /// Those that ever restarted or were killed.
-    containers: Box<[Container]>,
-}
-
-/// What a Pod without restarts takes, with its key, and what each container takes that ever restarted.
-const _: () = assert!(size_of::<(u64, PodState)>() <= 32 && size_of::<Container>() <= 32);
 
 /// The newest list of a scope.
 #[derive(Clone, Copy, Debug, Default)]
@@ -111,7 +98,7 @@ const DEPARTED: usize = 4096;
 impl Filter {
     /// A filter that knows nothing yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, memory: Memory::default(), pods: HashMap::new(), lists: HashMap::new() }
+        Self { settings, memory: Memory::default(), pods: Pods::default(), lists: HashMap::new() }
     }
 
     /// Takes in an observation that was made at `now`.
@@ -141,13 +128,12 @@ impl Filter {
 
     /// How much it remembers: Pods, containers that ever restarted or were killed, pending kills.
     pub fn remembered(&self) -> usize {
-        let containers = self.pods.values().flat_map(|state| &state.containers);
-        self.pods.len() + containers.map(|container| 1 + usize::from(container.is_pending())).sum::<usize>()
+        self.pods.remembered()
     }
 
     /// The pending kills, when nothing more will be seen.
     pub fn finish(&mut self) -> Vec<Verdict> {
-        let left: Vec<_> = self.pods.drain().map(|(_, state)| state).collect();
+        let left = self.pods.all_gone();
         self.gone(left, None)
     }
 
@@ -163,16 +149,13 @@ impl Filter {
         }
         let key = self.memory.pod(pod);
         let list = self.lists.entry(scope).or_default().number;
-        let known = self.pods.contains_key(&key);
-        let new = PodState { list, scope, first_ended: 0, containers: Box::default() };
-        let state = self.pods.entry(key).or_insert(new);
-        (state.list, state.scope) = (list, scope);
+        let known = self.pods.seen(key, scope, list);
         let mut verdicts = Vec::new();
         for (place, (list, status)) in pod.statuses().enumerate() {
             let reading = Reading::of(status);
             let name = self.memory.container(&status.name);
             let watched = known && !pod.is_mirror();
-            let Some(container) = state.container(name, place, &reading, watched) else { continue };
+            let Some(container) = self.pods.container(key, name, place, &reading, watched) else { continue };
             let sight = Sight {
                 settings: &self.settings,
                 memory: &self.memory,
@@ -197,22 +180,21 @@ impl Filter {
 
     fn deleted(&mut self, scope: Scope, pod: &Pod, now: Option<Timestamp>) -> Vec<Verdict> {
         let mut verdicts = self.pod(scope, pod, None, now);
-        let gone = self.pods.remove(&self.memory.pod(pod));
+        let gone = self.pods.gone(self.memory.pod(pod));
         verdicts.extend(self.gone(gone, now));
         verdicts
     }
 
     fn list_ends(&mut self, scope: Scope, now: Option<Timestamp>) -> Vec<Verdict> {
         let list = self.lists.entry(scope).or_default().number;
-        let gone = self.pods.extract_if(|_, state| state.scope == scope && state.list != list);
-        let gone: Vec<_> = gone.map(|(_, state)| state).collect();
+        let gone = self.pods.gone_but_for(scope, list);
         self.gone(gone, now)
     }
 
-    /// What is pending in Pods that are gone, oldest first.
-    fn gone(&mut self, gone: impl IntoIterator<Item = PodState>, now: Option<Timestamp>) -> Vec<Verdict> {
+    /// What is pending in containers whose Pods are gone, oldest first.
+    fn gone(&mut self, gone: impl IntoIterator<Item = Container>, now: Option<Timestamp>) -> Vec<Verdict> {
         let mut reports: Vec<Report> = Vec::new();
-        for mut container in gone.into_iter().flat_map(|state| state.containers) {
+        for mut container in gone {
             reports.extend(container.over(self.settings.report_unrestarted));
             self.memory.departed.extend(container.settled());
         }
@@ -229,47 +211,9 @@ impl Filter {
         let key = self.memory.key(&started.namespace, &started.pod, &started.event_uid);
         let name = self.memory.container(&started.container);
         self.memory.starts.remember(key, name, started.at);
-        let state = self.pods.get_mut(&key);
-        let container =
-            state.and_then(|state| state.containers.iter_mut().find(|container| container.name == name));
-        let report = container.and_then(|container| container.started(started.at));
+        let report = self.pods.known_container(key, name).and_then(|container| container.started(started.at));
         findings(report, now).collect()
     }
-}
-
-impl PodState {
-    /// What is remembered of a container, from the moment there is something to remember.
-    fn container(
-        &mut self,
-        name: u32,
-        place: usize,
-        reading: &Reading<'_>,
-        watched: bool,
-    ) -> Option<&mut Container> {
-        let found = self.containers.iter().position(|container| container.name == name);
-        let position = match found {
-            Some(position) => position,
-            None if reading.is_clean() => {
-                self.first_ended |= bit(place) * u16::from(reading.ended > 0);
-                return None;
-            }
-            None => {
-                // Nobody watched the instances of before the Pod was known, or a mirror pod made
-                // anew. A container beyond the sixteenth may have been seen to end once.
-                let first_ended = bit(place) == 0 || self.first_ended & bit(place) != 0;
-                let ended = if watched { u32::from(first_ended) } else { reading.ended };
-                let containers = std::mem::take(&mut self.containers);
-                self.containers = containers.into_iter().chain([Container::new(name, ended)]).collect();
-                self.containers.len() - 1
-            }
-        };
-        self.containers.get_mut(position)
-    }
-}
-
-/// A container's bit in [`PodState::first_ended`], if it has one.
-fn bit(place: usize) -> u16 {
-    u32::try_from(place).ok().and_then(|place| 1u16.checked_shl(place)).unwrap_or_default()
 }
 
 fn findings(
