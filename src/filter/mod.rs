@@ -109,7 +109,8 @@ impl Filter {
                 self.memory.reported.insert(event);
                 Vec::new()
             }
-            Observation::ListBegins { scope, in_sync } => {
+            Observation::ListBegins { scope, in_sync, pods } => {
+                self.pods.expect(pods);
                 let list = self.lists.entry(scope).or_default();
                 list.number = list.number.wrapping_add(1);
                 list.horizon = in_sync.checked_sub(self.settings.lookback).ok();

@@ -28,7 +28,15 @@ struct Seen {
 /// What a Pod without restarts takes, with its key, and what each container takes that ever restarted.
 const _: () = assert!(size_of::<(u64, Seen)>() <= 16 && size_of::<Container>() <= 24);
 
+/// No cluster has more Pods: what is said beyond that is not to be relied on.
+const MOST: usize = 1_000_000;
+
 impl Pods {
+    /// About so many will be there. While it grows by itself, the table stands in memory twice.
+    pub(super) fn expect(&mut self, pods: usize) {
+        self.seen.reserve(pods.min(MOST).saturating_sub(self.seen.len()));
+    }
+
     /// A Pod is there. The answer is whether it was known.
     pub(super) fn seen(&mut self, pod: u64, scope: Scope, list: u32) -> bool {
         let first_ended = self.seen.get(&pod).map(|seen| seen.first_ended);

@@ -15,6 +15,8 @@ pub(super) struct Page<O> {
     pub version: String,
     /// What to ask for the next page with.
     pub next: Option<String>,
+    /// How many objects there are after these, if the API server says so.
+    pub remaining: usize,
     pub items: Vec<O>,
 }
 
@@ -39,6 +41,8 @@ struct ListMetadata {
     resource_version: String,
     #[serde(default)]
     r#continue: Option<String>,
+    #[serde(default)]
+    remaining_item_count: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -56,6 +60,7 @@ impl<'a, O: Deserialize<'a>> Page<O> {
         Ok(Self {
             version: metadata.resource_version,
             next: metadata.r#continue.filter(|token| !token.is_empty()),
+            remaining: metadata.remaining_item_count.and_then(|count| count.try_into().ok()).unwrap_or(0),
             items: items.unwrap_or_default(),
         })
     }
@@ -100,6 +105,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!((page.version.as_str(), page.next, page.items.len()), ("7", None, 0));
+        assert_eq!(page.remaining, 0);
     }
 
     #[test]

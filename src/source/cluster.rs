@@ -105,10 +105,11 @@ async fn observe_pods(reported: Endpoint, mut pods: Watch<Pods>) {
 /// Without the right to list Events the program goes on: every kill is found all the same.
 async fn read_reported(reported: &Endpoint, pods: &mut Watch<Pods>) -> Option<()> {
     let mut cursor = Cursor::new(Shape::Metadata, 500);
+    let mut bytes = Vec::new();
     loop {
         pods.trouble.pace.ready().await;
-        let answer = reported.page(&cursor).await;
-        let page = answer.and_then(|bytes| {
+        let answer = reported.page(&cursor, &mut bytes).await;
+        let page = answer.and_then(|()| {
             let Page { items, next, .. } = reported.read::<&RawValue>(&bytes)?;
             Ok((items.into_iter().filter_map(metadata).collect::<Vec<_>>(), next))
         });
@@ -155,8 +156,8 @@ impl Watched for Pods {
     const LIST: Shape = Shape::Whole;
     const PAGE: u32 = 50;
 
-    fn list_begins(&self, in_sync: Timestamp) -> Option<Observation> {
-        Some(Observation::ListBegins { scope: self.0, in_sync })
+    fn list_begins(&self, in_sync: Timestamp, pods: usize) -> Option<Observation> {
+        Some(Observation::ListBegins { scope: self.0, in_sync, pods })
     }
 
     fn listed(&self, pod: Box<Pod>) -> Option<Observation> {
@@ -193,7 +194,7 @@ impl Watched for Starts {
     const LIST: Shape = Shape::Version;
     const PAGE: u32 = 1;
 
-    fn list_begins(&self, _: Timestamp) -> Option<Observation> {
+    fn list_begins(&self, _: Timestamp, _: usize) -> Option<Observation> {
         None
     }
 

@@ -82,8 +82,10 @@ impl Cursor {
 }
 
 impl Endpoint {
-    /// One page of the list, as it came.
-    pub(super) async fn page(&self, cursor: &Cursor) -> Result<Vec<u8>, Failure> {
+    /// One page of the list, as it came, in the place of what `page` held. Who asks for several keeps it:
+    /// it has found its size with the first, and the heap stays in one piece.
+    pub(super) async fn page(&self, cursor: &Cursor, page: &mut Vec<u8>) -> Result<(), Failure> {
+        page.clear();
         let selector = self.selector.filter(|_| cursor.shape != Shape::Version);
         let params = ListParams {
             field_selector: selector.map(str::to_owned),
@@ -99,12 +101,11 @@ impl Endpoint {
         let read = async {
             let mut body = Limited::new(self.send("list", request).await?, LONGEST);
             // Not `collect`, which would hold the page twice.
-            let mut page = Vec::new();
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(|error| self.broken_off(error.as_ref()))?;
                 page.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
             }
-            Ok(page)
+            Ok(())
         };
         timeout(PAGE, read).await.map_err(|_| self.silent("list", PAGE))?
     }

@@ -74,8 +74,8 @@ pub(super) trait Watched: Send {
     /// Objects to a page. A page is held in memory until it is decoded.
     const PAGE: u32;
 
-    /// A list begins; `in_sync` is when the last watch was known to work.
-    fn list_begins(&self, in_sync: Timestamp) -> Option<Observation>;
+    /// A list begins, of about so many objects; `in_sync` is when the last watch was known to work.
+    fn list_begins(&self, in_sync: Timestamp, objects: usize) -> Option<Observation>;
     /// An object stands in the list.
     fn listed(&self, object: Self::Object) -> Option<Observation>;
     /// The list is complete.
@@ -132,13 +132,14 @@ impl<W: Watched> Watch<W> {
     async fn list(&mut self) -> Result<String, Closed> {
         let mut cursor = Cursor::new(W::LIST, W::PAGE);
         let mut begun = Moment::now();
+        let mut bytes = Vec::new();
         loop {
             self.trouble.pace.ready().await;
             if cursor.next.is_none() {
                 begun = Moment::now();
             }
-            let answer = self.endpoint.page(&cursor).await;
-            let page = match answer.and_then(|bytes| self.page(&bytes, cursor.next.is_none())) {
+            let answer = self.endpoint.page(&cursor, &mut bytes).await;
+            let page = match answer.and_then(|()| self.page(&bytes, cursor.next.is_none())) {
                 Ok(page) => page,
                 Err(failure) => {
                     cursor.failed(&failure);
@@ -167,17 +168,18 @@ impl<W: Watched> Watch<W> {
             let version = self.endpoint.read::<IgnoredAny>(bytes)?.version;
             return Ok(Decoded { version, next: None, observations: Vec::new() });
         }
-        let Page { version, next, items } = if let Ok(page) = Page::<W::Object>::read(bytes) {
+        let Page { version, next, remaining, items } = if let Ok(page) = Page::<W::Object>::read(bytes) {
             page.items.iter().for_each(|_| self.metrics.watch_event(W::RESOURCE));
             page
         } else {
-            let Page { version, next, items } = self.endpoint.read::<&RawValue>(bytes)?;
+            let Page { version, next, remaining, items } = self.endpoint.read::<&RawValue>(bytes)?;
             let items = items.into_iter().filter_map(|item| self.decode(item)).collect();
-            Page { version, next, items }
+            Page { version, next, remaining, items }
         };
         let mut observations = Vec::new();
         if is_first {
-            observations.extend(self.watched.list_begins(self.trouble.in_sync.timestamp()));
+            let objects = items.len().saturating_add(remaining);
+            observations.extend(self.watched.list_begins(self.trouble.in_sync.timestamp(), objects));
         }
         observations.extend(items.into_iter().filter_map(|object| self.watched.listed(object)));
         Ok(Decoded { version, next, observations })
@@ -210,7 +212,8 @@ impl<W: Watched> Watch<W> {
     /// Asks whether the API server has got to `version` at all.
     async fn check(&mut self, version: &str) -> Result<(), Failure> {
         self.trouble.pace.ready().await;
-        let bytes = self.endpoint.page(&Cursor::new(Shape::Version, 1)).await?;
+        let mut bytes = Vec::new();
+        self.endpoint.page(&Cursor::new(Shape::Version, 1), &mut bytes).await?;
         let newest = self.endpoint.read::<IgnoredAny>(&bytes)?.version;
         if is_before(&newest, version) {
             let why = format!("the versions went back, from {version} to {newest}");

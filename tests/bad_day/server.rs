@@ -461,7 +461,8 @@ impl State {
                 break;
             }
         }
-        let metadata = json!({"resourceVersion": version.to_string(), "continue": next});
+        let remaining = next.as_ref().map(|_| selected.count());
+        let metadata = json!({"resourceVersion": version.to_string(), "continue": next, "remainingItemCount": remaining});
         ok(json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items}).to_string())
     }
 

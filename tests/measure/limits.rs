@@ -48,6 +48,7 @@ struct List<T> {
 
 #[derive(Deserialize)]
 struct ListMetadata {
+    #[serde(default)]
     r#continue: String,
 }
 

@@ -268,14 +268,18 @@ impl Server {
         let limit =
             query.number("limit").filter(|_| query.get("resourceVersion") != Some("0")).unwrap_or(all);
         let end = all.min(begin + limit);
-        let next = if end < all { end.to_string() } else { String::new() };
+        let next = if end < all {
+            format!(r#","continue":"{end}","remainingItemCount":{}"#, all - end)
+        } else {
+            String::new()
+        };
         // client-go takes a list of another kind for an empty one.
         let kind = match resource {
             Resource::Pods => "PodList",
             Resource::Events => "EventList",
         };
         let head = format!(
-            r#"{{"kind":"{kind}","apiVersion":"v1","metadata":{{"resourceVersion":"{}","continue":"{next}"}},"items":["#,
+            r#"{{"kind":"{kind}","apiVersion":"v1","metadata":{{"resourceVersion":"{}"{next}}},"items":["#,
             cluster.version()
         );
         drop(cluster);
