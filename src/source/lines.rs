@@ -3,6 +3,7 @@
 use std::io;
 
 use futures::stream::BoxStream;
+use memchr::memchr;
 use tokio::io::AsyncBufReadExt;
 use tokio_util::{bytes::Bytes, io::StreamReader};
 
@@ -35,9 +36,10 @@ impl Lines {
             self.line.clear();
         }
         loop {
-            let mut chunk = self.reader.fill_buf().await?;
+            let chunk = self.reader.fill_buf().await?;
             let at_end = chunk.is_empty();
-            let taken = io::BufRead::read_until(&mut chunk, b'\n', &mut self.line)?;
+            let taken = memchr(b'\n', chunk).map_or(chunk.len(), |line_break| line_break + 1);
+            self.line.extend_from_slice(&chunk[..taken]);
             self.reader.consume(taken);
             if self.line.len() > LONGEST {
                 return Err(io::Error::other(format!("a line of more than {LONGEST} bytes")));
