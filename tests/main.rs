@@ -14,6 +14,7 @@ mod metrics;
 mod notation;
 mod own_sink;
 mod program;
+mod proxy;
 mod remembered;
 mod replay;
 mod storm;

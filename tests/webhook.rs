@@ -1,11 +1,7 @@
 //! How is Slack reached from where it can't be reached directly? The whole program, a Slack behind a
 //! certificate of a private authority, and a proxy, all on real sockets.
 
-use std::{
-    convert::Infallible,
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
 use control_plane::eventually;
 use http::{Request, Response};
@@ -13,11 +9,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy_bidirectional},
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::bytes::Bytes;
 
@@ -27,13 +19,11 @@ use crate::{
         sockets::{Authority, Cluster},
     },
     program::{PATIENCE, Program},
+    proxy::{Log, serve_proxy},
 };
 
 /// Nothing that the program writes may show these.
 const SECRETS: [&str; 3] = ["services", "s3cr3t", "pa55word"];
-
-/// What a server was asked.
-type Log = Arc<Mutex<Vec<String>>>;
 
 /// A kill, Slack and a proxy. Everything ends with it.
 struct World {
@@ -132,37 +122,6 @@ async fn serve_slack(tls: TlsAcceptor, log: Log, servers: &mut JoinSet<()>) -> S
         }
     });
     address
-}
-
-/// A proxy that logs what it is asked, and leads everybody who knows the password to `target`.
-async fn serve_proxy(target: SocketAddr, log: Log, servers: &mut JoinSet<()>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    servers.spawn(async move {
-        let mut connections = JoinSet::new();
-        while let Ok((stream, _)) = listener.accept().await {
-            connections.spawn(tunnel(stream, target, Arc::clone(&log)));
-        }
-    });
-    address
-}
-
-async fn tunnel(stream: TcpStream, target: SocketAddr, log: Log) {
-    let mut stream = BufReader::new(stream);
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        assert!(stream.read_line(&mut head).await.unwrap() > 0, "{head}");
-    }
-    log.lock().unwrap().push(head.lines().next().unwrap().to_owned());
-    // user:pa55word
-    if head.to_lowercase().contains("proxy-authorization: basic dxnlcjpwytu1d29yza==") {
-        stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.unwrap();
-        let mut target = TcpStream::connect(target).await.unwrap();
-        copy_bidirectional(&mut stream, &mut target).await.ok();
-    } else {
-        let refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n";
-        stream.write_all(refusal).await.unwrap();
-    }
 }
 
 #[tokio::test]

@@ -3,15 +3,15 @@
 
 use std::{env, path::PathBuf, time::Duration};
 
-use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use kube::{
     Client, Config,
-    config::{Kubeconfig, KubeconfigError},
+    config::{Kubeconfig, KubeconfigError, NamedContext},
 };
 use sinks::with_causes;
 use thiserror::Error;
 
-use super::renewal::renewing;
+use super::{client::client, renewal::renewing};
 
 /// How long it may take to connect to the API server.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -56,27 +56,29 @@ pub enum ConnectError {
 /// If nothing names a cluster, or what names it can't be used.
 pub fn connect() -> Result<Client, ConnectError> {
     renewing(|| {
-        let mut config = config()?;
+        let (mut config, proxy) = config()?;
         config.connect_timeout = Some(CONNECT);
-        // What fails is said at once, and tried again by the watches and the couriers themselves.
-        config.default_retry = false;
-        let address = config.cluster_url.to_string();
-        Client::try_from(config)
-            .map_err(|error| ConnectError::Client { address, reason: with_causes(&error) })
+        client(&config, proxy.as_ref()).map_err(|error| ConnectError::Client {
+            address: config.cluster_url.to_string(),
+            reason: with_causes(&error),
+        })
     })
 }
 
 /// The namespace that kubectl would use, or in a pod that of its service account; absent where nothing
 /// names a cluster.
 pub fn current_namespace() -> Option<String> {
-    config().ok().map(|config| config.default_namespace)
+    config().ok().map(|(config, _)| config.default_namespace)
 }
 
-fn config() -> Result<Config, ConnectError> {
+/// Where the cluster is, and through which proxy.
+fn config() -> Result<(Config, Option<Intercept>), ConnectError> {
     match kubeconfig_files() {
         files if !files.is_empty() => from_kubeconfig(&files),
         _ if in_pod() => {
-            Config::incluster().map_err(|error| ConnectError::ServiceAccount(with_causes(&error)))
+            let config = Config::incluster();
+            let config = config.map_err(|error| ConnectError::ServiceAccount(with_causes(&error)))?;
+            Ok((config, None))
         }
         _ => Err(ConnectError::NoCluster),
     }
@@ -100,22 +102,28 @@ fn kubeconfig_files() -> Vec<PathBuf> {
     default.into_iter().filter(|path| path.exists()).collect()
 }
 
-fn from_kubeconfig(files: &[PathBuf]) -> Result<Config, ConnectError> {
+fn from_kubeconfig(files: &[PathBuf]) -> Result<(Config, Option<Intercept>), ConnectError> {
     let mut merged = Kubeconfig::default();
     for file in files {
         let wrong = |error| wrong_kubeconfig(file.display().to_string(), &error);
         merged = Kubeconfig::read_from(file).and_then(|next| merged.merge(next)).map_err(wrong)?;
     }
     let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-    let mut clusters = merged.clusters.iter().filter_map(|cluster| cluster.cluster.as_ref());
-    let names_a_proxy = clusters.any(|cluster| cluster.proxy_url.is_some());
-    let mut config = Config::try_from(merged).map_err(|error| wrong_kubeconfig(names.join(", "), &error))?;
-    if !names_a_proxy {
-        // kube takes $HTTPS_PROXY even for what $NO_PROXY excepts.
-        let proxy = Matcher::from_env().intercept(&config.cluster_url);
-        config.proxy_url = proxy.map(|proxy| proxy.uri().clone());
-    }
-    Ok(config)
+    let proxies = match proxy_url(&merged) {
+        Some(url) => Matcher::builder().all(url).build(),
+        None => Matcher::from_env(),
+    };
+    let config = Config::try_from(merged).map_err(|error| wrong_kubeconfig(names.join(", "), &error))?;
+    let proxy = proxies.intercept(&config.cluster_url);
+    Ok((config, proxy))
+}
+
+/// The proxy that the current context's cluster names.
+fn proxy_url(kubeconfig: &Kubeconfig) -> Option<String> {
+    let named = |context: &&NamedContext| Some(&context.name) == kubeconfig.current_context.as_ref();
+    let context = kubeconfig.contexts.iter().find(named)?.context.as_ref()?;
+    let cluster = kubeconfig.clusters.iter().find(|cluster| cluster.name == context.cluster)?;
+    cluster.cluster.as_ref()?.proxy_url.clone().filter(|url| !url.is_empty())
 }
 
 fn wrong_kubeconfig(files: String, error: &KubeconfigError) -> ConnectError {

@@ -10,6 +10,7 @@
 //! same lean types ([`objects`]). Neither knows what an OOM kill is.
 
 mod answer;
+mod client;
 pub mod cluster;
 pub mod connect;
 mod failure;
