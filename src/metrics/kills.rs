@@ -4,10 +4,10 @@
 //! Whoever may create Pods chooses the labels, so both their number and their length are bounded: a
 //! hostile namespace crowds out nobody but itself.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use prometheus_client::{
-    encoding::EncodeLabelSet,
+    encoding::{EncodeLabelSet, LabelSetEncoder},
     metrics::{counter::Counter, family::Family},
 };
 use sinks::Finding;
@@ -27,24 +27,34 @@ const SERIES_PER_NAMESPACE: usize = 500;
 /// kind nor the name of an owner.
 const LABEL_LENGTH: usize = 253;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct KillLabels {
+/// What the counter and the time of a series share: the labels are most of what it takes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Series(Arc<KillLabels>);
+
+impl EncodeLabelSet for Series {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        self.0.encode(encoder)
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KillLabels {
     namespace: String,
     workload_kind: String,
     workload: String,
     container: String,
 }
 
-impl KillLabels {
+impl Series {
     fn of(finding: &Finding) -> Self {
         let label = |text: &str| text[..text.floor_char_boundary(LABEL_LENGTH)].to_owned();
         let workload = &finding.pod.workload;
-        Self {
+        Self(Arc::new(KillLabels {
             namespace: label(&finding.namespace),
             workload_kind: label(&workload.kind),
             workload: label(&workload.name),
             container: label(&finding.container.name),
-        }
+        }))
     }
 }
 
@@ -52,24 +62,24 @@ impl KillLabels {
 #[derive(Default)]
 pub(super) struct Kills {
     /// What is shown. Clones are the same.
-    pub(super) series: Family<KillLabels, Counter>,
+    pub(super) counters: Family<Series, Counter>,
     /// When the last kill of each series was counted.
-    last: HashMap<KillLabels, Instant>,
+    last: HashMap<Series, Instant>,
 }
 
 impl Kills {
     /// Counts a kill.
     pub(super) fn count(&mut self, finding: &Finding, now: Instant) {
-        let labels = KillLabels::of(finding);
-        self.series.get_or_create(&labels).inc();
-        self.last.insert(labels, now);
+        let series = Series::of(finding);
+        self.counters.get_or_create(&series).inc();
+        self.last.insert(series, now);
         self.forget_after(KEPT, now);
-        let siblings = || self.last.iter().filter(|(labels, _)| labels.namespace == finding.namespace);
+        let siblings = || self.last.iter().filter(|(series, _)| series.0.namespace == finding.namespace);
         if siblings().count() > SERIES_PER_NAMESPACE
-            && let Some(oldest) = siblings().min_by_key(|(_, last)| **last).map(|(labels, _)| labels.clone())
+            && let Some(oldest) = siblings().min_by_key(|(_, last)| **last).map(|(series, _)| series.clone())
         {
             self.last.remove(&oldest);
-            self.series.remove(&oldest);
+            self.counters.remove(&oldest);
         }
     }
 
@@ -79,10 +89,10 @@ impl Kills {
     }
 
     fn forget_after(&mut self, age: Duration, now: Instant) {
-        self.last.retain(|labels, last| {
+        self.last.retain(|series, last| {
             let is_recent = now.duration_since(*last) < age;
             if !is_recent {
-                self.series.remove(labels);
+                self.counters.remove(series);
             }
             is_recent
         });
@@ -99,7 +109,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_mins(1);
 
     fn count(kills: &Kills, finding: &Finding) -> Option<u64> {
-        kills.series.get(&KillLabels::of(finding)).map(|counter| counter.get())
+        kills.counters.get(&Series::of(finding)).map(|counter| counter.get())
     }
 
     #[test]
@@ -153,7 +163,7 @@ mod tests {
         kill.pod.workload.name = "ü".repeat(100_000);
         kill.pod.workload.kind = "k".repeat(100_000);
         kills.count(&kill, Instant::now());
-        let labels = kills.last.into_keys().next().unwrap();
+        let Series(labels) = kills.last.into_keys().next().unwrap();
         assert_eq!(labels.workload, "ü".repeat(LABEL_LENGTH / 2));
         assert_eq!(labels.workload_kind.len(), LABEL_LENGTH);
     }

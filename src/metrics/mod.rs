@@ -164,7 +164,7 @@ impl Metrics {
     /// Gives each figure its name, and the help that says its unit and what to conclude from it.
     /// The library adds `_total` to counters and a full stop to the help.
     fn register(&mut self) {
-        let kills = self.books().kills.series.clone();
+        let kills = self.books().kills.counters.clone();
         let mut add = Registrar(&mut self.registry);
         add.metric(
             "kills",
