@@ -552,7 +552,7 @@ fn at_the_start_old_kills_are_history_and_recent_ones_are_news() {
         let pod = case.status(&["app R(1,b)+L(a)"]);
         case.pass(SignedDuration::from_mins(age));
         let now = case.now;
-        case.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync: now, pods: 0 });
+        case.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync: now });
         case.observe(Observation::Listed(Scope::WHOLE, pod)).observe(Observation::ListEnds(Scope::WHOLE));
         case.sees(&["app R(1,b)+L(a)"]).finds(&expected);
     }
@@ -566,7 +566,7 @@ fn an_old_kill_whose_restart_is_recent_is_news() {
     let pod = case.status(&["app R(1,b)+L(a)"]);
     case.pass(SignedDuration::from_mins(40));
     let now = case.now;
-    case.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync: now, pods: 0 });
+    case.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync: now });
     case.observe(Observation::Listed(Scope::WHOLE, pod)).finds(&["a"]);
 }
 
@@ -576,7 +576,7 @@ fn an_old_kill_whose_restart_is_still_to_come_is_news_when_it_comes() {
     let pod = case.status(&["app W(0)+L(a)"]);
     case.pass(HOUR * 24);
     let now = case.now;
-    case.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync: now, pods: 0 });
+    case.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync: now });
     case.observe(Observation::Listed(Scope::WHOLE, pod))
         .observe(Observation::ListEnds(Scope::WHOLE))
         .finds(&[]);
@@ -590,7 +590,7 @@ fn a_relist_shows_last_weeks_kill_of_an_unknown_pod() {
     case.pass(HOUR * 24 * 7);
     let now = case.now;
     case.lists(now, &[]);
-    case.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync: now, pods: 0 });
+    case.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync: now });
     case.observe(Observation::Listed(Scope::WHOLE, pod))
         .observe(Observation::ListEnds(Scope::WHOLE))
         .finds(&[]);
@@ -603,7 +603,7 @@ fn five_hundred_old_kills_at_the_first_install() {
     let pod = case.status(&statuses.iter().map(String::as_str).collect::<Vec<_>>());
     case.pass(HOUR);
     let now = case.now;
-    case.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync: now, pods: 0 });
+    case.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync: now });
     case.observe(Observation::Listed(Scope::WHOLE, pod))
         .observe(Observation::ListEnds(Scope::WHOLE))
         .finds(&[]);
@@ -623,7 +623,7 @@ fn an_old_kill_that_was_never_restarted_is_history_when_its_pod_goes() {
         let pod = case.status(&["app T(0,a)"]);
         case.pass(SignedDuration::from_mins(age));
         let now = case.now;
-        case.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync: now, pods: 0 });
+        case.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync: now });
         case.observe(Observation::Listed(Scope::WHOLE, pod.clone()))
             .observe(Observation::ListEnds(Scope::WHOLE));
         case.observe(Observation::Deleted(Scope::WHOLE, pod)).finds(&expected);
@@ -648,7 +648,7 @@ fn down_while_a_container_was_killed_once() {
         let pod = case.status(&["app R(1,b)+L(a)"]);
         case.pass(SignedDuration::from_mins(minutes));
         let now = case.now;
-        case.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync: now, pods: 0 });
+        case.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync: now });
         case.observe(Observation::Listed(Scope::WHOLE, pod)).finds(&["a"]);
     }
 }
@@ -658,7 +658,7 @@ fn a_list_that_breaks_off_is_begun_again() {
     let mut case = Case::reporting_unrestarted();
     let now = case.now;
     case.lists(now, &["app W(0)+L(a)"]);
-    case.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync: now, pods: 0 });
+    case.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync: now });
     case.lists(now, &["app W(0)+L(a)"]).finds(&[]).lists(now, &["app R(1,b)+L(a)"]).finds(&["a"]);
 }
 
@@ -667,7 +667,7 @@ fn lists_of_two_scopes_know_nothing_of_each_other() {
     let mut case = Case::reporting_unrestarted();
     let now = case.now;
     case.lists(now, &["app W(0)+L(a)"]);
-    case.observe(Observation::ListBegins { scope: Scope(1), in_sync: now, pods: 0 });
+    case.observe(Observation::ListBegins { scope: Scope(1), in_sync: now });
     case.observe(Observation::ListEnds(Scope(1))).finds(&[]);
 }
 
@@ -801,7 +801,7 @@ fn a_list_of_one_namespace_says_nothing_of_another() {
     let mut case = Case::new();
     case.sees(&["app T(0,a)"]);
     let (other, now) = (Scope(1), case.now);
-    case.observe(Observation::ListBegins { scope: other, in_sync: now, pods: 0 })
+    case.observe(Observation::ListBegins { scope: other, in_sync: now })
         .observe(Observation::ListEnds(other));
     case.started("app").finds(&["a"]);
 }

@@ -109,7 +109,7 @@ impl Case {
 
     /// A list shows the Pod so, and no other; without containers it shows none at all.
     pub fn lists(&mut self, in_sync: Timestamp, containers: &[&str]) -> &mut Self {
-        self.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync, pods: 0 });
+        self.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync });
         if !containers.is_empty() {
             let pod = self.status(containers);
             self.observe(Observation::Listed(Scope::WHOLE, pod));

@@ -109,8 +109,7 @@ impl Filter {
                 self.memory.reported.insert(event);
                 Vec::new()
             }
-            Observation::ListBegins { scope, in_sync, pods } => {
-                self.pods.expect(pods);
+            Observation::ListBegins { scope, in_sync } => {
                 let list = self.lists.entry(scope).or_default();
                 list.number = list.number.wrapping_add(1);
                 list.horizon = in_sync.checked_sub(self.settings.lookback).ok();

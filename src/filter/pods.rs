@@ -1,7 +1,10 @@
 //! What is remembered of the Pods: 16 bytes of each, and more only of those in which a container ever
 //! restarted or was killed. Their keys are hashes.
+//!
+//! The tables are trees. A hash table would stand in memory twice while it grows, and grow to double
+//! its size in a day for the places of Pods that are gone.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::{container::Container, reading::Reading};
 use crate::source::Scope;
@@ -9,9 +12,9 @@ use crate::source::Scope;
 /// The Pods that are there, as far as was seen.
 #[derive(Debug, Default)]
 pub(super) struct Pods {
-    seen: HashMap<u64, Seen>,
+    seen: BTreeMap<u64, Seen>,
     /// The containers that ever restarted or were killed. Most Pods have none, and don't stand here.
-    containers: HashMap<u64, Box<[Container]>>,
+    containers: BTreeMap<u64, Box<[Container]>>,
 }
 
 /// What is remembered of every Pod.
@@ -28,15 +31,7 @@ struct Seen {
 /// What a Pod without restarts takes, with its key, and what each container takes that ever restarted.
 const _: () = assert!(size_of::<(u64, Seen)>() <= 16 && size_of::<Container>() <= 24);
 
-/// No cluster has more Pods: what is said beyond that is not to be relied on.
-const MOST: usize = 1_000_000;
-
 impl Pods {
-    /// About so many will be there. While it grows by itself, the table stands in memory twice.
-    pub(super) fn expect(&mut self, pods: usize) {
-        self.seen.reserve(pods.min(MOST).saturating_sub(self.seen.len()));
-    }
-
     /// A Pod is there. The answer is whether it was known.
     pub(super) fn seen(&mut self, pod: u64, scope: Scope, list: u32) -> bool {
         let first_ended = self.seen.get(&pod).map(|seen| seen.first_ended);
@@ -85,14 +80,14 @@ impl Pods {
     /// The Pods of a scope are gone that this list of it didn't show. The answer is what was remembered
     /// of their containers.
     pub(super) fn gone_but_for(&mut self, scope: Scope, list: u32) -> Vec<Container> {
-        let missing = self.seen.extract_if(|_, seen| seen.scope == scope && seen.list != list);
+        let missing = self.seen.extract_if(.., |_, seen| seen.scope == scope && seen.list != list);
         missing.filter_map(|(pod, _)| self.containers.remove(&pod)).flatten().collect()
     }
 
     /// All Pods are gone. The answer is what was remembered of their containers.
     pub(super) fn all_gone(&mut self) -> Vec<Container> {
         self.seen.clear();
-        self.containers.drain().flat_map(|(_, containers)| containers).collect()
+        std::mem::take(&mut self.containers).into_values().flatten().collect()
     }
 
     /// How much is remembered: Pods, containers that ever restarted or were killed, pending kills.

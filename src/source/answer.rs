@@ -15,8 +15,6 @@ pub(super) struct Page<O> {
     pub version: String,
     /// What to ask for the next page with.
     pub next: Option<String>,
-    /// How many objects there are after these, if the API server says so.
-    pub remaining: usize,
     pub items: Vec<O>,
 }
 
@@ -41,8 +39,6 @@ struct ListMetadata {
     resource_version: String,
     #[serde(default)]
     r#continue: Option<String>,
-    #[serde(default)]
-    remaining_item_count: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -60,7 +56,6 @@ impl<'a, O: Deserialize<'a>> Page<O> {
         Ok(Self {
             version: metadata.resource_version,
             next: metadata.r#continue.filter(|token| !token.is_empty()),
-            remaining: metadata.remaining_item_count.and_then(|count| count.try_into().ok()).unwrap_or(0),
             items: items.unwrap_or_default(),
         })
     }
@@ -105,7 +100,6 @@ mod tests {
         )
         .unwrap();
         assert_eq!((page.version.as_str(), page.next, page.items.len()), ("7", None, 0));
-        assert_eq!(page.remaining, 0);
     }
 
     #[test]

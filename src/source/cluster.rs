@@ -156,8 +156,8 @@ impl Watched for Pods {
     const LIST: Shape = Shape::Whole;
     const PAGE: u32 = 50;
 
-    fn list_begins(&self, in_sync: Timestamp, pods: usize) -> Option<Observation> {
-        Some(Observation::ListBegins { scope: self.0, in_sync, pods })
+    fn list_begins(&self, in_sync: Timestamp) -> Option<Observation> {
+        Some(Observation::ListBegins { scope: self.0, in_sync })
     }
 
     fn listed(&self, pod: Box<Pod>) -> Option<Observation> {
@@ -194,7 +194,7 @@ impl Watched for Starts {
     const LIST: Shape = Shape::Version;
     const PAGE: u32 = 1;
 
-    fn list_begins(&self, _: Timestamp, _: usize) -> Option<Observation> {
+    fn list_begins(&self, _: Timestamp) -> Option<Observation> {
         None
     }
 

@@ -43,8 +43,6 @@ pub enum Observation {
         scope: Scope,
         /// When the scope was last known as it is; at the start, now.
         in_sync: Timestamp,
-        /// About how many Pods the list has, as far as is known.
-        pods: usize,
     },
     /// A Pod in that list.
     Listed(Scope, Box<Pod>),

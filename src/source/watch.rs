@@ -74,8 +74,8 @@ pub(super) trait Watched: Send {
     /// Objects to a page. A page is held in memory until it is decoded.
     const PAGE: u32;
 
-    /// A list begins, of about so many objects; `in_sync` is when the last watch was known to work.
-    fn list_begins(&self, in_sync: Timestamp, objects: usize) -> Option<Observation>;
+    /// A list begins; `in_sync` is when the last watch was known to work.
+    fn list_begins(&self, in_sync: Timestamp) -> Option<Observation>;
     /// An object stands in the list.
     fn listed(&self, object: Self::Object) -> Option<Observation>;
     /// The list is complete.
@@ -168,18 +168,17 @@ impl<W: Watched> Watch<W> {
             let version = self.endpoint.read::<IgnoredAny>(bytes)?.version;
             return Ok(Decoded { version, next: None, observations: Vec::new() });
         }
-        let Page { version, next, remaining, items } = if let Ok(page) = Page::<W::Object>::read(bytes) {
+        let Page { version, next, items } = if let Ok(page) = Page::<W::Object>::read(bytes) {
             page.items.iter().for_each(|_| self.metrics.watch_event(W::RESOURCE));
             page
         } else {
-            let Page { version, next, remaining, items } = self.endpoint.read::<&RawValue>(bytes)?;
+            let Page { version, next, items } = self.endpoint.read::<&RawValue>(bytes)?;
             let items = items.into_iter().filter_map(|item| self.decode(item)).collect();
-            Page { version, next, remaining, items }
+            Page { version, next, items }
         };
         let mut observations = Vec::new();
         if is_first {
-            let objects = items.len().saturating_add(remaining);
-            observations.extend(self.watched.list_begins(self.trouble.in_sync.timestamp(), objects));
+            observations.extend(self.watched.list_begins(self.trouble.in_sync.timestamp()));
         }
         observations.extend(items.into_iter().filter_map(|object| self.watched.listed(object)));
         Ok(Decoded { version, next, observations })

@@ -142,7 +142,7 @@ impl Program {
         let in_sync = at(in_sync);
         let horizon = in_sync.checked_sub(LOOKBACK).map_err(|error| error.to_string())?.as_second();
         self.tell(|| format!("list, in sync {in_sync}"));
-        self.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync, pods: 0 })?;
+        self.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync })?;
         let mut stored: Vec<Snapshot> = self.cluster.stored.iter().flatten().cloned().collect();
         rng.shuffle(&mut stored);
         let place = self.cluster.history.len();
