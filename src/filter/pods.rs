@@ -1,5 +1,5 @@
-//! What is remembered of the Pods: 16 bytes of each, and more only of those in which a container ever
-//! restarted or was killed. Their keys are hashes.
+//! What is remembered of the Pods: 16 bytes of each, which take 32 in their table, and more only of those
+//! in which a container ever restarted or was killed. Their keys are hashes.
 //!
 //! The tables are trees. A hash table would stand in memory twice while it grows, and grow to double
 //! its size in a day for the places of Pods that are gone.
