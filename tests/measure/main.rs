@@ -136,6 +136,9 @@ fn main() -> ExitCode {
 fn measure(options: &Options) -> Outcome<bool> {
     let program = options.program.clone().map_or_else(process::release_binary, Ok)?;
     let programs: Vec<_> = [&program].into_iter().chain(&options.against).map(PathBuf::as_path).collect();
+    if let Some(missing) = programs.iter().find(|program| !program.is_file()) {
+        return Err(format!("there is no program {}: name one that is built", missing.display()).into());
+    }
     let run = parts::Run { programs: &programs, options };
     let mut failures = Vec::new();
     println!("{}", table::head());
