@@ -14,6 +14,8 @@ pub fn with_causes(error: &(dyn Error + 'static)) -> String {
     }
     chain(error).fold(String::new(), |text, error| {
         let said = error.to_string();
+        // What kube calls all that a layer below it says.
+        let said = said.trim_start_matches("ServiceError: ").to_owned();
         // Some layers repeat the text of their cause.
         match text.as_str() {
             "" => said,
