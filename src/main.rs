@@ -8,12 +8,12 @@ use std::{
     process::ExitCode,
 };
 
+use cluster::connect;
 use kubernetes_oom_event_generator::{
     check,
     cli::{Arguments, Command, Verbosity},
     config::{Config, Loaded, LogFormat},
     logging, pipeline, replay,
-    source::connect::connect,
     stop::Stop,
 };
 use tokio::task::spawn_blocking;

@@ -3,9 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use cluster::in_pod;
 use jiff::Timestamp;
 use kube::Client;
-use sinks::{Surroundings, settings::spell};
+use settings::spell;
+use sinks::{BuildError, SinkContext};
 use thiserror::Error;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::StreamExt;
@@ -17,7 +19,7 @@ use crate::{
     health::Readiness,
     metrics::Metrics,
     server::{self, BindError},
-    source::{cluster, connect::in_pod},
+    source::observe::observe,
     stop::Stop,
 };
 
@@ -31,12 +33,12 @@ pub enum PipelineError {
     #[error(transparent)]
     Bind(#[from] BindError),
     /// A sink can't be made.
-    #[error("can't make the sink {name}: {reason}")]
+    #[error("can't make the sink {name}: {source}")]
     Sink {
         /// Its name in the configuration.
         name: String,
         /// What is missing, and what to do.
-        reason: String,
+        source: BuildError,
     },
     /// A watch panicked.
     #[error("a watch of the cluster ended by a fault of its own; please report it with the log above")]
@@ -64,7 +66,7 @@ pub async fn run(config: Config, client: Client, stop: Stop) -> Result<(), Pipel
         tracing::info!("listening on {address}");
     }
     let routes = routes(&config, &client, &stop)?;
-    let mut observations = cluster::observe(&client, config.namespaces.include(), &metrics, &readiness);
+    let mut observations = observe(&client, config.namespaces.include(), &metrics, &readiness);
     let endpoint = listener
         .map(|listener| tokio::spawn(server::serve(listener, Arc::clone(&metrics), readiness.clone())));
     let fanout = Fanout::start(routes, Arc::clone(&metrics));
@@ -127,15 +129,15 @@ pub fn settings(config: &Config) -> Settings {
 }
 
 fn routes(config: &Config, client: &Client, stop: &Stop) -> Result<Vec<Route>, PipelineError> {
-    let only_stdout = config.sinks.iter().all(|sink| sink.sink_type.name == sinks::stdout::TYPE.name);
+    let only_stdout = config.sinks.iter().all(|sink| sink.sink_type.owns_stdout);
     if only_stdout {
         stop.when_stdout_closes();
     }
-    let surroundings = Surroundings { kubernetes: Some(client.clone()), only_stdout };
+    let context = SinkContext { kubernetes: Some(client.clone()), only_stdout };
     let route = |sink: &crate::config::SinkConfig| {
         let matches = sink.matches.clone();
-        let made = sink.settings.build(&surroundings);
-        let made = made.map_err(|reason| PipelineError::Sink { name: sink.name.clone(), reason })?;
+        let made = sink.settings.build(&context);
+        let made = made.map_err(|source| PipelineError::Sink { name: sink.name.clone(), source })?;
         Ok(Route {
             name: sink.name.clone(),
             sink: made,

@@ -29,7 +29,7 @@ use kubernetes_oom_event_generator::{
     filter::{Filter, Verdict},
     health::Readiness,
     metrics::Metrics,
-    source::cluster,
+    source::observe,
 };
 use serde_json::{Value, json};
 use server::Server;
@@ -79,7 +79,7 @@ impl Watching {
         let (metrics, readiness) = (Arc::new(Metrics::new()), Readiness::new());
         let found = Arc::new(Mutex::new(Vec::new()));
         let namespaces: Vec<_> = namespaces.iter().map(|name| (*name).to_owned()).collect();
-        let mut observations = cluster::observe(&server.client(), &namespaces, &metrics, &readiness);
+        let mut observations = observe::observe(&server.client(), &namespaces, &metrics, &readiness);
         let mut task = JoinSet::new();
         let findings = Arc::clone(&found);
         task.spawn(async move {

@@ -1,10 +1,10 @@
 //! What the filter must find, case by case: the eight states that a status may be in when an Event
 //! arrives, kills that are merged, overwritten, corrected, repeated and made up.
 
+use finding::ContainerKind;
 use jiff::SignedDuration;
 use kubernetes_oom_event_generator::source::{Observation, Scope};
 use serde_json::json;
-use sinks::ContainerKind;
 
 use crate::notation::{Case, id};
 
@@ -675,7 +675,7 @@ fn lists_of_two_scopes_know_nothing_of_each_other() {
 fn a_kill_whose_event_stands_in_the_cluster_was_reported() {
     let mut case = Case::new();
     case.sees(&["app R(1,b)+L(a)"]).finds(&["a"]);
-    let event = sinks::kubernetes::event_name("cart", &case.found[0].id);
+    let event = finding::event_name("cart", &case.found[0].id);
     for last_seen in ["app R(1,b)+L(a)", "app T(0,a)", "app R(0,a)"] {
         case.restart();
         case.observe(Observation::Reported { namespace: "shop".into(), event: event.clone() });

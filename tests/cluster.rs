@@ -182,7 +182,7 @@ async fn stdout_carries_json_lines_that_fit_the_schema_and_nothing_else() -> Res
     }
     let printed =
         eventually("three lines", PATIENCE, async || Some(program.findings()).filter(|all| all.len() == 3));
-    let schema = serde_json::from_str(include_str!("../sinks/oom-finding.schema.json")).unwrap();
+    let schema = serde_json::from_str(include_str!("../finding/oom-finding.schema.json")).unwrap();
     let schema = jsonschema::validator_for(&schema).unwrap();
     for finding in printed.await? {
         schema.validate(&finding).unwrap();

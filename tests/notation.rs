@@ -14,6 +14,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use finding::Finding;
 use jiff::{SignedDuration, Timestamp};
 use kubernetes_oom_event_generator::{
     config::Namespaces,
@@ -24,7 +25,6 @@ use kubernetes_oom_event_generator::{
     },
 };
 use serde_json::{Value, json};
-use sinks::Finding;
 
 /// A filter, what it has seen so far, and what it found.
 pub struct Case {

@@ -15,7 +15,8 @@ use kubernetes_oom_event_generator::{
     stop::Stop,
 };
 use serde_json::json;
-use sinks::{SinkType, settings::Errors};
+use settings::Errors;
+use sinks::SinkType;
 
 use crate::program::PATIENCE;
 

@@ -26,7 +26,7 @@ fn replay(name: &str, report_unrestarted: bool) -> Vec<Value> {
 }
 
 fn findings(output: &Output) -> Vec<Value> {
-    let schema: Value = serde_json::from_str(include_str!("../sinks/oom-finding.schema.json")).unwrap();
+    let schema: Value = serde_json::from_str(include_str!("../finding/oom-finding.schema.json")).unwrap();
     let schema = jsonschema::validator_for(&schema).unwrap();
     let lines = text(&output.stdout);
     let finding = |line: &str| {

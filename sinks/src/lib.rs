@@ -1,31 +1,24 @@
-//! What a finding is, what a sink is, and the sinks there are: one file each.
+//! What a sink is, and the sinks there are: one file or folder each.
 //!
 //! A [`Sink`] says what happened to the findings it was given; queues, batches, retries and
 //! time-outs belong to its courier (`src/fanout/` of the program). A new sink is a file here and
 //! a line in [`TYPES`].
 
-mod amount;
-mod causes;
-mod finding;
-mod test;
+mod tested;
 
 pub mod kubernetes;
-pub mod settings;
 pub mod slack;
 pub mod stdout;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-
-pub use amount::bytes;
-pub use causes::with_causes;
-pub use finding::{
-    Container, ContainerKind, EXIT_CODE_OF_SIGKILL, Finding, KillId, Killed, Pod, Restarted, Schema, Workload,
-};
+use finding::{Finding, TestFinding};
 use settings::Section;
-pub use test::{Test, Tested};
 use tokio::time::Instant;
+use untrusted::with_causes;
+
+pub use tested::Tested;
 
 /// A place that findings are delivered to.
 #[async_trait]
@@ -47,12 +40,12 @@ pub trait Sink: Send + Sync + 'static {
 
     /// Delivers a finding that is marked as a test, once, and says what became of it. Cancelled, it
     /// may have arrived.
-    async fn deliver_test(&self, test: &Test) -> Tested {
+    async fn deliver_test(&self, test: &TestFinding) -> Tested {
         let outcomes = self.deliver(&[Delivery::from(test.finding())]).await;
         let outcome = outcomes.into_iter().next().unwrap_or_else(|| Outcome::Refused {
             reason: "the sink did not say what became of it; this is a bug in it".to_owned(),
         });
-        Tested::new(outcome, format!("look there for {:?}", Test::MESSAGE))
+        Tested::new(outcome, format!("look there for {:?}", TestFinding::MESSAGE))
     }
 }
 
@@ -113,16 +106,35 @@ pub struct Limits {
     pub timeout: Duration,
 }
 
-/// A type of sink: what stands behind the `type` of a sink in the configuration.
+/// A type of sink: what stands behind the `type` of a sink in the configuration, what it needs and does.
 #[derive(Clone, Copy)]
 pub struct SinkType {
     /// The word in the configuration.
     pub name: &'static str,
+    /// Whether it needs [`SinkContext::kubernetes`].
+    pub needs_cluster: bool,
+    /// Whether what it stores tells after a restart which kills were reported.
+    pub remembers: bool,
+    /// Whether it writes to standard output.
+    pub owns_stdout: bool,
     /// How findings are gathered where the configuration doesn't say.
     pub grouping: Grouping,
     /// Reads the settings that only this type has. Errors go to the section; with any, the answer
     /// is `None`.
-    pub read: fn(&mut Section<'_>) -> Option<Arc<dyn Settings>>,
+    pub read: fn(&mut Section<'_>) -> Option<Arc<dyn SinkSettings>>,
+}
+
+impl SinkType {
+    /// A type that needs nothing and gathers nothing: the other types are written as what they have beside
+    /// it.
+    pub const PLAIN: Self = Self {
+        name: "",
+        needs_cluster: false,
+        remembers: false,
+        owns_stdout: false,
+        grouping: Grouping::NONE,
+        read: |_| None,
+    };
 }
 
 impl fmt::Debug for SinkType {
@@ -148,18 +160,58 @@ impl Grouping {
 /// The settings of one sink, read and valid.
 ///
 /// `Debug` shows no secret.
-pub trait Settings: fmt::Debug + Send + Sync {
+pub trait SinkSettings: fmt::Debug + Send + Sync {
     /// Makes the sink.
     ///
     /// # Errors
     ///
-    /// A sentence that says what is missing and what to do.
-    fn build(&self, surroundings: &Surroundings) -> Result<Arc<dyn Sink>, String>;
+    /// What it needs is missing.
+    fn build(&self, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError>;
+}
+
+/// Why a sink can't be made.
+#[derive(Debug)]
+pub enum BuildError {
+    /// It needs the cluster, and the program is not connected to one.
+    NoCluster,
+    /// Something else that it needs can't be had.
+    Failed {
+        /// What was tried, such as `opening standard output`.
+        tried: &'static str,
+        /// Why it failed.
+        source: Box<dyn Error + Send + Sync>,
+        /// What to do, as a sentence; may be empty.
+        remedy: &'static str,
+    },
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoCluster => f.write_str("the program is not connected to a cluster"),
+            Self::Failed { tried, source, remedy: "" } => {
+                write!(f, "{tried}: {}", with_causes(source.as_ref()))
+            }
+            Self::Failed { tried, source, remedy } => {
+                write!(f, "{tried}: {}. {remedy}", with_causes(source.as_ref()))
+            }
+        }
+    }
+}
+
+impl Error for BuildError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::NoCluster => None,
+            // Its own text is said already.
+            Self::Failed { source, .. } => source.source(),
+        }
+    }
 }
 
 /// What a sink may use of the program around it.
 #[derive(Clone)]
-pub struct Surroundings {
+pub struct SinkContext {
     /// The cluster that is watched, if the program is connected to one.
     pub kubernetes: Option<kube::Client>,
     /// Whether there is no sink but standard output.

@@ -13,14 +13,15 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use secrecy::ExposeSecret;
 use serde_json::Value;
+use settings::Section;
 use tokio::time::Instant;
 
-use crate::{Delivery, Grouping, Limits, Outcome, Settings, Sink, SinkType, Surroundings, settings::Section};
+use crate::{BuildError, Delivery, Grouping, Limits, Outcome, Sink, SinkContext, SinkSettings, SinkType};
 use message::Message;
 use webhook::{Answer, Webhook, WebhookUrl};
 
 /// `type: slack`.
-pub const TYPE: SinkType = SinkType { name: "slack", grouping: GROUPING, read };
+pub const TYPE: SinkType = SinkType { name: "slack", grouping: GROUPING, read, ..SinkType::PLAIN };
 
 /// A crash loop is one message in its first seconds and one an hour after that. The wait gathers the
 /// Pods of a workload that die together.
@@ -52,7 +53,7 @@ struct SlackSettings {
     url: WebhookUrl,
 }
 
-fn read(section: &mut Section<'_>) -> Option<Arc<dyn Settings>> {
+fn read(section: &mut Section<'_>) -> Option<Arc<dyn SinkSettings>> {
     let secret = section.secret("webhook_url")?;
     match WebhookUrl::parse(secret.expose_secret()) {
         Ok(url) => Some(Arc::new(SlackSettings { url })),
@@ -67,8 +68,8 @@ fn read(section: &mut Section<'_>) -> Option<Arc<dyn Settings>> {
     }
 }
 
-impl Settings for SlackSettings {
-    fn build(&self, _: &Surroundings) -> Result<Arc<dyn Sink>, String> {
+impl SinkSettings for SlackSettings {
+    fn build(&self, _: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
         let webhook = Webhook::new(self.url.clone(), REQUEST_TIMEOUT)?;
         Ok(Arc::new(Slack { webhook, pace: PACE, next: tokio::sync::Mutex::new(Instant::now()) }))
     }

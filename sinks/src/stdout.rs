@@ -14,13 +14,18 @@ use std::{
 };
 
 use async_trait::async_trait;
+use finding::Finding;
 use tokio::sync::oneshot;
 
-use crate::{Delivery, Finding, Grouping, Limits, Outcome, Settings, Sink, SinkType, Surroundings};
+use crate::{BuildError, Delivery, Limits, Outcome, Sink, SinkContext, SinkSettings, SinkType};
 
 /// `type: stdout`.
-pub const TYPE: SinkType =
-    SinkType { name: "stdout", grouping: Grouping::NONE, read: |_| Some(Arc::new(StdoutSettings)) };
+pub const TYPE: SinkType = SinkType {
+    name: "stdout",
+    owns_stdout: true,
+    read: |_| Some(Arc::new(StdoutSettings)),
+    ..SinkType::PLAIN
+};
 
 /// Why findings are refused once the reader of standard output has ended.
 pub const CLOSED: &str = "standard output is closed: whoever read it has ended";
@@ -46,13 +51,15 @@ pub fn line(finding: &Finding) -> String {
 #[derive(Debug)]
 struct StdoutSettings;
 
-impl Settings for StdoutSettings {
-    fn build(&self, surroundings: &Surroundings) -> Result<Arc<dyn Sink>, String> {
+impl SinkSettings for StdoutSettings {
+    fn build(&self, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
         // Not `io::stdout()`: its buffer would hold the rest of a line whose write failed halfway.
         let file = io::stdout().as_fd().try_clone_to_owned().map(File::from);
-        match file.and_then(|file| Stdout::to(Box::new(file), surroundings.only_stdout)) {
+        match file.and_then(|file| Stdout::to(Box::new(file), context.only_stdout)) {
             Ok(sink) => Ok(Arc::new(sink)),
-            Err(error) => Err(format!("opening standard output: {error}")),
+            Err(error) => {
+                Err(BuildError::Failed { tried: "opening standard output", source: error.into(), remedy: "" })
+            }
         }
     }
 }

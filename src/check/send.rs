@@ -2,17 +2,17 @@
 
 use std::{env, time::Duration};
 
+use cluster::{connect, current_namespace};
+use finding::TestFinding;
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use kube::Client;
-use sinks::{Surroundings, Test, Tested, kubernetes, settings::spell};
+use settings::spell;
+use sinks::{SinkContext, Tested};
 use tokio::{task::spawn_blocking, time::timeout};
 
 use super::print;
-use crate::{
-    config::{Config, SinkConfig},
-    source::connect::{connect, current_namespace},
-};
+use crate::config::{Config, SinkConfig};
 
 /// How long a kubeconfig's credential plugin may take: somebody may have to log in.
 const CONNECT: Duration = Duration::from_mins(1);
@@ -45,10 +45,10 @@ pub async fn send(config: &Config) -> Result<(), String> {
 }
 
 /// The Pod that the downward API names, else the namespace that kubectl would use.
-fn test(cluster: Option<String>) -> Test {
+fn test(cluster: Option<String>) -> TestFinding {
     let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
     let namespace = variable("POD_NAMESPACE").or_else(current_namespace);
-    Test {
+    TestFinding {
         cluster,
         namespace: namespace.unwrap_or_else(|| "default".to_owned()),
         pod: variable("POD_NAME"),
@@ -56,15 +56,15 @@ fn test(cluster: Option<String>) -> Test {
     }
 }
 
-async fn deliver(sink: &SinkConfig, test: &Test) -> Tested {
+async fn deliver(sink: &SinkConfig, test: &TestFinding) -> Tested {
     attempt(sink, test).await.unwrap_or_else(|reason| Tested::Refused { reason })
 }
 
-async fn attempt(sink: &SinkConfig, test: &Test) -> Result<Tested, String> {
+async fn attempt(sink: &SinkConfig, test: &TestFinding) -> Result<Tested, String> {
     // Where there is no cluster, that is the matter of this sink alone.
-    let writes_events = sink.sink_type.name == kubernetes::TYPE.name;
-    let kubernetes = if writes_events { Some(client().await?) } else { None };
-    let sink = sink.settings.build(&Surroundings { kubernetes, only_stdout: false })?;
+    let kubernetes = if sink.sink_type.needs_cluster { Some(client().await?) } else { None };
+    let built = sink.settings.build(&SinkContext { kubernetes, only_stdout: false });
+    let sink = built.map_err(|error| error.to_string())?;
     let limit = sink.limits().timeout;
     let tested = timeout(limit, sink.deliver_test(test)).await;
     Ok(tested.unwrap_or_else(|_| Tested::Retry {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use serde_saphyr::{FlowSeq, ser_options};
-use sinks::settings::{Origin, Resolved};
+use settings::{Origin, Resolved};
 
 /// Where the comments begin, if the line leaves room: right of most values.
 const COLUMN: usize = 40;

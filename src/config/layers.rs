@@ -7,7 +7,7 @@ use figment::{
     value::{Dict, Value},
 };
 use serde_saphyr::{UserMessageFormatter, figment::Yaml};
-use sinks::settings::{Errors, Layer, Origin, Problem, did_you_mean};
+use settings::{Errors, Layer, Origin, Problem, did_you_mean};
 
 use super::KEYS;
 

@@ -1,11 +1,9 @@
 //! Which findings a sink gets: its `match`, where all that is given must hold.
 
+use finding::Finding;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use kube::core::{Selector, SelectorExt};
-use sinks::{
-    Finding,
-    settings::{Section, quote},
-};
+use settings::{Section, quote};
 
 use super::selector;
 
@@ -83,7 +81,7 @@ mod tests {
     use std::path::PathBuf;
 
     use figment::value::{Dict, Value};
-    use sinks::{Container, ContainerKind, KillId, Killed, Pod, Schema, Workload, settings};
+    use finding::{AffectedContainer, AffectedPod, ContainerKind, KillId, Killed, Schema, Workload};
 
     use super::*;
 
@@ -97,7 +95,7 @@ mod tests {
             cluster: None,
             detected_at: None,
             namespace: "shop-eu".to_owned(),
-            pod: Pod {
+            pod: AffectedPod {
                 name: "cart-1".to_owned(),
                 uid: String::new(),
                 node: None,
@@ -106,7 +104,7 @@ mod tests {
                 event_uid: String::new(),
                 labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
             },
-            container: Container {
+            container: AffectedContainer {
                 name: "app".to_owned(),
                 kind: ContainerKind::Container,
                 image: None,

@@ -19,10 +19,8 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use sinks::{
-    Grouping, Settings, SinkType,
-    settings::{self, Errors, Resolved, Section, did_you_mean, one_of, quote, spell},
-};
+use settings::{Errors, Resolved, Section, did_you_mean, one_of, quote, spell};
+use sinks::{Grouping, SinkSettings, SinkType};
 
 use layers::Gathered;
 pub use matching::Match;
@@ -74,7 +72,7 @@ pub struct SinkConfig {
     /// What it is.
     pub sink_type: SinkType,
     /// What only its type has.
-    pub settings: Arc<dyn Settings>,
+    pub settings: Arc<dyn SinkSettings>,
     /// Which findings it gets.
     pub matches: Match,
     /// How findings are gathered for it.
@@ -153,7 +151,7 @@ impl Config {
     /// cluster's Events are what remembers the kills that were reported.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        let memories: Vec<_> = self.sinks.iter().filter(|sink| sink.sink_type.name == "kubernetes").collect();
+        let memories: Vec<_> = self.sinks.iter().filter(|sink| sink.sink_type.remembers).collect();
         let of_all: Vec<_> = memories.iter().filter(|sink| sink.matches.is_everything()).collect();
         if let [first, second, ..] = of_all.as_slice() {
             warnings.push(format!(

@@ -1,7 +1,7 @@
 //! Which namespaces count: what the source watches, and what is left out of it.
 
 use globset::GlobSet;
-use sinks::settings::{Section, quote};
+use settings::{Section, quote};
 
 use super::matching::read_globs;
 

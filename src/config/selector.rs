@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use kube::core::{Expression, Selector};
-use sinks::settings::quote;
+use settings::quote;
 
 /// Parses requirements separated by commas; all of them must hold, and none selects everything.
 ///

@@ -23,7 +23,8 @@ use std::{
 };
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use sinks::{Finding, Limits, Outcome, Sink};
+use finding::Finding;
+use sinks::{Limits, Outcome, Sink};
 use tokio::{
     sync::mpsc::UnboundedReceiver,
     task::{self, JoinError, JoinSet},

@@ -22,7 +22,8 @@ use std::{
     time::Duration,
 };
 
-use sinks::{Finding, Grouping, Sink};
+use finding::Finding;
+use sinks::{Grouping, Sink};
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 

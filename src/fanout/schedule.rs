@@ -16,7 +16,8 @@ use std::{
     time::Duration,
 };
 
-use sinks::{Delivery, Finding, Grouping, Workload};
+use finding::{Finding, Workload};
+use sinks::{Delivery, Grouping};
 use tokio::time::Instant;
 
 /// A finding on its way.

@@ -18,8 +18,8 @@
 //! Times have a granularity of a second, so what happened in the same second is in no order: it
 //! takes a later one to tell a start from the end before it.
 
+use finding::{Finding, Restarted};
 use jiff::Timestamp;
-use sinks::{Finding, Restarted};
 
 use super::reading::{End, Instance, Reading};
 

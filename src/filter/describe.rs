@@ -1,10 +1,10 @@
 //! Puts what a Pod shows of a kill into a finding.
 
-use jiff::Timestamp;
-use sinks::{
-    Container, EXIT_CODE_OF_SIGKILL, Finding, KillId, Killed, Pod as FindingPod, Restarted, Schema, Workload,
-    bytes,
+use finding::{
+    AffectedContainer, AffectedPod, EXIT_CODE_OF_SIGKILL, Finding, KillId, Killed, Restarted, Schema,
+    Workload, bytes,
 };
+use jiff::Timestamp;
 
 use crate::source::objects::{ContainerList, ContainerStatus, OwnerReference, Pod, Terminated};
 
@@ -37,7 +37,7 @@ pub(super) fn draft(
         cluster: cluster.map(str::to_owned),
         detected_at: None,
         namespace: pod.metadata.namespace.clone(),
-        pod: FindingPod {
+        pod: AffectedPod {
             name: pod.metadata.name.clone(),
             uid: pod.metadata.uid.clone(),
             node: pod.spec.node_name.clone(),
@@ -46,7 +46,7 @@ pub(super) fn draft(
             event_uid: pod.event_uid().to_owned(),
             labels: pod.metadata.labels.clone(),
         },
-        container: Container {
+        container: AffectedContainer {
             name: status.name.clone(),
             kind: list.kind(spec),
             image: spec.and_then(|spec| spec.image.clone()),

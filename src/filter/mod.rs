@@ -18,10 +18,10 @@ use std::{
 };
 
 use container::{Background, Container, Report};
+use finding::{Finding, event_name};
 use jiff::Timestamp;
 use pods::Pods;
 use reading::{End, Reading};
-use sinks::{Finding, kubernetes::event_name};
 use starts::Starts;
 
 use crate::{

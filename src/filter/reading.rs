@@ -13,8 +13,8 @@
 //!
 //! An end that the kubelet made up in `state` reads as waiting, and so does no state at all.
 
+use finding::Restarted;
 use jiff::Timestamp;
-use sinks::Restarted;
 
 use crate::source::objects::{ContainerStatus, Terminated};
 

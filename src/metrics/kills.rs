@@ -6,11 +6,11 @@
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
+use finding::Finding;
 use prometheus_client::{
     encoding::{EncodeLabelSet, LabelSetEncoder},
     metrics::{counter::Counter, family::Family},
 };
-use sinks::Finding;
 use tokio::time::Instant;
 
 /// How long a series is shown after its last kill.

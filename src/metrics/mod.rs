@@ -19,6 +19,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
 };
 
+use finding::Finding;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode_registry},
     metrics::{
@@ -29,7 +30,6 @@ use prometheus_client::{
     },
     registry::{Metric, Registry},
 };
-use sinks::Finding;
 use tokio::time::Instant;
 
 use self::{account::Queue, kills::Kills};

@@ -6,20 +6,17 @@
 //! | `Started` Events | which container was started just now: the fast witness |
 //! | this program's own Events, read once | which kills were reported before |
 //!
-//! [`cluster`] takes them from an API server, [`recording`] from a file; both decode into the
+//! [`observe`] takes them from an API server, [`recording`] from a file; both decode into the
 //! same lean types ([`objects`]). Neither knows what an OOM kill is.
 
 mod answer;
-mod client;
-pub mod cluster;
-pub mod connect;
 mod failure;
 mod lines;
 pub mod objects;
+pub mod observe;
 mod pace;
 mod quantity;
 pub mod recording;
-mod renewal;
 mod request;
 mod trouble;
 mod watch;

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use finding::ContainerKind;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
-use sinks::ContainerKind;
 
 use super::quantity;
 

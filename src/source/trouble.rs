@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::{
-    failure::{Failure, Kind},
+    failure::{Failure, FailureKind},
     pace::Pace,
 };
 
@@ -27,7 +27,7 @@ pub(super) struct Trouble {
     /// Whether a version was too old, and no watch has worked since.
     expired: bool,
     /// What was said since all was well.
-    said: Vec<Kind>,
+    said: Vec<FailureKind>,
     /// When anything was said last.
     spoke: Instant,
     /// Whether there was a list yet.
@@ -70,8 +70,8 @@ impl Trouble {
     pub(super) fn failed(&mut self, failure: &Failure) -> bool {
         self.pace.failed(failure.retry_after);
         match failure.kind {
-            Kind::Silent => self.is_silent = true,
-            Kind::Unreachable => {}
+            FailureKind::Silent => self.is_silent = true,
+            FailureKind::Unreachable => {}
             _ => self.useless += 1,
         }
         let is_new = !self.said.contains(&failure.kind);

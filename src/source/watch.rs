@@ -17,19 +17,20 @@
 
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
+use cluster::Refusal;
 use jiff::Timestamp;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
-use sinks::with_causes;
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
 };
+use untrusted::{one_line, with_causes};
 
 use super::{
     Observation,
     answer::{Line, Page, decode, is_before, metadata},
-    failure::{Failure, Kind, Status, shown},
+    failure::{Failure, FailureKind},
     objects::Metadata,
     request::{Cursor, Endpoint, Shape},
     trouble::{Moment, Trouble},
@@ -199,7 +200,7 @@ impl<W: Watched> Watch<W> {
                 Err(Cut::Failed(failure)) => {
                     is_certain = false;
                     self.failed(&failure);
-                    if failure.kind == Kind::Expired {
+                    if failure.kind == FailureKind::Expired {
                         break;
                     }
                 }
@@ -216,7 +217,7 @@ impl<W: Watched> Watch<W> {
         let newest = self.endpoint.read::<IgnoredAny>(&bytes)?.version;
         if is_before(&newest, version) {
             let why = format!("the versions went back, from {version} to {newest}");
-            return Err(self.endpoint.failed(Kind::Expired, "watch", &why));
+            return Err(self.endpoint.failed(FailureKind::Expired, "watch", &why));
         }
         self.trouble.pace.followed();
         Ok(())
@@ -274,8 +275,7 @@ impl<W: Watched> Watch<W> {
         let Line { r#type, object } =
             read.map_err(|error| self.endpoint.unusable("watch", &error.to_string()))?;
         if r#type == "ERROR" {
-            let status: Status = serde_json::from_str(object.get()).unwrap_or_default();
-            return Err(self.endpoint.refused("watch", &status));
+            return Err(self.endpoint.refused("watch", &Refusal::of_status(object.get())));
         }
         if let Some(metadata) = metadata(object).filter(|metadata| !metadata.resource_version.is_empty()) {
             *version = metadata.resource_version;
@@ -304,7 +304,7 @@ impl<W: Watched> Watch<W> {
             "passed over {namespace}/{name} of the {}: can't read it: {error}. Please report it",
             self.endpoint
         );
-        let sentence = shown(&sentence);
+        let sentence = one_line(&sentence);
         if self.trouble.undecodable() {
             tracing::error!("{sentence}");
         } else {

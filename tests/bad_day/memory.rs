@@ -12,7 +12,7 @@ use std::{
 use futures::StreamExt;
 use http::{Request, Response};
 use kube::client::Body;
-use kubernetes_oom_event_generator::{health::Readiness, metrics::Metrics, source::cluster};
+use kubernetes_oom_event_generator::{health::Readiness, metrics::Metrics, source::observe};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -48,7 +48,7 @@ async fn ten_thousand_failures() {
     };
     let client = kube::Client::new(tower::service_fn(fail), "default");
     let (metrics, readiness) = (Arc::new(Metrics::new()), Readiness::new());
-    let mut observations = cluster::observe(&client, &[], &metrics, &readiness);
+    let mut observations = observe::observe(&client, &[], &metrics, &readiness);
     tokio::spawn(async move { while observations.next().await.is_some() {} });
 
     let until = async |count| {

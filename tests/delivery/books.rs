@@ -10,15 +10,13 @@ use std::{
 };
 
 use async_trait::async_trait;
+use finding::{AffectedContainer, AffectedPod, ContainerKind, Finding, KillId, Killed, Schema, Workload};
 use kubernetes_oom_event_generator::{
     config::{Config, SinkConfig},
     fanout::{Fanout, Route},
     metrics::Metrics,
 };
-use sinks::{
-    Container, ContainerKind, Delivery, Finding, KillId, Killed, Limits, Outcome, Pod, Schema, Sink,
-    Surroundings, Workload,
-};
+use sinks::{Delivery, Limits, Outcome, Sink, SinkContext};
 use tokio::{
     task::spawn_blocking,
     time::{Instant, sleep},
@@ -63,7 +61,7 @@ pub fn kill(namespace: &str, number: usize) -> Finding {
         cluster: Some("prod".to_owned()),
         detected_at: "2026-05-01T12:00:07Z".parse().ok(),
         namespace: namespace.to_owned(),
-        pod: Pod {
+        pod: AffectedPod {
             name: name.clone(),
             uid: format!("{name}-uid"),
             node: Some("node-a".to_owned()),
@@ -72,7 +70,7 @@ pub fn kill(namespace: &str, number: usize) -> Finding {
             event_uid: format!("{name}-uid"),
             labels: BTreeMap::new(),
         },
-        container: Container {
+        container: AffectedContainer {
             name: "app".to_owned(),
             kind: ContainerKind::Container,
             image: None,
@@ -107,8 +105,8 @@ impl Books {
         let config = Config::load(Some(&file), &[], []).unwrap().config;
         let nobody = || ApiServer::new(|_| unreachable!("there is no such sink")).client();
         let kubernetes = kubernetes.unwrap_or_else(nobody);
-        let surroundings = Surroundings { kubernetes: Some(kubernetes), only_stdout: false };
-        let routes = config.sinks.into_iter().map(|sink| route(sink, &surroundings)).collect();
+        let context = SinkContext { kubernetes: Some(kubernetes), only_stdout: false };
+        let routes = config.sinks.into_iter().map(|sink| route(sink, &context)).collect();
         let metrics = Arc::new(Metrics::new());
         Self { fanout: Fanout::start(routes, Arc::clone(&metrics)), metrics, sent: BTreeMap::new() }
     }
@@ -207,8 +205,8 @@ impl Books {
     }
 }
 
-fn route(sink: SinkConfig, surroundings: &Surroundings) -> Route {
-    let made = sink.settings.build(surroundings).unwrap();
+fn route(sink: SinkConfig, context: &SinkContext) -> Route {
+    let made = sink.settings.build(context).unwrap();
     let over_sockets = sink.sink_type.name == "slack";
     Route {
         sink: if over_sockets { Arc::new(OverSockets(made)) } else { made },

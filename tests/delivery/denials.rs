@@ -119,7 +119,7 @@ async fn a_webhook_that_hangs_or_denies_in_a_namespace_delays_no_other() -> Resu
         let begun = Instant::now();
         let kills = (0..100).map(|number| kill(free.name(), number));
         books.send(kills.map(|mut kill| {
-            kill.id = sinks::KillId::new(&[path, kill.id.as_str()]);
+            kill.id = finding::KillId::new(&[path, kill.id.as_str()]);
             kill
         }));
         eventually("100 Events", PATIENCE, async || (books.ends("events").delivered == 100).then_some(()))

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use sinks::KillId;
+use finding::KillId;
 use tokio::time::sleep;
 
 use super::{

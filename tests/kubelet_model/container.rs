@@ -1,7 +1,7 @@
 //! A container: what truly happens to its instances, and what its status says of them.
 
 use fastrand::Rng;
-use sinks::ContainerKind;
+use finding::ContainerKind;
 
 use super::kubelet::{Policy, Quirk};
 

@@ -3,9 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use finding::{Finding, Killed, Restarted};
 use jiff::Timestamp;
 use kubernetes_oom_event_generator::filter::Verdict;
-use sinks::{Finding, Killed, Restarted};
 
 use super::{
     cluster::Cluster,

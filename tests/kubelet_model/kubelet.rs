@@ -4,7 +4,7 @@
 //! shows them in seconds of its node's.
 
 use fastrand::Rng;
-use sinks::ContainerKind;
+use finding::ContainerKind;
 
 use super::container::{Container, Record, SECOND, State};
 

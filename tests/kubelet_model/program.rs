@@ -7,11 +7,11 @@ use std::{
 };
 
 use fastrand::Rng;
+use finding::event_name;
 use kubernetes_oom_event_generator::{
     filter::{Filter, Settings},
     source::{Observation, Scope, objects::Pod},
 };
-use sinks::kubernetes::event_name;
 
 use super::{
     Failure,
@@ -128,7 +128,7 @@ impl Program {
         // There is no list of Events: what came meanwhile isn't seen.
         self.cluster.events.retain(|(arrival, _)| *arrival > now);
         let reported = self.judge.restart(now);
-        let name = |finding: &&sinks::Finding| event_name(&finding.pod.name, &finding.id);
+        let name = |finding: &&finding::Finding| event_name(&finding.pod.name, &finding.id);
         let mut events: Vec<_> = reported.iter().map(name).collect();
         events.sort();
         for event in events {

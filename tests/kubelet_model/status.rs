@@ -1,10 +1,10 @@
 //! What the API server shows of a Pod, and how the source decodes it.
 
+use finding::ContainerKind;
 use kubernetes_oom_event_generator::source::objects::{
     ContainerState, ContainerStatus, Event, Phase, Pod as SourcePod, Running, Started, Terminated,
 };
 use serde_json::json;
-use sinks::ContainerKind;
 
 use super::{
     container::{Container, Instance, Record, Shown, State},

@@ -4,10 +4,11 @@
 use std::{fs::OpenOptions, io::Write, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use sinks::{Delivery, Grouping, Limits, Outcome, Settings, Sink, SinkType, Surroundings, settings::Section};
+use settings::Section;
+use sinks::{BuildError, Delivery, Limits, Outcome, Sink, SinkContext, SinkSettings, SinkType};
 
 /// `type: diary`.
-pub const TYPE: SinkType = SinkType { name: "diary", grouping: Grouping::NONE, read };
+pub const TYPE: SinkType = SinkType { name: "diary", read, ..SinkType::PLAIN };
 
 /// What is read of the configuration. `Debug` must show no secret.
 #[derive(Clone, Debug)]
@@ -15,7 +16,7 @@ struct Diary {
     path: PathBuf,
 }
 
-fn read(section: &mut Section<'_>) -> Option<Arc<dyn Settings>> {
+fn read(section: &mut Section<'_>) -> Option<Arc<dyn SinkSettings>> {
     let expected = "the path of a file that may be written";
     if !section.has("path") {
         section.missing("path", expected);
@@ -24,8 +25,8 @@ fn read(section: &mut Section<'_>) -> Option<Arc<dyn Settings>> {
     Some(Arc::new(Diary { path }))
 }
 
-impl Settings for Diary {
-    fn build(&self, _: &Surroundings) -> Result<Arc<dyn Sink>, String> {
+impl SinkSettings for Diary {
+    fn build(&self, _: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
         Ok(Arc::new(self.clone()))
     }
 }

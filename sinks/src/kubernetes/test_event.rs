@@ -4,15 +4,19 @@
 use k8s_openapi::api::core::v1::{Event, ObjectReference, Pod};
 use kube::{Api, ResourceExt, api::ListParams};
 
-use super::{Kubernetes, event, shown};
-use crate::{Outcome, Test, Tested, with_causes};
+use cluster::without_secrets;
+use finding::TestFinding;
+use untrusted::one_line;
+
+use super::{Kubernetes, event};
+use crate::{Outcome, Tested};
 
 /// The `reason` of the Event.
 const REASON: &str = "TestFinding";
 
 /// Writes the Event. The Pod's UID, without which `kubectl describe` doesn't show it, is asked for with
 /// a verb that the program needs anyway; where that fails the Event is written without.
-pub(super) async fn deliver(sink: &Kubernetes, test: &Test) -> Tested {
+pub(super) async fn deliver(sink: &Kubernetes, test: &TestFinding) -> Tested {
     let namespace = &test.namespace;
     let uid = match &test.pod {
         Some(pod) => Some(uid(sink, namespace, pod).await),
@@ -38,11 +42,11 @@ async fn uid(sink: &Kubernetes, namespace: &str, name: &str) -> Result<String, S
         Ok(found) => {
             found.items.first().and_then(ResourceExt::uid).ok_or_else(|| "there is no such Pod".into())
         }
-        Err(error) => Err(format!("its UID can't be learned: {}", shown(&with_causes(&error)))),
+        Err(error) => Err(format!("its UID can't be learned: {}", one_line(&without_secrets(&error)))),
     }
 }
 
-fn test_event(test: &Test, uid: Option<String>) -> Event {
+fn test_event(test: &TestFinding, uid: Option<String>) -> Event {
     let (kind, name) = match &test.pod {
         Some(pod) => ("Pod", pod),
         None => ("Namespace", &test.namespace),
@@ -64,7 +68,7 @@ fn test_event(test: &Test, uid: Option<String>) -> Event {
 }
 
 /// What the Event is on, and the command that shows it.
-fn place(test: &Test, uid: Option<Result<String, String>>) -> String {
+fn place(test: &TestFinding, uid: Option<Result<String, String>>) -> String {
     let namespace = &test.namespace;
     let list = format!("kubectl get events --namespace {namespace} --field-selector reason={REASON}");
     match (&test.pod, uid) {

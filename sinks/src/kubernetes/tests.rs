@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers};
 
 use super::*;
-use crate::{Container, ContainerKind, Pod};
+use finding::{AffectedContainer, AffectedPod, ContainerKind};
 
 fn client_of(url: &str) -> Client {
     let mut config = Config::new(url.parse().unwrap());
@@ -78,31 +78,17 @@ async fn the_event_is_created_as_kubectl_shows_it() {
 #[test]
 fn an_event_about_a_mirror_pod_carries_the_static_pods_uid() {
     let full = Finding::full();
-    let finding = Finding { pod: Pod { event_uid: "b16c5e6a".into(), ..full.pod }, ..full };
+    let finding = Finding { pod: AffectedPod { event_uid: "b16c5e6a".into(), ..full.pod }, ..full };
     assert_eq!(event(&finding).involved_object.uid.as_deref(), Some("b16c5e6a"));
 }
 
 #[test]
 fn an_event_about_a_sidecar_points_into_the_init_containers() {
     let full = Finding::full();
-    let container = Container { kind: ContainerKind::Sidecar, name: "proxy".into(), ..full.container };
+    let container =
+        AffectedContainer { kind: ContainerKind::Sidecar, name: "proxy".into(), ..full.container };
     let finding = Finding { container, ..full };
     assert_eq!(event(&finding).involved_object.field_path.as_deref(), Some("spec.initContainers{proxy}"));
-}
-
-#[test]
-fn the_longest_pod_names_give_valid_names_of_events() {
-    let id = KillId::new(&["a"]);
-    let longest = "a".repeat(253);
-    assert_eq!(event_name(&longest, &id), format!("{}.{}", "a".repeat(220), id.as_str()));
-    assert_eq!(event_name(&longest, &id).len(), LONGEST_NAME);
-    assert_ne!(event_name(&longest, &id), event_name(&longest, &KillId::new(&["b"])));
-
-    for ending in ["-.-", "...", "---"] {
-        let cut_there = format!("{}{ending}{}", "a".repeat(218), "b".repeat(32));
-        assert_eq!(event_name(&cut_there, &id), format!("{}.{}", "a".repeat(218), id.as_str()));
-    }
-    assert_eq!(event_name("web-0.db", &id), format!("web-0.db.{}", id.as_str()));
 }
 
 #[tokio::test]

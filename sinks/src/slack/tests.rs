@@ -6,7 +6,7 @@ use tokio::{
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers};
 
 use super::*;
-use crate::Finding;
+use finding::Finding;
 
 /// Stands for the secret in these tests; nothing may show it.
 const PATH: &str = "/services/T00/B00/s3cr3t";

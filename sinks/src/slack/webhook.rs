@@ -2,17 +2,17 @@
 //!
 //! The URL is the whole of the secret: no error, log or `Debug` of this module shows it.
 
-use std::{net::IpAddr, time::Duration};
+use std::{error::Error, net::IpAddr, time::Duration};
 
-use jiff::{Timestamp, fmt::rfc2822};
-use reqwest::{Client, Response, StatusCode, Url, header::RETRY_AFTER, redirect};
+use reqwest::{Client, Response, StatusCode, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use untrusted::{ReadError, read_up_to, retry_after, with_causes};
 
-use crate::{Outcome, with_causes};
+use crate::{BuildError, Outcome};
 
 /// Slack answers with a word; longer than this it is something else.
-const LONGEST_WORD: usize = 64;
+const MAX_WORD_BYTES: usize = 64;
 
 /// What Slack says of a message that it can't read.
 pub(super) const UNREADABLE: [&str; 5] =
@@ -71,7 +71,7 @@ impl Webhook {
     /// # Errors
     ///
     /// There are no certificate authorities to trust.
-    pub(super) fn new(url: WebhookUrl, timeout: Duration) -> Result<Self, String> {
+    pub(super) fn new(url: WebhookUrl, timeout: Duration) -> Result<Self, BuildError> {
         let mut client = Client::builder()
             .user_agent(concat!("kubernetes-oom-event-generator/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
@@ -80,12 +80,10 @@ impl Webhook {
             // No proxy can reach this machine's own loopback address.
             client = client.no_proxy();
         }
-        let client = client.build().map_err(|error| {
-            format!(
-                "preparing HTTPS for Slack: {}. Mount the certificate authorities and name their file in \
-                 $SSL_CERT_FILE",
-                with_causes(&error)
-            )
+        let client = client.build().map_err(|error| BuildError::Failed {
+            tried: "preparing HTTPS for Slack",
+            source: error.into(),
+            remedy: "Mount the certificate authorities and name their file in $SSL_CERT_FILE",
         })?;
         Ok(Self { client, url })
     }
@@ -94,18 +92,26 @@ impl Webhook {
     pub(super) async fn post(&self, payload: &Value) -> Answer {
         match self.client.post(self.url.url.expose_secret()).json(payload).send().await {
             Ok(response) => judge(response).await,
-            Err(error) => unanswered(error),
+            Err(error) => {
+                let error = error.without_url();
+                let remedy = if error.is_connect() || error.is_timeout() {
+                    ". See that it can be reached from here; where that takes a proxy, name it in $HTTPS_PROXY"
+                } else {
+                    ""
+                };
+                unanswered(&error, remedy)
+            }
         }
     }
 }
 
 async fn judge(response: Response) -> Answer {
     let status = response.status();
-    let after = response.headers().get(RETRY_AFTER).and_then(|value| duration(value.to_str().ok()?.trim()));
+    let after = retry_after(response.headers());
     let word = match word(response).await {
         Ok(word) => word,
         // Only of a success does the word say what it means; any other status says enough by itself.
-        Err(error) if status.is_success() => return unanswered(error),
+        Err(error) if status.is_success() => return unanswered(&error, ""),
         Err(_) => None,
     };
     let word = word.as_deref().unwrap_or("a body that is not Slack's");
@@ -126,38 +132,24 @@ async fn judge(response: Response) -> Answer {
     })
 }
 
-/// `Retry-After`: seconds from Slack; a proxy on the way may give a date.
-fn duration(retry_after: &str) -> Option<Duration> {
-    if let Ok(seconds) = retry_after.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = rfc2822::DateTimeParser::new().parse_timestamp(retry_after).ok()?;
-    // A date that has passed asks for nothing.
-    Some(date.duration_since(Timestamp::now()).try_into().unwrap_or_default())
-}
-
-fn unanswered(error: reqwest::Error) -> Answer {
-    let error = error.without_url();
-    let said = with_causes(&error);
+fn unanswered(error: &(dyn Error + 'static), remedy: &str) -> Answer {
+    let said = with_causes(error);
     let remedy = if said.contains("certificate") {
         ". Name the file of the certificate authorities to trust in $SSL_CERT_FILE"
-    } else if error.is_connect() || error.is_timeout() {
-        ". See that it can be reached from here; where that takes a proxy, name it in $HTTPS_PROXY"
     } else {
-        ""
+        remedy
     };
     Answer::Final(Outcome::Retry { reason: format!("posting to Slack: {said}{remedy}"), after: None })
 }
 
 /// The body, where it is a word as Slack's answers are. Any other body (a proxy's error page) stays
 /// unseen: it may show the URL.
-async fn word(mut response: Response) -> Result<Option<String>, reqwest::Error> {
+async fn word(response: Response) -> Result<Option<String>, ReadError> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        body.extend_from_slice(&chunk);
-        if body.len() > LONGEST_WORD {
-            return Ok(None);
-        }
+    match read_up_to(reqwest::Body::from(response), MAX_WORD_BYTES, &mut body).await {
+        Ok(()) => {}
+        Err(ReadError::TooLong { .. }) => return Ok(None),
+        Err(error) => return Err(error),
     }
     let word = String::from_utf8(body).unwrap_or_default();
     let is_word = word.chars().all(|c| c.is_ascii_lowercase() || c == '_');

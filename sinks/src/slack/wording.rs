@@ -6,11 +6,12 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use finding::{ContainerKind, EXIT_CODE_OF_SIGKILL, Finding, Restarted, TestFinding, bytes};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::mrkdwn::{code, date, escape};
-use crate::{ContainerKind, Delivery, EXIT_CODE_OF_SIGKILL, Finding, Restarted, Test, bytes};
+use crate::Delivery;
 
 /// Different exit codes that a line names.
 const EXIT_CODES_IN_LINE: usize = 5;
@@ -99,7 +100,10 @@ pub(super) fn notification(kills: &[Kill<'_>], now: Instant) -> String {
 /// A paragraph and a notification for a test finding: nothing of what that says of a kill is true.
 pub(super) fn test(finding: &Finding) -> (String, String) {
     let sent_from = |name| format!("Sent from namespace {}", place(finding, name));
-    (format!("*{}*\n{}", Test::MESSAGE, sent_from(code)), format!("{}. {}", Test::MESSAGE, sent_from(escape)))
+    (
+        format!("*{}*\n{}", TestFinding::MESSAGE, sent_from(code)),
+        format!("{}. {}", TestFinding::MESSAGE, sent_from(escape)),
+    )
 }
 
 /// `12 more kills`, and ``of `app` in Deployment `cart` within the last hour, 3 Pods``.

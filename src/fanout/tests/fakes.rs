@@ -8,7 +8,8 @@ use std::{
 };
 
 use async_trait::async_trait;
-use sinks::{Container, ContainerKind, Delivery, KillId, Killed, Limits, Outcome, Pod, Schema, Workload};
+use finding::{AffectedContainer, AffectedPod, ContainerKind, KillId, Killed, Schema, Workload};
+use sinks::{Delivery, Limits, Outcome};
 use tokio::time::sleep;
 
 use super::super::*;
@@ -32,7 +33,7 @@ pub(crate) fn finding(namespace: &str, container: &str, number: usize) -> Arc<Fi
         cluster: None,
         detected_at: Some("2026-05-01T12:00:07Z".parse().unwrap()),
         namespace: namespace.to_owned(),
-        pod: Pod {
+        pod: AffectedPod {
             name: "cart-6c9f7-x2x".to_owned(),
             uid: "7a".to_owned(),
             node: None,
@@ -41,7 +42,7 @@ pub(crate) fn finding(namespace: &str, container: &str, number: usize) -> Arc<Fi
             event_uid: "7a".to_owned(),
             labels: BTreeMap::new(),
         },
-        container: Container {
+        container: AffectedContainer {
             name: container.to_owned(),
             kind: ContainerKind::Container,
             image: None,

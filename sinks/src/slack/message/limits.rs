@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::*;
-use crate::{Finding, KillId, Workload, slack::BATCH};
+use finding::{Finding, KillId, Workload};
+
+use crate::slack::BATCH;
 
 /// What Slack publishes of the payload of an incoming webhook, as far as it is used here, and nothing
 /// else. A JSON Schema counts characters, as Slack does.

@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{limits::assert_valid, *};
-use crate::{ContainerKind, Finding, Killed, Pod, Restarted, Test, Workload};
+use finding::{
+    AffectedContainer, AffectedPod, ContainerKind, Finding, Killed, Restarted, TestFinding, Workload,
+};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -34,7 +36,7 @@ fn texts(findings: impl IntoIterator<Item = Finding>) -> String {
 /// A kill in this Pod.
 fn in_pod(name: &str) -> Finding {
     let full = Finding::full();
-    Finding { pod: Pod { name: name.into(), uid: name.into(), ..full.pod }, ..full }
+    Finding { pod: AffectedPod { name: name.into(), uid: name.into(), ..full.pod }, ..full }
 }
 
 /// A kill in this workload.
@@ -46,7 +48,7 @@ fn in_workload(kind: &str, name: &str) -> Finding {
 
 /// A kill of this container.
 fn of_container(kind: ContainerKind, name: &str, finding: Finding) -> Finding {
-    let container = crate::Container { kind, name: name.into(), ..finding.container };
+    let container = AffectedContainer { kind, name: name.into(), ..finding.container };
     Finding { container, ..finding }
 }
 
@@ -271,7 +273,7 @@ fn a_workload_in_two_paragraphs() {
 
 #[test]
 fn a_test() {
-    let test = Test {
+    let test = TestFinding {
         cluster: Some("prod".into()),
         namespace: "monitoring".into(),
         pod: Some("oom-event-generator-0".into()),

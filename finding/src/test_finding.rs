@@ -1,17 +1,18 @@
 //! What does a sink get when somebody asks whether it works? A finding that is marked as a test, about
 //! this program itself.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
 use crate::{
-    Container, ContainerKind, EXIT_CODE_OF_SIGKILL, Finding, KillId, Killed, Outcome, Pod, Schema, Workload,
+    AffectedContainer, AffectedPod, ContainerKind, EXIT_CODE_OF_SIGKILL, Finding, KillId, Killed, Schema,
+    Workload,
 };
 
 /// Where a test finding is said to come from.
 #[derive(Clone, Debug)]
-pub struct Test {
+pub struct TestFinding {
     /// The cluster's name, as configured.
     pub cluster: Option<String>,
     /// The namespace that the program runs in, or kubectl's current one.
@@ -22,40 +23,7 @@ pub struct Test {
     pub sent_at: Timestamp,
 }
 
-/// What became of a test.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Tested {
-    /// It arrived.
-    Delivered {
-        /// Where a person finds it.
-        place: String,
-    },
-    /// It did not arrive; a finding would be tried again.
-    Retry {
-        /// What was tried, what the answer was, and what to do. Carries no secret.
-        reason: String,
-        /// How long the other side asked to be left alone, if it did.
-        after: Option<Duration>,
-    },
-    /// It did not arrive, nor would a finding ever.
-    Refused {
-        /// What was tried, what the answer was, and what to do. Carries no secret.
-        reason: String,
-    },
-}
-
-impl Tested {
-    /// What an outcome means for a test that, delivered, is found at `place`.
-    pub fn new(outcome: Outcome, place: String) -> Self {
-        match outcome {
-            Outcome::Delivered | Outcome::Duplicate => Self::Delivered { place },
-            Outcome::Retry { reason, after } => Self::Retry { reason, after },
-            Outcome::Refused { reason } | Outcome::Gone { reason } => Self::Refused { reason },
-        }
-    }
-}
-
-impl Test {
+impl TestFinding {
     /// What the test says in one sentence.
     pub const MESSAGE: &str = "This is a test of kubernetes-oom-event-generator: nothing was killed";
 
@@ -75,7 +43,7 @@ impl Test {
             cluster: self.cluster.clone(),
             detected_at: Some(self.sent_at),
             namespace: self.namespace.clone(),
-            pod: Pod {
+            pod: AffectedPod {
                 name: name.to_owned(),
                 uid: String::new(),
                 node: None,
@@ -84,7 +52,7 @@ impl Test {
                 event_uid: String::new(),
                 labels: BTreeMap::new(),
             },
-            container: Container {
+            container: AffectedContainer {
                 name: "test".to_owned(),
                 kind: ContainerKind::Container,
                 image: None,

@@ -1,9 +1,13 @@
 //! The log: to stderr, for people or for collectors.
 
+mod throttle;
+
 use std::io::{self, IsTerminal};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+pub use throttle::LogThrottle;
 
 use crate::{cli::Verbosity, config::LogFormat};
 
@@ -15,8 +19,8 @@ pub fn start(format: LogFormat, verbosity: Verbosity) {
         Verbosity::Debug => LevelFilter::DEBUG,
         Verbosity::Trace => LevelFilter::TRACE,
     };
-    let targets =
-        Targets::new().with_target("kubernetes_oom_event_generator", level).with_target("sinks", level);
+    let own = ["kubernetes_oom_event_generator", "cluster", "sinks"].map(|target| (target, level));
+    let targets = Targets::new().with_targets(own);
     let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     let registry = tracing_subscriber::registry().with(targets);
     match format {

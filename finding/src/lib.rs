@@ -3,11 +3,20 @@
 //! The JSON form is `oom-finding.schema.json` beside this crate's manifest; a test holds the two
 //! together. What is unknown is absent, never a made-up value.
 
+mod event;
+mod example;
+mod memory;
+mod test_finding;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use ring::digest;
 use serde::Serialize;
+
+pub use event::{EVENT_COMPONENT, EVENT_REASON, event_name};
+pub use memory::bytes;
+pub use test_finding::TestFinding;
 
 /// One OOM kill of one container, and the start that followed it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -29,9 +38,9 @@ pub struct Finding {
     /// The Pod's namespace.
     pub namespace: String,
     /// The Pod.
-    pub pod: Pod,
+    pub pod: AffectedPod,
     /// The container as its Pod describes it.
-    pub container: Container,
+    pub container: AffectedContainer,
     /// The instance that was killed.
     pub killed: Killed,
     /// The instance that was started after it; `None` for a kill that no restart followed.
@@ -52,7 +61,7 @@ pub enum Schema {
 /// The Pod that a killed container belongs to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Pod {
+pub struct AffectedPod {
     /// `metadata.name`.
     pub name: String,
     /// `metadata.uid`.
@@ -86,7 +95,7 @@ pub struct Workload {
 /// A container as its Pod describes it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Container {
+pub struct AffectedContainer {
     /// Its name within the Pod.
     pub name: String,
     /// Which of the Pod's lists it stands in.
@@ -188,69 +197,6 @@ impl KillId {
 
 /// A kill's [`Killed::exit_code`] that needs no mention: 128 + SIGKILL.
 pub const EXIT_CODE_OF_SIGKILL: i32 = 137;
-
-#[cfg(test)]
-impl Finding {
-    /// A finding with everything that can be known.
-    pub(crate) fn full() -> Self {
-        let labels = BTreeMap::from([("app".into(), "cart".into())]);
-        Self {
-            schema: Schema::V1,
-            test: false,
-            id: KillId::new(&["containerd://a"]),
-            cluster: Some("prod".into()),
-            detected_at: "2026-03-01T12:00:05.123456Z".parse().ok(),
-            namespace: "shop".into(),
-            pod: Pod {
-                name: "cart-6c9f7-x2x".into(),
-                uid: "0b6e2f4e-7a6c-4b63-9d0e-3f1d2c1b0a99".into(),
-                node: Some("n1".into()),
-                memory_limit_bytes: Some(256 << 20),
-                workload: Workload { kind: "Deployment".into(), name: "cart".into() },
-                event_uid: "0b6e2f4e-7a6c-4b63-9d0e-3f1d2c1b0a99".into(),
-                labels,
-            },
-            container: Container {
-                name: "app".into(),
-                kind: ContainerKind::Container,
-                image: Some("registry.example/cart:1.2".into()),
-                memory_limit_bytes: Some(64 << 20),
-                memory_request_bytes: Some(32 << 20),
-            },
-            killed: Killed {
-                container_id: Some("containerd://a".into()),
-                exit_code: EXIT_CODE_OF_SIGKILL,
-                started_at: "2026-03-01T11:56:50Z".parse().ok(),
-                finished_at: "2026-03-01T12:00:02Z".parse().ok(),
-            },
-            restarted: Some(Restarted {
-                container_id: Some("containerd://b".into()),
-                started_at: "2026-03-01T12:00:03Z".parse().ok(),
-                restart_count: Some(3),
-            }),
-            message: "The previous instance of the container 'app' (containerd://a) was OOMKilled".into(),
-        }
-    }
-
-    /// The same with nothing but what is always known.
-    pub(crate) fn minimal() -> Self {
-        let full = Self::full();
-        Self {
-            cluster: None,
-            detected_at: None,
-            pod: Pod { node: None, memory_limit_bytes: None, ..full.pod },
-            container: Container {
-                image: None,
-                memory_limit_bytes: None,
-                memory_request_bytes: None,
-                ..full.container
-            },
-            killed: Killed { container_id: None, exit_code: 137, started_at: None, finished_at: None },
-            restarted: None,
-            ..full
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -8,10 +8,9 @@ use kube::{
     Client, Config,
     config::{Kubeconfig, KubeconfigError, NamedContext},
 };
-use sinks::with_causes;
 use thiserror::Error;
 
-use super::{client::client, renewal::renewing};
+use crate::{client::client, error::without_secrets, renewal::renewing};
 
 /// How long it may take to connect to the API server.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -47,7 +46,7 @@ pub enum ConnectError {
 }
 
 /// Makes a client. It doesn't connect yet: the API server may come later. What names the cluster is
-/// read again when requests fail: see [`renewal`](super::renewal).
+/// read again when requests fail: see `renewal`.
 ///
 /// To be called within a runtime; it blocks for as long as a kubeconfig's credential plugin takes.
 ///
@@ -60,7 +59,7 @@ pub fn connect() -> Result<Client, ConnectError> {
         config.connect_timeout = Some(CONNECT);
         client(&config, proxy.as_ref()).map_err(|error| ConnectError::Client {
             address: config.cluster_url.to_string(),
-            reason: with_causes(&error),
+            reason: without_secrets(&error),
         })
     })
 }
@@ -77,7 +76,7 @@ fn config() -> Result<(Config, Option<Intercept>), ConnectError> {
         files if !files.is_empty() => from_kubeconfig(&files),
         _ if in_pod() => {
             let config = Config::incluster();
-            let config = config.map_err(|error| ConnectError::ServiceAccount(with_causes(&error)))?;
+            let config = config.map_err(|error| ConnectError::ServiceAccount(without_secrets(&error)))?;
             Ok((config, None))
         }
         _ => Err(ConnectError::NoCluster),
@@ -135,7 +134,7 @@ fn wrong_kubeconfig(files: String, error: &KubeconfigError) -> ConnectError {
         },
         KubeconfigError::ReadConfig(error, _) => format!("can't read it: {error}"),
         KubeconfigError::CurrentContextNotSet => "it names no current-context".to_owned(),
-        error => with_causes(error),
+        error => without_secrets(error),
     };
     ConnectError::Kubeconfig { files, reason }
 }

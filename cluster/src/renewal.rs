@@ -14,7 +14,7 @@ use http::{Request, Response, StatusCode};
 use kube::{Client, client::Body};
 use tokio::{task::spawn_blocking, time::Instant};
 
-use super::connect::ConnectError;
+use crate::connect::ConnectError;
 
 /// The least time between two readings.
 const LEAST: Duration = Duration::from_secs(5);

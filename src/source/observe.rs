@@ -25,7 +25,7 @@ use crate::{
 /// How many observations may wait for the filter, which is faster than any API server.
 const WAITING: usize = 64;
 
-/// The program's own Events, by [`sinks::kubernetes::REASON`].
+/// The program's own Events, by [`finding::EVENT_REASON`].
 const REPORTED: &str = "reason=PreviousContainerWasOOMKilled,involvedObject.kind=Pod";
 /// The kubelet's Events about started containers. Their `reportingComponent` is empty up to 1.27.
 const STARTED: &str = "reason=Started,involvedObject.kind=Pod";
@@ -222,6 +222,6 @@ mod tests {
 
     #[test]
     fn the_reason_of_own_events_is_that_of_the_sink() {
-        assert!(REPORTED.starts_with(&format!("reason={},", sinks::kubernetes::REASON)));
+        assert!(REPORTED.starts_with(&format!("reason={},", finding::EVENT_REASON)));
     }
 }

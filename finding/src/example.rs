@@ -1,0 +1,71 @@
+//! Two findings that are made up: one with everything that can be known, one with nothing but what is
+//! always known. Tests compare against them.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    AffectedContainer, AffectedPod, ContainerKind, EXIT_CODE_OF_SIGKILL, Finding, KillId, Killed, Restarted,
+    Schema, Workload,
+};
+
+impl Finding {
+    /// A finding with everything that can be known.
+    pub fn full() -> Self {
+        let labels = BTreeMap::from([("app".into(), "cart".into())]);
+        Self {
+            schema: Schema::V1,
+            test: false,
+            id: KillId::new(&["containerd://a"]),
+            cluster: Some("prod".into()),
+            detected_at: "2026-03-01T12:00:05.123456Z".parse().ok(),
+            namespace: "shop".into(),
+            pod: AffectedPod {
+                name: "cart-6c9f7-x2x".into(),
+                uid: "0b6e2f4e-7a6c-4b63-9d0e-3f1d2c1b0a99".into(),
+                node: Some("n1".into()),
+                memory_limit_bytes: Some(256 << 20),
+                workload: Workload { kind: "Deployment".into(), name: "cart".into() },
+                event_uid: "0b6e2f4e-7a6c-4b63-9d0e-3f1d2c1b0a99".into(),
+                labels,
+            },
+            container: AffectedContainer {
+                name: "app".into(),
+                kind: ContainerKind::Container,
+                image: Some("registry.example/cart:1.2".into()),
+                memory_limit_bytes: Some(64 << 20),
+                memory_request_bytes: Some(32 << 20),
+            },
+            killed: Killed {
+                container_id: Some("containerd://a".into()),
+                exit_code: EXIT_CODE_OF_SIGKILL,
+                started_at: "2026-03-01T11:56:50Z".parse().ok(),
+                finished_at: "2026-03-01T12:00:02Z".parse().ok(),
+            },
+            restarted: Some(Restarted {
+                container_id: Some("containerd://b".into()),
+                started_at: "2026-03-01T12:00:03Z".parse().ok(),
+                restart_count: Some(3),
+            }),
+            message: "The previous instance of the container 'app' (containerd://a) was OOMKilled".into(),
+        }
+    }
+
+    /// The same with nothing but what is always known.
+    pub fn minimal() -> Self {
+        let full = Self::full();
+        Self {
+            cluster: None,
+            detected_at: None,
+            pod: AffectedPod { node: None, memory_limit_bytes: None, ..full.pod },
+            container: AffectedContainer {
+                image: None,
+                memory_limit_bytes: None,
+                memory_request_bytes: None,
+                ..full.container
+            },
+            killed: Killed { container_id: None, exit_code: 137, started_at: None, finished_at: None },
+            restarted: None,
+            ..full
+        }
+    }
+}
