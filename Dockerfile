@@ -1,11 +1,11 @@
-# The image of one architecture holds the program, the certificates it trusts, and nothing else. Both
-# architectures are cross-built on the builder's own; nothing is emulated.
+# Builds the image: the program, the certificates that it trusts, and nothing else. Both architectures are
+# cross-compiled on the builder's own; nothing is emulated.
 
-# The crates stand in Cargo.lock, not in the binary: an SBOM needs to look there.
+# Makes the SBOM scan the sources: Cargo.lock names the crates, the binary doesn't.
 ARG BUILDKIT_SBOM_SCAN_CONTEXT=true
 
 FROM --platform=$BUILDPLATFORM rust:1.95.0-slim-trixie AS build
-# No versions: Debian removes a package when it has a newer one.
+# Packages have no version here: Debian removes a version when a newer one appears.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates clang \
@@ -14,7 +14,7 @@ RUN apt-get update \
 WORKDIR /source
 COPY . .
 ARG TARGETARCH
-# What is compiled stays in the builder's cache, so that a change compiles only what depends on it.
+# The builder caches what is compiled, so that a change compiles only what depends on it.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target,id=target-$TARGETARCH,sharing=locked \
     image/build /image "$TARGETARCH"

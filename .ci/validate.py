@@ -1,6 +1,6 @@
-"""Holds Kubernetes objects, read from stdin as YAML, against strict schemas.
+"""Validates Kubernetes objects, read from stdin as YAML, against strict schemas.
 
-Objects of Kubernetes itself are held against each version that is named on the command line, those of
+Kubernetes' own objects are validated against each version named on the command line, those of
 monitoring.coreos.com against the CRDs in target/tools. Prints how many objects there were.
 """
 
@@ -15,7 +15,7 @@ CRDS = pathlib.Path(__file__).parent.parent / "target/tools/prometheus-crds"
 
 
 def strict(schema):
-    """The schema, with unknown properties refused wherever it names the known ones."""
+    """Returns the schema, changed to refuse unknown properties wherever it lists the known ones."""
     if isinstance(schema, list):
         return [strict(item) for item in schema]
     if not isinstance(schema, dict):
@@ -27,7 +27,7 @@ def strict(schema):
 
 
 def custom_schema(item):
-    """The schema of a custom resource, in which `metadata` is Kubernetes' own affair."""
+    """Returns the schema of a custom resource. It leaves `metadata` to Kubernetes."""
     version = item["apiVersion"].split("/")[1]
     plural = item["kind"].lower() + "s"
     crd = yaml.safe_load((CRDS / f"monitoring.coreos.com_{plural}.yaml").read_text())

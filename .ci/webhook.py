@@ -1,4 +1,4 @@
-"""A webhook on localhost that takes whatever is posted: webhook.py CERTIFICATE KEY. Prints its port."""
+"""Serves a webhook on localhost that accepts every POST: webhook.py CERTIFICATE KEY. Prints its port."""
 
 import http.server
 import ssl

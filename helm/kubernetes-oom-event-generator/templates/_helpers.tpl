@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* The release's name alone where it says what it is. A Service's name has no dots, a release's may. */}}
+{{/* The name of every object: the release's name alone if it contains the chart's. A release's name may have dots, a Service's may not. */}}
 {{- define "kubernetes-oom-event-generator.fullname" -}}
 {{- $name := include "kubernetes-oom-event-generator.name" . }}
 {{- if .Values.fullnameOverride }}
@@ -14,19 +14,19 @@
 {{- end }}
 {{- end }}
 
-{{/* What the Pods of this release have in common, that of `helm test` too. */}}
+{{/* The labels of every Pod of this release, also that of `helm test`. */}}
 {{- define "kubernetes-oom-event-generator.releaseLabels" -}}
 app.kubernetes.io/name: {{ include "kubernetes-oom-event-generator.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
-{{/* What the Pod of the Deployment alone has. */}}
+{{/* The labels that only the Deployment's Pod has. */}}
 {{- define "kubernetes-oom-event-generator.selectorLabels" -}}
 {{ include "kubernetes-oom-event-generator.releaseLabels" . }}
 app.kubernetes.io/component: generator
 {{- end }}
 
-{{/* Labels of an object, each once: a list of the root, the component and the object's own, which win. */}}
+{{/* The labels of an object, each once. Takes a list: the root, the component and the object's own labels, which win. */}}
 {{- define "kubernetes-oom-event-generator.labelsOf" -}}
 {{- $root := index . 0 }}
 {{- $labels := include "kubernetes-oom-event-generator.releaseLabels" $root | fromYaml }}
@@ -41,7 +41,7 @@ app.kubernetes.io/component: generator
 {{- include "kubernetes-oom-event-generator.labelsOf" (tuple . "generator" dict) }}
 {{- end }}
 
-{{/* Labels of what belongs to `helm test`. */}}
+{{/* The labels of the objects of `helm test`. */}}
 {{- define "kubernetes-oom-event-generator.testLabels" -}}
 {{- include "kubernetes-oom-event-generator.labelsOf" (tuple . "test" dict) }}
 {{- end }}
@@ -69,7 +69,7 @@ app.kubernetes.io/component: generator
 {{ toYaml (default dict .Values.config) }}
 {{- end }}
 
-{{/* The port that the program listens on; empty where `server` is null. */}}
+{{/* The port that the program listens on. Empty if `server` is null. */}}
 {{- define "kubernetes-oom-event-generator.port" -}}
 {{- $config := default dict .Values.config }}
 {{- if not (and (hasKey $config "server") (kindIs "invalid" $config.server)) }}
@@ -77,7 +77,7 @@ app.kubernetes.io/component: generator
 {{- end }}
 {{- end }}
 
-{{/* Whether a sink writes Kubernetes Events: `true` or nothing. The sink that stands for none is one. */}}
+{{/* Whether a sink writes Kubernetes Events: not empty if so. Without `sinks`, the default sink does. */}}
 {{- define "kubernetes-oom-event-generator.writesEvents" -}}
 {{- $sinks := default (dict "events" (dict "type" "kubernetes")) (.Values.config).sinks }}
 {{- range $sinks }}
@@ -85,12 +85,12 @@ app.kubernetes.io/component: generator
 {{- end }}
 {{- end }}
 
-{{/* The namespaces that are watched, as JSON: `{"names": []}` is the whole cluster. */}}
+{{/* The namespaces that are watched, as JSON. `{"names": []}` is the whole cluster. */}}
 {{- define "kubernetes-oom-event-generator.namespaces" -}}
 {{- dict "names" (default list ((.Values.config).namespaces).include) | toJson }}
 {{- end }}
 
-{{/* The rules that the program needs where it watches. */}}
+{{/* The rules that the program needs in each namespace that it watches. */}}
 {{- define "kubernetes-oom-event-generator.rules" -}}
 - apiGroups: [""]
   resources: ["pods"]
@@ -100,7 +100,7 @@ app.kubernetes.io/component: generator
   verbs: ["list", "watch"{{ if include "kubernetes-oom-event-generator.writesEvents" . }}, "create"{{ end }}]
 {{- end }}
 
-{{/* Seconds for the Pod's end: longer than the program itself takes. */}}
+{{/* Seconds that the Pod may take to stop: more than the program itself takes. */}}
 {{- define "kubernetes-oom-event-generator.terminationGracePeriodSeconds" -}}
 {{- if kindIs "invalid" .Values.terminationGracePeriodSeconds }}
 {{- $start := mustToDate "2006 -0700" "1970 +0000" }}
@@ -111,8 +111,7 @@ app.kubernetes.io/component: generator
 {{- end }}
 {{- end }}
 
-
-{{/* The name of what belongs to no namespace: another release may have this one's name in another. */}}
+{{/* The name of the objects that are in no namespace. It contains the release's namespace: a release in another namespace may have the same name. */}}
 {{- define "kubernetes-oom-event-generator.clusterRoleName" -}}
 {{- $fullname := include "kubernetes-oom-event-generator.fullname" . }}
 {{- if eq $fullname .Release.Namespace }}
@@ -122,11 +121,11 @@ app.kubernetes.io/component: generator
 {{- end }}
 {{- end }}
 
-{{/* What a ServiceMonitor or a PodMonitor scrapes. */}}
+{{/* The endpoint that a ServiceMonitor or a PodMonitor scrapes. */}}
 {{- define "kubernetes-oom-event-generator.endpoint" -}}
 - port: http
   path: /metrics
-  # Without it, `namespace` and `container` of the metrics, those of the kill, would be renamed.
+  # Without it, Prometheus would rename the labels `namespace` and `container` of a kill.
   honorLabels: true
   {{- with .interval }}
   interval: {{ . | quote }}
@@ -144,34 +143,34 @@ app.kubernetes.io/component: generator
   {{- end }}
 {{- end }}
 
-{{/* Values that contradict each other end in a sentence. */}}
+{{/* Fails with a sentence if values contradict each other. */}}
 {{- define "kubernetes-oom-event-generator.demands" -}}
 {{- range $label, $_ := include "kubernetes-oom-event-generator.selectorLabels" . | fromYaml }}
 {{- range $values := tuple "commonLabels" "podLabels" }}
 {{- if hasKey (default dict (get $.Values $values)) $label }}
-{{- fail (printf "%s gives the label %s, by which the Deployment finds its Pod: leave it out; nameOverride changes app.kubernetes.io/name" $values $label) }}
+{{- fail (printf "%s sets the label %s, by which the Deployment finds its Pod: remove it. To change app.kubernetes.io/name, set nameOverride" $values $label) }}
 {{- end }}
 {{- end }}
 {{- end }}
 {{- if not (include "kubernetes-oom-event-generator.port" .) }}
 {{- range tuple "serviceMonitor" "podMonitor" }}
 {{- if (get $.Values .).enabled }}
-{{- fail (printf "%s.enabled is true, but config.server is null, so there are no metrics: leave config.server out, or disable the %s" . .) }}
+{{- fail (printf "%s.enabled is true, but config.server is null, so there are no metrics: remove config.server, or disable the %s" . .) }}
 {{- end }}
 {{- end }}
 {{- end }}
 {{- $listen := default "" ((.Values.config).server).listen }}
 {{- if regexMatch "^(127\\.|\\[::1\\])" $listen }}
-{{- fail (printf "config.server.listen is %s, where neither the kubelet's probes nor Prometheus get: take [::]:10254, or config.server: null" $listen) }}
+{{- fail (printf "config.server.listen is %s, which neither the kubelet nor Prometheus can reach: set it to [::]:10254, or set config.server to null" $listen) }}
 {{- end }}
 {{- if and .Values.serviceMonitor.enabled (not .Values.service.enabled) }}
-{{- fail "serviceMonitor.enabled is true, but service.enabled is false, so there is nothing to scrape: enable the service, or take podMonitor instead" }}
+{{- fail "serviceMonitor.enabled is true, but service.enabled is false, so there is nothing to scrape: enable the service, or use podMonitor instead" }}
 {{- end }}
 {{- range $name, $sink := (.Values.config).sinks }}
 {{- $file := default "" $sink.webhook_url_file }}
 {{- $key := trimPrefix "/etc/oom/secrets/" $file }}
 {{- if and (ne $key $file) (not $.Values.secrets.existing) (not (hasKey (default dict $.Values.secrets.create) $key)) }}
-{{- fail (printf "config.sinks.%s.webhook_url_file is %s, but no Secret has the key %s: name a Secret in secrets.existing, or give secrets.create.%s" $name $file $key $key) }}
+{{- fail (printf "config.sinks.%s.webhook_url_file is %s, but no Secret has the key %s: name a Secret in secrets.existing, or set secrets.create.%s" $name $file $key $key) }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -1,4 +1,4 @@
-{{/* What the Pod of the Deployment and that of `helm test` have in common, beside their container. */}}
+{{/* What the Pods of the Deployment and of `helm test` have in common, except for their container. */}}
 {{- define "kubernetes-oom-event-generator.pod" -}}
 enableServiceLinks: false
 {{- with .Values.imagePullSecrets }}
@@ -46,7 +46,7 @@ tolerations:
 {{- end }}
 {{- end }}
 
-{{/* What their containers have in common. */}}
+{{/* What the containers of these Pods have in common. */}}
 {{- define "kubernetes-oom-event-generator.container" -}}
 image: {{ include "kubernetes-oom-event-generator.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
