@@ -13,6 +13,8 @@ use clap::{
     CommandFactory, FromArgMatches, Parser, Subcommand, builder::PossibleValuesParser, error::ErrorKind,
 };
 
+use crate::logging::Verbosity;
+
 const EXAMPLES: &str = "Examples:
   kubernetes-oom-event-generator
           watch the cluster that kubectl uses, write a Kubernetes Event for each kill
@@ -37,17 +39,6 @@ pub struct Arguments {
     pub verbosity: Verbosity,
     /// What to do.
     pub command: Command,
-}
-
-/// How much the log says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verbosity {
-    /// 0
-    Info,
-    /// 1
-    Debug,
-    /// 2 and more
-    Trace,
 }
 
 /// What to do.

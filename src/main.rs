@@ -11,9 +11,10 @@ use std::{
 use cluster::connect;
 use kubernetes_oom_event_generator::{
     check,
-    cli::{Arguments, Command, Verbosity},
-    config::{Config, Loaded, LogFormat},
-    logging, pipeline, replay,
+    cli::{Arguments, Command},
+    config::{Config, Loaded},
+    logging::{self, LogFormat, Verbosity},
+    pipeline, replay,
     stop::Stop,
 };
 use tokio::task::spawn_blocking;

@@ -18,10 +18,10 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
 use settings::{Errors, Resolved, Section, did_you_mean, one_of, quote, spell};
 use sinks::{Grouping, SinkSettings, SinkType};
 
+use crate::logging::LogFormat;
 use layers::Gathered;
 pub use matching::Match;
 pub use namespaces::Namespaces;
@@ -52,16 +52,6 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// The sinks, sorted by name; at least one.
     pub sinks: Vec<SinkConfig>,
-}
-
-/// What a line of the log looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For collectors.
-    Json,
 }
 
 /// One sink and what its courier needs to know.

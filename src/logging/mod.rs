@@ -4,12 +4,32 @@ mod throttle;
 
 use std::io::{self, IsTerminal};
 
+use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 pub use throttle::LogThrottle;
 
-use crate::{cli::Verbosity, config::LogFormat};
+/// What a line of the log looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For collectors.
+    Json,
+}
+
+/// How much the log says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verbosity {
+    /// What an operator should know: `-v 0`.
+    Info,
+    /// Also each step: `-v 1`.
+    Debug,
+    /// All there is: `-v 2` and more.
+    Trace,
+}
 
 /// Starts the log. Other crates say nothing in it, at any verbosity: what goes wrong in them is said
 /// here with what to do about it, and what they say of requests may hold the secrets in them.
