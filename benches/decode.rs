@@ -2,10 +2,10 @@
 //! builds on one machine; `cargo measure --only instructions` counts what doesn't depend on it.
 #![allow(clippy::unwrap_used, missing_docs, reason = "it can't go on otherwise")]
 
-#[path = "../tests/measure/objects.rs"]
+#[path = "measure/src/objects.rs"]
 #[allow(dead_code, reason = "the measuring command uses more of it")]
 mod objects;
-#[path = "../tests/measure/shapes.rs"]
+#[path = "measure/src/shapes.rs"]
 mod shapes;
 
 use divan::{Bencher, counter::BytesCount};

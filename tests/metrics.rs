@@ -9,19 +9,19 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use control_plane::{ControlPlane, Error, Leash, eventually};
 use serde::Deserialize;
 use serde_json::Value;
+use support::{
+    ControlPlane, Error, Leash, eventually,
+    program::{PATIENCE, Program},
+};
 use tempfile::TempDir;
 use tokio::{
     io::AsyncWriteExt,
     process::{Child, Command},
 };
 
-use crate::{
-    cluster::{cluster, kill_once},
-    program::{PATIENCE, Program},
-};
+use crate::cluster::kills::{cluster, kill_once};
 
 const RULES: &str = "helm/kubernetes-oom-event-generator/files/alerts.yaml";
 const DASHBOARD: &str = "helm/kubernetes-oom-event-generator/files/dashboard.json";

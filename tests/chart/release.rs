@@ -8,7 +8,6 @@ use std::{
     process::Stdio,
 };
 
-use control_plane::{ControlPlane, Namespace, eventually};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     authentication::v1::TokenRequest,
@@ -21,10 +20,12 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
+use support::{
+    ControlPlane, Namespace, eventually,
+    program::{PATIENCE, Program},
+};
 use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt, process::Command};
-
-use crate::program::{PATIENCE, Program};
 
 /// Where the chart lies.
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/helm/kubernetes-oom-event-generator");

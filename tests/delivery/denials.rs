@@ -2,13 +2,13 @@
 
 use std::{convert::Infallible, time::Instant};
 
-use control_plane::{ControlPlane, Error, eventually};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use kube::Client;
 use serde_json::{Value, json};
+use support::{ControlPlane, Error, eventually, program::PATIENCE, sockets::Authority};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::bytes::Bytes;
 
@@ -16,7 +16,6 @@ use super::{
     books::{Books, Ends, kill},
     log,
 };
-use crate::{bad_day::sockets::Authority, program::PATIENCE};
 
 async fn create(client: &Client, path: &str, object: &Value) {
     let request = Request::post(path).body(object.to_string().into_bytes()).unwrap();

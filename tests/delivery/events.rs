@@ -2,10 +2,6 @@
 
 use std::{io, time::Instant};
 
-use control_plane::{
-    ControlPlane, Error, Namespace, eventually,
-    status::{OOM_KILLED, PodStatus, running},
-};
 use http::{Request, Response};
 use k8s_openapi::api::core::v1::{Event, Namespace as NamespaceObject};
 use kube::{
@@ -14,9 +10,13 @@ use kube::{
     client::Body,
 };
 use serde_json::json;
+use support::{
+    ControlPlane, Error, Namespace, eventually,
+    program::{PATIENCE, Program},
+    status::{OOM_KILLED, PodStatus, running},
+};
 
 use super::books::{Books, Ends, kill};
-use crate::program::{PATIENCE, Program};
 
 const REASON: &str = "PreviousContainerWasOOMKilled";
 

@@ -3,18 +3,18 @@
 
 use std::time::{Duration, Instant};
 
-use control_plane::{ControlPlane, Error, eventually};
 use serde_json::Value;
+use support::{
+    ControlPlane, Error, eventually,
+    program::{PATIENCE, Program},
+};
 
 use super::{
     config_file::ConfigFile,
     manner::{Answer, Manner},
     slack::Slack,
 };
-use crate::{
-    program::{PATIENCE, Program},
-    storm::{CONTAINERS, create, kill, told},
-};
+use crate::cluster::storm::{CONTAINERS, create, kill, told};
 
 const EVENTS: &str = "  events: { type: kubernetes }\n";
 

@@ -2,11 +2,12 @@
 
 use std::{fmt::Write as _, path::Path};
 
-use control_plane::{
+use serde_json::json;
+use support::{
     ControlPlane, Error, eventually,
+    program::{PATIENCE, Program, command},
     status::{OOM_KILLED, PodStatus, running},
 };
-use serde_json::json;
 use tokio::{io::AsyncWriteExt, net::TcpListener, task::JoinSet};
 
 use super::{
@@ -14,7 +15,6 @@ use super::{
     manner::{Answer, Manner},
     slack::{SECRETS, Slack, secret_url},
 };
-use crate::program::{PATIENCE, Program, command};
 
 /// What reads the configuration, prints and ends: each is run with it, good and bad.
 const COMMANDS: &[&[&str]] =

@@ -6,14 +6,14 @@ use std::{
     process::Stdio,
 };
 
-use control_plane::{ControlPlane, Error, Namespace, eventually};
 use serde_json::Value;
+use support::{
+    ControlPlane, Error, Namespace, eventually,
+    program::{PATIENCE, Program},
+};
 use tokio::task::spawn_blocking;
 
-use crate::{
-    program::{PATIENCE, Program},
-    storm::{CONTAINERS, create, kill, told},
-};
+use crate::cluster::storm::{CONTAINERS, create, kill, told};
 
 /// 200 findings are three times what a pipe holds.
 const KILLS: usize = 4 * CONTAINERS;

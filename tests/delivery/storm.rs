@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use control_plane::{
-    ControlPlane, Error, Namespace, eventually,
-    status::{OOM_KILLED, PodStatus, running},
-};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
+use support::{
+    ControlPlane, Error, Namespace, eventually,
+    program::{PATIENCE, Program},
+    status::{OOM_KILLED, PodStatus, running},
+};
 use tokio::time::Instant;
 
 use super::{
@@ -15,7 +16,6 @@ use super::{
     manner::Manner,
     slack::{self, POD, Slack},
 };
-use crate::program::{PATIENCE, Program};
 
 const WORKLOADS: usize = 20;
 const PODS: usize = 500;

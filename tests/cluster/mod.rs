@@ -1,0 +1,5 @@
+//! The program against a real API server, and how it is reached.
+
+pub mod kills;
+pub mod proxy;
+pub mod storm;

@@ -1,0 +1,84 @@
+//! Many kills at once, against a real API server, and a program that is killed itself meanwhile.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use support::{
+    ControlPlane, Error, Namespace, eventually,
+    program::{PATIENCE, Program},
+    status::{OOM_KILLED, PodStatus, running, terminated},
+};
+
+const REASON: &str = "PreviousContainerWasOOMKilled";
+pub const CONTAINERS: usize = 50;
+
+/// Creates a Pod of 50 containers.
+pub async fn create(namespace: &Namespace, pod: &str) -> Result<(), Error> {
+    let containers: Vec<_> = (0..CONTAINERS).map(|n| json!({"name": format!("c{n}")})).collect();
+    namespace.create_pod(json!({"metadata": {"name": pod}, "spec": {"containers": containers}})).await?;
+    Ok(())
+}
+
+/// Kills all of them at once, and lets them start again at once.
+pub async fn kill(namespace: &Namespace, pod: &str) -> Result<(), Error> {
+    let statuses = |of: &dyn Fn(String, String) -> support::status::ContainerStatus| {
+        (0..CONTAINERS).fold(PodStatus::new(), |status, n| {
+            status.container(&format!("c{n}"), of(format!("{pod}-c{n}-a"), format!("{pod}-c{n}-b")))
+        })
+    };
+    namespace.set_status(pod, statuses(&|dead, _| terminated(0, &dead, OOM_KILLED))).await?;
+    namespace.set_status(pod, statuses(&|dead, next| running(1, &next).last(&dead, OOM_KILLED))).await
+}
+
+/// The killed instances that Events tell of, when there are so many Events.
+pub async fn told(namespace: &Namespace, kills: usize) -> Result<BTreeSet<String>, Error> {
+    let events = eventually(format!("{kills} Events"), PATIENCE, async || {
+        Some(namespace.events(REASON).await.unwrap()).filter(|events| events.len() >= kills)
+    });
+    let events = events.await?;
+    assert_eq!(events.len(), kills);
+    let id = |message: &str| message.split(['(', ')']).nth(1).unwrap().to_owned();
+    Ok(events.iter().map(|event| id(event.message.as_deref().unwrap())).collect())
+}
+
+#[tokio::test]
+async fn two_thousand_containers_killed_at_once() -> Result<(), Error> {
+    let cluster = ControlPlane::start().await?;
+    let namespace = cluster.namespace("storm").await?;
+    let pods: Vec<_> = (0..40).map(|n| format!("p{n}")).collect();
+    for pod in &pods {
+        create(&namespace, pod).await?;
+    }
+    let program = Program::ready(&cluster.kubeconfig(), &[], &[]).await;
+    for pod in &pods {
+        kill(&namespace, pod).await?;
+    }
+    assert_eq!(told(&namespace, 2000).await?.len(), 2000);
+    assert_eq!(program.metric("findings_total").await, 2000);
+    assert_eq!(program.metric("deliveries_total{sink=\"events\",outcome=\"delivered\"}").await, 2000);
+    assert_eq!(program.stop().await, Some(0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_program_is_killed_again_and_again_in_a_burst_of_100() -> Result<(), Error> {
+    let cluster = ControlPlane::start().await?;
+    let namespace = cluster.namespace("burst").await?;
+    for pod in ["one", "two"] {
+        create(&namespace, pod).await?;
+    }
+    for (pod, events) in [("one", 1), ("two", 60)] {
+        let mut program = Program::ready(&cluster.kubeconfig(), &[], &[]).await;
+        kill(&namespace, pod).await?;
+        eventually(format!("{events} Events"), PATIENCE, async || {
+            (namespace.events(REASON).await.unwrap().len() >= events).then_some(())
+        })
+        .await?;
+        program.signal("KILL").await;
+        program.ended().await;
+    }
+    let program = Program::ready(&cluster.kubeconfig(), &[], &[]).await;
+    assert_eq!(told(&namespace, 100).await?.len(), 100);
+    assert_eq!(program.stop().await, Some(0));
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! The commands that a person calls, and the configuration that they read.
+
+mod check;
+mod config;
+mod replay;

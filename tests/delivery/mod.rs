@@ -1,0 +1,23 @@
+//! What becomes of findings when those who should store them misbehave as the real ones do: each ends in
+//! exactly one outcome for each sink, nothing is lost, and nothing doubled but where an answer was lost.
+//!
+//! With fakes, on paused time, where it is about what they do; with a real API server, and the program as
+//! a process, where it is about how fast and how much.
+
+mod api_server;
+mod books;
+mod config_file;
+mod denials;
+mod events;
+mod gathering;
+mod hanging;
+mod log;
+mod manner;
+mod namespaces;
+mod outcomes;
+mod own_sink;
+mod secret;
+mod slack;
+mod stdout;
+mod storm;
+mod webhook;

@@ -1,0 +1,5 @@
+//! What the filter finds, and how much memory it takes.
+
+mod cases;
+mod kubelet_model;
+mod memory;

@@ -1,0 +1,250 @@
+//! What becomes of kills when the API server has a bad day: whatever it does, nothing is lost, nothing
+//! told twice, it is asked at most once a second, and all goes on by itself when it is over.
+//!
+//! Time is paused: "an hour later" takes no time, and comes only when there is nothing left to do.
+
+mod answers;
+mod connections;
+mod credentials;
+mod lists;
+mod memory;
+mod outages;
+mod refusals;
+mod silence;
+mod versions;
+mod watches;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures::StreamExt;
+use jiff::{SignedDuration, Timestamp};
+use kubernetes_oom_event_generator::{
+    filter::{Filter, Verdict},
+    health::Readiness,
+    metrics::Metrics,
+    source::observe,
+};
+use serde_json::{Value, json};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+use tracing::{Level, subscriber::DefaultGuard};
+
+use support::{
+    api_server::Server,
+    pod_dsl::{id, settings},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+
+/// How long it may take until all is well again: a request that is still waited for, the longest
+/// pause, and a watch's proof.
+const RECOVERY: Duration = Duration::from_mins(2);
+
+/// The source and the filter at work.
+struct Watching {
+    server: Server,
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+    found: Arc<Mutex<Vec<String>>>,
+    log: Arc<Mutex<Vec<u8>>>,
+    _task: JoinSet<()>,
+    _logging: DefaultGuard,
+}
+
+impl Watching {
+    /// Watches the whole cluster, and has seen all there is unless something hinders it.
+    async fn begin(server: &Server) -> Self {
+        Self::begin_in(server, &[]).await
+    }
+
+    /// As [`begin`](Self::begin), these namespaces alone.
+    async fn begin_in(server: &Server, namespaces: &[&str]) -> Self {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let writer = {
+            let log = Arc::clone(&log);
+            move || Writer(Arc::clone(&log))
+        };
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(writer);
+        let subscriber = subscriber.with_max_level(Level::DEBUG).finish();
+        let logging = tracing::subscriber::set_default(subscriber);
+        let (metrics, readiness) = (Arc::new(Metrics::new()), Readiness::new());
+        let found = Arc::new(Mutex::new(Vec::new()));
+        let namespaces: Vec<_> = namespaces.iter().map(|name| (*name).to_owned()).collect();
+        let mut observations = observe::observe(&server.client(), &namespaces, &metrics, &readiness);
+        let mut task = JoinSet::new();
+        let findings = Arc::clone(&found);
+        task.spawn(async move {
+            let mut filter = Filter::new(settings());
+            while let Some(observation) = observations.next().await {
+                for verdict in filter.observe(observation, Some(Timestamp::now())) {
+                    if let Verdict::Finding(finding) = verdict {
+                        findings.lock().unwrap().push(finding.killed.container_id.unwrap());
+                    }
+                }
+            }
+        });
+        sleep(SECOND * 10).await;
+        let server = server.clone();
+        Self { server, metrics, readiness, found, log, _task: task, _logging: logging }
+    }
+
+    /// These kills were found, each once, and the API server wasn't asked more often than is right.
+    #[track_caller]
+    fn finds(&self, instances: &[&str]) {
+        let mut found = self.found.lock().unwrap().clone();
+        found.sort();
+        let mut expected: Vec<_> = instances.iter().map(|instance| id(instance)).collect();
+        expected.sort();
+        assert_eq!(found, expected);
+        self.asks_gently();
+    }
+
+    /// No watch asks more than once a second, but for a few requests that follow each other once.
+    #[track_caller]
+    fn asks_gently(&self) {
+        let mut watches: BTreeMap<_, Vec<Instant>> = BTreeMap::new();
+        for asked in self.server.asked().into_iter().filter(|asked| !asked.is_next_page()) {
+            let watch = (asked.is_of_reported(), asked.resource, asked.namespace);
+            watches.entry(watch).or_default().push(asked.at);
+        }
+        for (watch, times) in watches {
+            for (first, from) in times.iter().enumerate() {
+                for (last, to) in times.iter().enumerate().skip(first) {
+                    let (requests, time) = (last - first + 1, to.duration_since(*from));
+                    assert!(requests as u64 <= time.as_secs() + 3, "{watch:?}: {requests} in {time:?}");
+                }
+            }
+        }
+    }
+
+    /// Within the last ten minutes the API server was left alone for 15 seconds after each failure: a
+    /// list and the watch after it at most.
+    #[track_caller]
+    fn has_slowed_down(&self, resource: &str) {
+        let recent = |at: Instant| at.elapsed() < MINUTE * 10;
+        let asked = self.server.asked();
+        let recent = asked.iter().filter(|asked| asked.resource == resource && recent(asked.at));
+        let count = recent.filter(|asked| !asked.is_next_page()).count();
+        assert!((15..=80).contains(&count), "{count} requests in the last ten minutes");
+    }
+
+    fn is_ready(&self) -> bool {
+        self.readiness.readiness().good
+    }
+
+    fn readyz(&self) -> String {
+        self.readiness.readiness().text
+    }
+
+    /// The value of a metric of a resource, such as `watch_errors_total`.
+    fn metric(&self, name: &str, resource: &str) -> u64 {
+        let text = self.metrics.render(Instant::now());
+        let name = format!("oom_event_generator_{name}{{resource=\"{resource}\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
+    }
+
+    /// The lines that were logged at this level.
+    fn logged(&self, level: &str) -> Vec<String> {
+        let log = String::from_utf8(self.log.lock().unwrap().clone()).unwrap();
+        let is_of_level = |line: &&str| line.contains(&format!(" {level} kubernetes_oom_event_generator"));
+        log.lines().filter(is_of_level).map(str::to_owned).collect()
+    }
+
+    /// Nobody was alarmed.
+    #[track_caller]
+    fn is_quiet(&self) {
+        assert!(self.is_ready(), "{}", self.readyz());
+        assert_eq!(self.logged("WARN"), [""; 0]);
+        assert_eq!(self.logged("ERROR"), [""; 0]);
+        for resource in ["pods", "events"] {
+            assert_eq!(self.metric("watch_errors_total", resource), 0);
+        }
+    }
+
+    /// It is over: the program finds its way by itself.
+    async fn recovers(&self) {
+        self.server.behave();
+        sleep(RECOVERY).await;
+        assert!(self.is_ready(), "{}", self.readyz());
+        self.server.put("pods", restarted("afterwards", 1));
+        sleep(SECOND).await;
+        let found = self.found.lock().unwrap().iter().any(|found| *found == id("afterwards-0"));
+        assert!(found, "a kill after the trouble was not found");
+    }
+}
+
+struct Writer(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A Pod whose container runs for the `count`th time after it was OOM-killed just now: the instance
+/// `NAME-COUNT` after `NAME-(COUNT - 1)`.
+pub fn restarted(name: &str, count: u32) -> Value {
+    restarted_at(name, count, Timestamp::now())
+}
+
+/// As [`restarted`], then.
+fn restarted_at(name: &str, count: u32, at: Timestamp) -> Value {
+    let state = json!({"running": {"startedAt": at.to_string()}});
+    let last = count.checked_sub(1).map(|last| ended(&format!("{name}-{last}"), at));
+    pod("shop", name, count, &state, &json!(last))
+}
+
+/// A Pod whose container was OOM-killed just now, its instance `NAME-COUNT`.
+fn killed(name: &str, count: u32) -> Value {
+    let id = format!("{name}-{count}");
+    pod("shop", name, count, &ended(&id, Timestamp::now()), &Value::Null)
+}
+
+fn ended(instance: &str, at: Timestamp) -> Value {
+    let started = at - SignedDuration::from_secs(60);
+    json!({"terminated": {
+        "reason": "OOMKilled",
+        "exitCode": 137,
+        "containerID": id(instance),
+        "startedAt": started.to_string(),
+        "finishedAt": (at - SignedDuration::from_secs(1)).to_string(),
+    }})
+}
+
+fn pod(namespace: &str, name: &str, count: u32, state: &Value, last: &Value) -> Value {
+    json!({
+        "metadata": {"name": name, "namespace": namespace, "uid": format!("{namespace}-{name}")},
+        "spec": {"nodeName": "n1", "containers": [{"name": "app"}]},
+        "status": {"phase": "Running", "containerStatuses": [{
+            "name": "app",
+            "restartCount": count,
+            "containerID": id(&format!("{name}-{count}")),
+            "state": state,
+            "lastState": last,
+        }]},
+    })
+}
+
+/// The Event that says that the container of a Pod was started.
+fn started(name: &str) -> Value {
+    json!({
+        "metadata": {"name": format!("{name}.started"), "namespace": "shop"},
+        "involvedObject": {"kind": "Pod", "namespace": "shop", "name": name, "uid": format!("shop-{name}"), "fieldPath": "spec.containers{app}"},
+        "reason": "Started",
+        "lastTimestamp": Timestamp::now().to_string(),
+    })
+}

@@ -1,0 +1,165 @@
+//! A server that asks for patience, and rights that are missing.
+
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::{HOUR, MINUTE, SECOND, Watching, pod, restarted};
+use support::api_server::{Asked, Misbehaviour, Server, status};
+
+fn too_many() -> Value {
+    status(429, "TooManyRequests", "too many requests, please try again later")
+}
+
+/// Nothing was asked for so many seconds after the first refusal, and something soon after.
+#[track_caller]
+fn left_alone_for(server: &Server, seconds: u64, asks: impl Fn(&Asked) -> bool) {
+    let times: Vec<_> = server.asked().into_iter().filter(asks).map(|asked| asked.at).collect();
+    let pause = times[1].duration_since(times[0]).as_secs();
+    assert!((seconds..=seconds + 2).contains(&pause), "{pause} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn asks_by_a_header_to_be_left_alone() {
+    let server = Server::new();
+    server.put("pods", restarted("cart", 1));
+    server.misbehave_times(1, Misbehaviour::RefusesFor(120, too_many()), |asked| asked.is_list("pods"));
+    let day = Watching::begin(&server).await;
+    sleep(MINUTE * 2).await;
+    left_alone_for(&server, 120, |asked| asked.is_list("pods"));
+    day.recovers().await;
+    day.finds(&["afterwards-0", "cart-0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn asks_in_its_details_to_be_left_alone() {
+    let server = Server::new();
+    let mut refusal = too_many();
+    refusal["details"] = json!({"retryAfterSeconds": 90});
+    let error = json!({"type": "ERROR", "object": refusal}).to_string();
+    server.misbehave_times(1, Misbehaviour::Refuses(refusal), |asked| asked.is_list("pods"));
+    server.misbehave_times(1, Misbehaviour::Says(error), |asked| asked.is_watch("events"));
+    let day = Watching::begin(&server).await;
+    sleep(MINUTE * 2).await;
+    left_alone_for(&server, 90, |asked| asked.is_list("pods"));
+    left_alone_for(&server, 90, |asked| {
+        asked.is_watch("events") || asked.is_of_version() && asked.at.elapsed() < SECOND * 120
+    });
+    day.recovers().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn asks_to_be_left_alone_for_ever() {
+    let server = Server::new();
+    server.misbehave_times(1, Misbehaviour::RefusesFor(u32::MAX, too_many()), |asked| asked.is_watch("pods"));
+    let day = Watching::begin(&server).await;
+    server.put("pods", restarted("cart", 1));
+    sleep(MINUTE * 11).await;
+    day.finds(&["cart-0"]);
+    day.recovers().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn asks_over_and_over_to_be_left_alone_for_a_second() {
+    let server = Server::new();
+    server.misbehave(Misbehaviour::RefusesFor(1, too_many()), |_| true);
+    let day = Watching::begin(&server).await;
+    sleep(HOUR).await;
+    day.has_slowed_down("events");
+    day.recovers().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn forbids_events_while_pods_are_allowed() {
+    let server = Server::new();
+    let message = "events is forbidden: User \"oom\" cannot list resource \"events\" in API group \"\"";
+    server.misbehave(Misbehaviour::Refuses(status(403, "Forbidden", message)), |asked| {
+        asked.resource == "events"
+    });
+    let day = Watching::begin(&server).await;
+    server.put("pods", restarted("cart", 1));
+    sleep(HOUR).await;
+    day.finds(&["cart-0"]);
+    assert!(!day.is_ready());
+    let rule = "Grant the account the verbs list and watch on events (API group \"\") by a ClusterRole";
+    assert!(day.readyz().contains(rule), "{}", day.readyz());
+    assert!(day.logged("WARN").iter().all(|line| line.contains(rule)));
+    let said = day.logged("WARN").len();
+    assert!((2..=8).contains(&said), "once in ten minutes, and once as nothing was read back: {said}");
+    day.recovers().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn forbids_to_watch_what_may_be_listed() {
+    let server = Server::new();
+    server.misbehave(Misbehaviour::Refuses(status(403, "Forbidden", "no")), |asked| asked.is_watch("pods"));
+    let day = Watching::begin(&server).await;
+    for count in 1..=4 {
+        server.put("pods", restarted("cart", count));
+        sleep(MINUTE * 10).await;
+    }
+    assert!(!day.is_ready());
+    day.has_slowed_down("pods");
+    day.recovers().await;
+    day.finds(&["afterwards-0", "cart-0", "cart-1", "cart-2", "cart-3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn forbids_one_of_two_namespaces() {
+    let server = Server::new();
+    let is_of_bank = |asked: &Asked| asked.namespace.as_deref() == Some("bank");
+    server.misbehave(Misbehaviour::Refuses(status(403, "Forbidden", "no")), is_of_bank);
+    let day = Watching::begin_in(&server, &["shop", "bank"]).await;
+    server.put("pods", restarted("cart", 1));
+    let safe = pod(
+        "bank",
+        "safe",
+        1,
+        &json!({"running": {}}),
+        &restarted("safe", 1)["status"]["containerStatuses"][0]["lastState"],
+    );
+    server.put("pods", safe);
+    sleep(HOUR).await;
+    day.finds(&["cart-0"]);
+    assert!(day.is_ready(), "{}", day.readyz());
+    let said = "pods in the namespace bank: not counted: can't list pods in the namespace bank";
+    assert!(day.readyz().contains(said), "{}", day.readyz());
+    assert!(day.readyz().contains("by a Role, in the namespace bank"), "{}", day.readyz());
+
+    // What doesn't count doesn't count when the API server is away, either.
+    server.misbehave_times(4, Misbehaviour::CannotBeReached, is_of_bank);
+    sleep(MINUTE * 2).await;
+    assert!(day.is_ready(), "{}", day.readyz());
+
+    server.behave();
+    sleep(MINUTE).await;
+    day.finds(&["cart-0", "safe-0"]);
+    assert!(!day.readyz().contains("not counted"), "{}", day.readyz());
+}
+
+#[tokio::test(start_paused = true)]
+async fn forbids_every_namespace() {
+    let server = Server::new();
+    server.misbehave(Misbehaviour::Refuses(status(403, "Forbidden", "no")), |_| true);
+    let day = Watching::begin_in(&server, &["shop", "bank"]).await;
+    assert!(!day.is_ready());
+    day.recovers().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn gives_another_reason_every_time() {
+    let server = Server::new();
+    let day = Watching::begin(&server).await;
+    server.drop_watches();
+    for number in 0..20 {
+        server.behave();
+        let message = format!("failed calling webhook {number}\n\u{1b}[2J{}", "x".repeat(10_000));
+        server.misbehave(Misbehaviour::Refuses(status(500, "InternalError", &message)), |_| true);
+        sleep(MINUTE).await;
+    }
+    let warnings = day.logged("WARN");
+    assert!((2..=6).contains(&warnings.len()), "once in ten minutes for each watch: {}", warnings.len());
+    assert!(warnings.iter().all(|warning| warning.len() < 1000 && !warning.contains('\u{1b}')));
+    assert!(day.readyz().lines().all(|line| line.len() < 1000 && !line.contains('\u{1b}')));
+    day.recovers().await;
+    assert!(day.logged("INFO").iter().any(|line| line.contains("watching pods in the whole cluster again")));
+}

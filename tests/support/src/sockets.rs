@@ -1,0 +1,114 @@
+//! The whole program, and the misbehaving API server behind real sockets and certificates.
+
+use std::{fs, path::PathBuf, sync::Arc};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer},
+};
+
+use crate::{
+    api_server::Server,
+    eventually,
+    pod_dsl::id,
+    program::{PATIENCE, Program},
+};
+
+/// An API server, and the files that say where it is and who may ask it.
+pub struct Cluster {
+    pub server: Server,
+    files: TempDir,
+}
+
+impl Cluster {
+    pub fn new() -> Self {
+        Self { server: Server::new(), files: TempDir::new().unwrap() }
+    }
+
+    /// Writes a file that the kubeconfig may name, all of it at once.
+    pub fn write(&self, name: &str, content: &str) -> PathBuf {
+        let (new, path) = (self.files.path().join("new"), self.files.path().join(name));
+        fs::write(&new, content).unwrap();
+        fs::rename(&new, &path).unwrap();
+        path
+    }
+
+    /// Writes the kubeconfig: the address, what else is known of the server, and the credentials.
+    pub fn write_kubeconfig(&self, address: &str, server: &Value, user: &Value) {
+        let mut server = server.clone();
+        server["server"] = address.into();
+        let kubeconfig = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "test", "cluster": server}],
+            "users": [{"name": "test", "user": user}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+            "current-context": "test",
+        });
+        self.write("kubeconfig", &kubeconfig.to_string());
+    }
+
+    /// The program, which sees the cluster. It prints its findings, and writes Events.
+    pub async fn program(&self) -> Program {
+        let sinks = ["--sink", "stdout", "--sink", "kubernetes"];
+        Program::ready(&self.files.path().join("kubeconfig"), &sinks, &[]).await
+    }
+
+    /// The program as this environment has it.
+    pub async fn program_in(&self, environment: &[(&str, &str)]) -> Program {
+        Program::ready(&self.files.path().join("kubeconfig"), &[], environment).await
+    }
+
+    /// Waits until these kills are found, each once, and each has an Event.
+    pub async fn finds(&self, program: &Program, instances: &[&str]) {
+        let expected: Vec<_> = instances.iter().map(|instance| id(instance)).collect();
+        let found = eventually(format!("{instances:?}"), PATIENCE, async || {
+            let mut found: Vec<_> = program
+                .findings()
+                .into_iter()
+                .map(|finding| finding["killed"]["containerId"].as_str().unwrap().to_owned())
+                .collect();
+            found.sort();
+            let events = self.server.objects("events").len();
+            (found.len() >= expected.len() && events >= expected.len()).then_some((found, events))
+        });
+        let (found, events) = found.await.unwrap_or_else(|error| panic!("{error}\n{}", program.stderr()));
+        assert_eq!((found, events), (expected.clone(), expected.len()), "{}", program.stderr());
+    }
+}
+
+/// A certificate authority.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    pub fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    /// Its own certificate.
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// Serves with a new certificate of its making.
+    pub fn certify(&self) -> TlsAcceptor {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(["127.0.0.1", "localhost"].map(str::to_owned)).unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+            )
+            .unwrap();
+        TlsAcceptor::from(Arc::new(config))
+    }
+}
