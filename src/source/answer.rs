@@ -7,7 +7,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::objects::Metadata;
+use super::objects::ObjectMetadata;
 
 /// A page of a list.
 pub(super) struct Page<O> {
@@ -43,7 +43,7 @@ struct ListMetadata {
 
 #[derive(Deserialize)]
 struct Object {
-    metadata: Metadata,
+    metadata: ObjectMetadata,
 }
 
 impl<'a, O: Deserialize<'a>> Page<O> {
@@ -68,7 +68,7 @@ pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, serde
 }
 
 /// The metadata of any object.
-pub(super) fn metadata(object: &RawValue) -> Option<Metadata> {
+pub(super) fn metadata(object: &RawValue) -> Option<ObjectMetadata> {
     serde_json::from_str(object.get()).ok().map(|Object { metadata }| metadata)
 }
 

@@ -15,7 +15,6 @@ mod lines;
 pub mod objects;
 pub mod observe;
 mod pace;
-mod quantity;
 pub mod recording;
 mod request;
 mod trouble;

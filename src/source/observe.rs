@@ -12,7 +12,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use super::{
     Observation, Scope,
     answer::{Page, metadata},
-    objects::{Event, Metadata, Pod},
+    objects::{Event, ObjectMetadata, Pod},
     request::{Cursor, Endpoint, Shape},
     trouble::Trouble,
     watch::{Versioned, Watch, Watched},
@@ -115,7 +115,7 @@ async fn read_reported(reported: &Endpoint, pods: &mut Watch<Pods>) -> Option<()
         });
         match page {
             Ok((events, next)) => {
-                for Metadata { namespace, name: event, .. } in events {
+                for ObjectMetadata { namespace, name: event, .. } in events {
                     pods.observations.send(Observation::Reported { namespace, event }).await.ok()?;
                 }
                 if next.is_none() {

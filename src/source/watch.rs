@@ -31,7 +31,7 @@ use super::{
     Observation,
     answer::{Line, Page, decode, is_before, metadata},
     failure::{Failure, FailureKind},
-    objects::Metadata,
+    objects::ObjectMetadata,
     request::{Cursor, Endpoint, Shape},
     trouble::{Moment, Trouble},
 };
@@ -299,7 +299,7 @@ impl<W: Watched> Watch<W> {
             Err(error) => error,
         };
         self.metrics.undecodable(W::RESOURCE);
-        let Metadata { namespace, name, .. } = metadata(object).unwrap_or_default();
+        let ObjectMetadata { namespace, name, .. } = metadata(object).unwrap_or_default();
         let sentence = format!(
             "passed over {namespace}/{name} of the {}: can't read it: {error}. Please report it",
             self.endpoint

@@ -1,0 +1,105 @@
+//! An Event, as far as it is read: it says that a container was started.
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::null_is_default;
+
+/// An Event that says that a container was started, as far as it is read.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    #[serde(default)]
+    metadata: EventMetadata,
+    /// The container that it is about.
+    pub involved_object: InvolvedObject,
+    /// Why it was written: `Started`, for all that matters here.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub reason: String,
+    /// Differs between versions of Kubernetes; read for one prefix alone.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub message: String,
+    #[serde(default)]
+    last_timestamp: Option<Timestamp>,
+    #[serde(rename = "eventTime", default)]
+    time: Option<Timestamp>,
+    #[serde(default)]
+    series: Option<EventSeries>,
+}
+
+/// `metadata` of an [`Event`].
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EventMetadata {
+    #[serde(default)]
+    resource_version: String,
+}
+
+/// What an [`Event`] is about.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InvolvedObject {
+    /// The object's kind.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub kind: String,
+    /// The Pod's namespace.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub namespace: String,
+    /// The Pod's name; a mirror pod and its static pod share it.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub name: String,
+    /// The Pod's UID; of a mirror pod, the static pod's.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub uid: String,
+    /// The container, such as `spec.containers{app}`.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub field_path: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EventSeries {
+    #[serde(default)]
+    last_observed_time: Option<Timestamp>,
+}
+
+/// client-go begins the message of an Event so that stands for several different ones
+/// (`tools/record/events_cache.go`). Its `fieldPath` is that of the first of them.
+const COMBINED: &str = "(combined from similar events)";
+
+impl Event {
+    /// Where a watch may go on after it.
+    pub fn resource_version(&self) -> &str {
+        &self.metadata.resource_version
+    }
+
+    /// The start that the Event proves: `None` if it is about something else, or stands for
+    /// Events of several containers.
+    pub fn into_started(self) -> Option<Started> {
+        let object = self.involved_object;
+        if self.reason != "Started" || object.kind != "Pod" || self.message.starts_with(COMBINED) {
+            return None;
+        }
+        let (_, container) = object.field_path.strip_suffix('}')?.split_once('{')?;
+        let container = container.to_owned();
+        let series = self.series.and_then(|series| series.last_observed_time);
+        let at = series.max(self.last_timestamp).or(self.time)?;
+        let InvolvedObject { namespace, name: pod, uid: event_uid, .. } = object;
+        Some(Started { namespace, pod, event_uid, container, at })
+    }
+}
+
+/// A container of a Pod was started, by the word of its kubelet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// The Pod's namespace.
+    pub namespace: String,
+    /// The Pod's name.
+    pub pod: String,
+    /// The UID that Events about the Pod carry: see [`Pod::event_uid`].
+    pub event_uid: String,
+    /// The container's name, which is unique within its Pod.
+    pub container: String,
+    /// When, by its node's clock, to the second.
+    pub at: Timestamp,
+}
