@@ -47,7 +47,7 @@ pub enum Command {
     /// Watch the cluster and deliver findings until told to stop.
     Run,
     /// Send a recorded watch stream through the filter.
-    Replay(Recording),
+    Replay(RecordingSource),
     /// Print the resolved configuration.
     Check {
         /// Deliver a test finding to every sink as well.
@@ -57,7 +57,7 @@ pub enum Command {
 
 /// Where a recorded watch stream is read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Recording {
+pub enum RecordingSource {
     /// Standard input.
     Stdin,
     /// A file.
@@ -94,9 +94,9 @@ impl Arguments {
             command: match line.command {
                 None | Some(CommandWord::Run) => Command::Run,
                 Some(CommandWord::Replay { file }) if file == OsStr::new("-") => {
-                    Command::Replay(Recording::Stdin)
+                    Command::Replay(RecordingSource::Stdin)
                 }
-                Some(CommandWord::Replay { file }) => Command::Replay(Recording::File(file)),
+                Some(CommandWord::Replay { file }) => Command::Replay(RecordingSource::File(file)),
                 Some(CommandWord::Check { send }) => Command::Check { send },
             },
         })
@@ -315,13 +315,13 @@ mod tests {
     #[test]
     fn a_recording_comes_from_stdin_unless_a_file_is_named() {
         for (line, recording) in [
-            ("replay", Recording::Stdin),
-            ("replay -", Recording::Stdin),
-            ("-v replay -", Recording::Stdin),
-            ("replay -v 2", Recording::Stdin),
-            ("replay x.jsonl", Recording::File("x.jsonl".into())),
-            ("replay ./-", Recording::File("./-".into())),
-            ("replay -- -v", Recording::File("-v".into())),
+            ("replay", RecordingSource::Stdin),
+            ("replay -", RecordingSource::Stdin),
+            ("-v replay -", RecordingSource::Stdin),
+            ("replay -v 2", RecordingSource::Stdin),
+            ("replay x.jsonl", RecordingSource::File("x.jsonl".into())),
+            ("replay ./-", RecordingSource::File("./-".into())),
+            ("replay -- -v", RecordingSource::File("-v".into())),
         ] {
             assert_eq!(parse(line).expect(line).command, Command::Replay(recording), "{line}");
         }

@@ -1,9 +1,9 @@
-//! Parses what was said, loads the configuration, starts, and gives the exit status: 0 asked to
-//! stop and nothing left undelivered; 1 it failed; 2 usage or configuration.
+//! Parses the command line, loads the configuration, runs the command, and returns the exit status: 0 for
+//! success or a stop with nothing left undelivered, 1 for a failure, 2 for wrong usage or configuration.
 
 use std::{
     env,
-    fmt::Display,
+    error::Error,
     io::{self, Write},
     process::ExitCode,
 };
@@ -12,14 +12,15 @@ use cluster::connect;
 use kubernetes_oom_event_generator::{
     check,
     cli::{Arguments, Command},
-    config::{Config, Loaded},
+    config::{Config, LoadedConfig},
     logging::{self, LogFormat, Verbosity},
     pipeline, replay,
     stop::Stop,
 };
 use tokio::task::spawn_blocking;
+use untrusted::with_causes;
 
-/// The same with every C library. That of the image, musl, has one that takes a Pod half as long again.
+/// The same allocator with every C library: with musl's, which the image has, a Pod takes half as long again.
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
@@ -30,27 +31,29 @@ fn main() -> ExitCode {
     };
     let sinks = match arguments.command {
         Command::Run | Command::Check { .. } => arguments.sinks,
-        // What is replayed goes to stdout: a secret that only another machine has isn't missed.
+        // A replay uses no configured sink: a secret that this machine doesn't have is no error.
         Command::Replay(_) => vec![sinks::stdout::TYPE.name.to_owned()],
     };
     let loaded = match Config::load(arguments.config.as_deref(), &sinks, env::vars_os()) {
         Ok(loaded) => loaded,
-        Err(errors) => return failed(errors, 2),
+        Err(errors) => return fail(&errors, 2),
     };
     let ended = match arguments.command {
-        Command::Run => return run(loaded.config, &loaded.warnings, arguments.verbosity),
-        Command::Replay(recording) => replay::run(&recording, pipeline::settings(&loaded.config)),
+        Command::Run => return run(loaded, arguments.verbosity),
+        Command::Replay(recording) => {
+            replay::run(&recording, pipeline::settings(&loaded.config)).map_err(Into::into)
+        }
         Command::Check { send } => check(&loaded, send),
     };
-    ended.map_or_else(|sentence| failed(sentence, 1), |()| ExitCode::SUCCESS)
+    ended.map_or_else(|error| fail(&*error, 1), |()| ExitCode::SUCCESS)
 }
 
-fn check(loaded: &Loaded, send: bool) -> Result<(), String> {
+fn check(loaded: &LoadedConfig, send: bool) -> Result<(), Box<dyn Error>> {
     check::show(loaded)?;
-    if send { block_on(check::send(&loaded.config)) } else { Ok(()) }
+    if send { block_on(async { Ok(check::send(&loaded.config).await?) }) } else { Ok(()) }
 }
 
-fn run(config: Config, warnings: &[String], verbosity: Verbosity) -> ExitCode {
+fn run(LoadedConfig { config, warnings, .. }: LoadedConfig, verbosity: Verbosity) -> ExitCode {
     let format = config.log;
     logging::start(format, verbosity);
     for warning in warnings {
@@ -58,39 +61,38 @@ fn run(config: Config, warnings: &[String], verbosity: Verbosity) -> ExitCode {
     }
     match (block_on(watch_and_deliver(config)), format) {
         (Ok(()), _) => ExitCode::SUCCESS,
-        (Err(sentence), LogFormat::Text) => failed(sentence, 1),
-        (Err(sentence), LogFormat::Json) => {
+        (Err(error), LogFormat::Text) => fail(&*error, 1),
+        (Err(error), LogFormat::Json) => {
             // A collector drops what is no JSON.
-            tracing::error!("{sentence}");
+            tracing::error!("{}", with_causes(&*error));
             ExitCode::FAILURE
         }
     }
 }
 
-async fn watch_and_deliver(config: Config) -> Result<(), String> {
-    let stop = Stop::on_signals().map_err(|error| format!("can't listen to signals: {error}"))?;
+async fn watch_and_deliver(config: Config) -> Result<(), Box<dyn Error>> {
+    let stop = Stop::on_signals()?;
     let client = tokio::select! {
         () = stop.asked() => return Ok(()),
-        // In a thread of its own: a credential plugin may take as long as it likes.
-        connected = spawn_blocking(connect) => connected.map_err(|error| error.to_string())?,
+        // On a thread of its own: a credential plugin may take as long as it likes.
+        connected = spawn_blocking(connect) => connected??,
     };
-    let client = client.map_err(|error| error.to_string())?;
-    pipeline::run(config, client, stop).await.map_err(|error| error.to_string())
+    Ok(pipeline::run(config, client, stop).await?)
 }
 
-fn block_on(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+fn block_on(work: impl Future<Output = Result<(), Box<dyn Error>>>) -> Result<(), Box<dyn Error>> {
     let provider = rustls::crypto::ring::default_provider().install_default();
-    provider.map_err(|_| "can't set up TLS: it was set up before".to_owned())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| format!("can't start: {error}"))?;
+    provider.map_err(|_| "can't set up TLS: it was set up before")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(work);
-    // What nothing can end goes on: a sink's write to a full pipe, a kubeconfig's credential plugin.
+    // Doesn't wait for blocking threads that can't be cancelled: a write to a full pipe, a credential plugin.
     runtime.shutdown_background();
     ended
 }
 
-fn failed(sentence: impl Display, status: u8) -> ExitCode {
-    // Where stderr is closed, the exit status is all that can be said.
-    writeln!(io::stderr(), "{sentence}").unwrap_or_default();
+/// Shows an error and everything that caused it.
+fn fail(error: &(dyn Error + 'static), status: u8) -> ExitCode {
+    // If stderr is closed, the exit status is all that can be said.
+    writeln!(io::stderr(), "{}", with_causes(error)).unwrap_or_default();
     ExitCode::from(status)
 }

@@ -7,7 +7,7 @@ use cluster::in_pod;
 use jiff::Timestamp;
 use kube::Client;
 use settings::spell;
-use sinks::{BuildError, SinkContext};
+use sinks::{SinkBuildError, SinkContext};
 use thiserror::Error;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::StreamExt;
@@ -33,12 +33,12 @@ pub enum PipelineError {
     #[error(transparent)]
     Bind(#[from] BindError),
     /// A sink can't be made.
-    #[error("can't make the sink {name}: {source}")]
+    #[error("can't make the sink {name}")]
     Sink {
         /// Its name in the configuration.
         name: String,
         /// What is missing, and what to do.
-        source: BuildError,
+        source: SinkBuildError,
     },
     /// A watch panicked.
     #[error("a watch of the cluster ended by a fault of its own; please report it with the log above")]

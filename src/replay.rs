@@ -1,5 +1,5 @@
-//! Sends a recorded watch stream through the filter. Goes in: what a watch printed. Comes out: one
-//! finding a line, whatever its age; nothing is remembered between two calls.
+//! Sends a recorded watch stream through the filter and prints one finding a line, whatever its age.
+//! Nothing is remembered between two calls.
 
 use std::{
     fs::File,
@@ -10,7 +10,7 @@ use sinks::stdout::line;
 use thiserror::Error;
 
 use crate::{
-    cli::Recording,
+    cli::RecordingSource,
     filter::{Filter, Settings, Verdict},
     source::recording::{self, RecordingError},
 };
@@ -18,44 +18,66 @@ use crate::{
 /// Why a replay ended before its input did.
 #[derive(Debug, Error)]
 pub enum ReplayError {
+    /// The file can't be opened.
+    #[error("can't read {name}")]
+    Open {
+        /// The file's path.
+        name: String,
+        /// Why it can't.
+        source: io::Error,
+    },
     /// The input can't be read. The findings before that place are printed.
-    #[error(transparent)]
-    Recording(#[from] RecordingError),
+    #[error("{name}")]
+    Recording {
+        /// The file's path, or `stdin`.
+        name: String,
+        /// The place, and what is wrong there.
+        source: RecordingError,
+    },
     /// The findings can't be printed.
-    #[error("can't write the findings: {0}")]
+    #[error("can't write the findings")]
     Output(#[from] io::Error),
 }
 
-/// Prints to stdout what the filter finds in a recording. A reader that has had enough is no
-/// failure.
+/// Prints to stdout what the filter finds in a recording. A reader that stops reading is no failure.
 ///
 /// # Errors
 ///
-/// A sentence that says which recording can't be read, where, and why.
-pub fn run(recording: &Recording, settings: Settings) -> Result<(), String> {
+/// The recording can't be read, or the findings can't be printed.
+pub fn run(recording: &RecordingSource, settings: Settings) -> Result<(), ReplayError> {
     let mut stdout = io::stdout().lock();
-    let (name, replayed) = match recording {
-        Recording::Stdin => ("stdin".to_owned(), replay(io::stdin().lock(), settings, &mut stdout)),
-        Recording::File(path) => {
-            let file = File::open(path).map_err(|error| format!("can't read {}: {error}", path.display()))?;
-            (path.display().to_string(), replay(BufReader::new(file), settings, &mut stdout))
+    let replayed = match recording {
+        RecordingSource::Stdin => replay("stdin", io::stdin().lock(), settings, &mut stdout),
+        RecordingSource::File(path) => {
+            let name = path.display().to_string();
+            match File::open(path) {
+                Ok(file) => replay(&name, BufReader::new(file), settings, &mut stdout),
+                Err(source) => Err(ReplayError::Open { name, source }),
+            }
         }
     };
     match replayed {
         Err(ReplayError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        replayed => replayed.map_err(|error| format!("{name}: {error}")),
+        replayed => replayed,
     }
 }
 
-/// Prints what the filter finds in `input` to `output`, each line as it is found.
+/// Prints what the filter finds in `input` to `output`, each line as it is found. Errors call the input
+/// `name`.
 ///
 /// # Errors
 ///
 /// At the first line that can't be read or written.
-pub fn replay(input: impl BufRead, settings: Settings, output: &mut impl Write) -> Result<(), ReplayError> {
+fn replay(
+    name: &str,
+    input: impl BufRead,
+    settings: Settings,
+    output: &mut impl Write,
+) -> Result<(), ReplayError> {
     let mut filter = Filter::new(settings);
     for recorded in recording::read(input) {
-        let (observation, received_at) = recorded?;
+        let (observation, received_at) =
+            recorded.map_err(|source| ReplayError::Recording { name: name.to_owned(), source })?;
         print(filter.observe(observation, received_at), output)?;
     }
     Ok(print(filter.finish(), output)?)

@@ -1,5 +1,5 @@
-//! When to stop: at the first SIGTERM or SIGINT what is queued is still delivered, at the second
-//! the program stops at once. If stdout is all that it is run for, it stops when that is closed.
+//! Says when to stop. The first SIGTERM or SIGINT asks to stop and deliver what is queued, the second to
+//! stop at once. A program whose only output is stdout also stops when stdout is closed.
 
 use std::{io, thread};
 
@@ -7,8 +7,14 @@ use rustix::{
     event::{PollFd, PollFlags, poll},
     stdio::stdout,
 };
+use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// The system doesn't let the program listen to signals.
+#[derive(Debug, Error)]
+#[error("can't listen to signals")]
+pub struct SignalError(#[source] io::Error);
 
 /// Whether the program has been asked to stop. Clones share the same state.
 #[derive(Clone, Debug, Default)]
@@ -22,11 +28,11 @@ impl Stop {
     ///
     /// # Errors
     ///
-    /// If the system refuses that.
-    pub fn on_signals() -> io::Result<Self> {
+    /// The system refuses it.
+    pub fn on_signals() -> Result<Self, SignalError> {
         let stop = Self::default();
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(SignalError)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(SignalError)?;
         let told = stop.clone();
         tokio::spawn(async move {
             for token in [told.asked, told.at_once] {
@@ -49,12 +55,12 @@ impl Stop {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it loses nothing.
+    /// Cancel safe.
     pub async fn asked(&self) {
         self.asked.cancelled().await;
     }
 
-    /// Is cancelled when the program is asked to stop at once.
+    /// Returns a token that is cancelled when the program is asked to stop at once.
     pub fn at_once(&self) -> CancellationToken {
         self.at_once.clone()
     }
@@ -63,8 +69,8 @@ impl Stop {
     pub fn when_stdout_closes(&self) {
         let asked = self.asked.clone();
         thread::spawn(move || {
-            // Without events asked for, poll waits for what it can't be kept from telling: that a
-            // pipe has lost its reader. It never returns for a file or a terminal.
+            // With no events requested, poll returns only when a pipe has lost its reader, which it always
+            // reports. For a file or a terminal it never returns.
             let waited = poll(&mut [PollFd::new(&stdout(), PollFlags::empty())], None);
             match waited {
                 Ok(_) => asked.cancel(),

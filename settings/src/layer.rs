@@ -10,7 +10,7 @@ use figment::{
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum ValueOrigin {
     /// Nobody wrote it.
     Default,
     /// The configuration file.
@@ -20,8 +20,8 @@ pub enum Origin {
     Argument(String),
 }
 
-impl Origin {
-    /// The origin that [`Layer`] put into figment's metadata.
+impl ValueOrigin {
+    /// The origin that [`ConfigLayer`] put into figment's metadata.
     pub(super) fn of(metadata: Option<&Metadata>) -> Self {
         match metadata.and_then(|metadata| metadata.source.as_ref()) {
             Some(Source::File(path)) => Self::File(path.clone()),
@@ -31,7 +31,7 @@ impl Origin {
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
@@ -42,19 +42,19 @@ impl fmt::Display for Origin {
 }
 
 /// Values of one origin.
-pub struct Layer {
-    origin: Origin,
+pub struct ConfigLayer {
+    origin: ValueOrigin,
     values: Dict,
 }
 
-impl Layer {
+impl ConfigLayer {
     /// What stands in a file.
     pub fn file(path: PathBuf, values: Dict) -> Self {
-        Self { origin: Origin::File(path), values }
+        Self { origin: ValueOrigin::File(path), values }
     }
 
     /// The value of one key, whose parts are `key`.
-    pub fn value(origin: Origin, key: &[&str], value: String) -> Self {
+    pub fn value(origin: ValueOrigin, key: &[&str], value: String) -> Self {
         let mut values = Value::from(value);
         for part in key.iter().rev() {
             values = Value::from(Map::from([(part, values)]));
@@ -63,13 +63,13 @@ impl Layer {
     }
 }
 
-impl Provider for Layer {
+impl Provider for ConfigLayer {
     fn metadata(&self) -> Metadata {
         let metadata = Metadata::named("configuration");
         match &self.origin {
-            Origin::Default => metadata,
-            Origin::File(path) => metadata.source(path.as_path()),
-            Origin::Argument(name) => metadata.source(name.as_str()),
+            ValueOrigin::Default => metadata,
+            ValueOrigin::File(path) => metadata.source(path.as_path()),
+            ValueOrigin::Argument(name) => metadata.source(name.as_str()),
         }
     }
 

@@ -1,9 +1,9 @@
 //! Reads the configuration key by key, so that one run finds every error in it.
 //!
-//! In go the [`Layer`]s (file, environment, command line); [`read`] merges them and hands a
-//! [`Section`] to the reader. A getter that finds something wrong notes it and answers with the
+//! In go the [`ConfigLayer`]s (file, environment, command line); [`read`] merges them and hands a
+//! [`ConfigSection`] to the reader. A getter that finds something wrong notes it and answers with the
 //! default or with `None`, and the reader goes on; what it never asked for is an unknown key. Out
-//! come the settings and where each value came from, or all [`Errors`] at once. No secret is in
+//! come the settings and where each value came from, or all [`ConfigErrors`] at once. No secret is in
 //! either.
 
 mod layer;
@@ -19,21 +19,21 @@ use jiff::fmt::friendly::{Spacing, SpanParser, SpanPrinter};
 use secrecy::SecretString;
 use serde::{Serialize, de::DeserializeOwned};
 
-pub use layer::{Layer, Origin};
-pub use problem::{Errors, Problem, did_you_mean, one_of};
+pub use layer::{ConfigLayer, ValueOrigin};
+pub use problem::{ConfigErrors, ConfigProblem, did_you_mean, one_of};
 
 /// Longer than anything that is meant, short enough for every clock to add it.
 const LONGEST_DURATION: Duration = Duration::from_hours(8760);
 
 /// One key that was read, as it holds.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Resolved {
+pub struct ResolvedKey {
     /// The key, from the top: `sinks.team.group_wait`.
     pub path: String,
     /// Its value, `***` for a secret, null where there is none.
     pub value: serde_json::Value,
     /// Where the value was written.
-    pub origin: Origin,
+    pub origin: ValueOrigin,
 }
 
 /// Merges the layers, later ones win, and reads them with `reader`.
@@ -42,64 +42,68 @@ pub struct Resolved {
 ///
 /// Everything that the reader found wrong, and every key that it never asked for.
 pub fn read<T>(
-    layers: impl IntoIterator<Item = Layer>,
-    reader: impl FnOnce(&mut Section<'_>) -> T,
-) -> Result<(T, Vec<Resolved>), Errors> {
+    layers: impl IntoIterator<Item = ConfigLayer>,
+    reader: impl FnOnce(&mut ConfigSection<'_>) -> T,
+) -> Result<(T, Vec<ResolvedKey>), ConfigErrors> {
     let figment = layers.into_iter().fold(Figment::new(), Figment::merge);
     let root = figment.find_value("").map_err(|error| {
         let text = error.to_string();
-        Errors::new(vec![Problem { path: String::new(), origin: Origin::Default, text }])
+        ConfigErrors::new(vec![ConfigProblem { path: String::new(), origin: ValueOrigin::Default, text }])
     })?;
-    let mut report = Report { figment, problems: Vec::new(), resolved: Vec::new() };
-    let result = Section::enter(&mut report, String::new(), Some(&root), reader);
-    if report.problems.is_empty() { Ok((result, report.resolved)) } else { Err(Errors::new(report.problems)) }
+    let mut report = SettingsReader { figment, problems: Vec::new(), resolved: Vec::new() };
+    let result = ConfigSection::enter(&mut report, String::new(), Some(&root), reader);
+    if report.problems.is_empty() {
+        Ok((result, report.resolved))
+    } else {
+        Err(ConfigErrors::new(report.problems))
+    }
 }
 
-struct Report {
+struct SettingsReader {
     figment: Figment,
-    problems: Vec<Problem>,
-    resolved: Vec<Resolved>,
+    problems: Vec<ConfigProblem>,
+    resolved: Vec<ResolvedKey>,
 }
 
-impl Report {
+impl SettingsReader {
     /// Where a value was written; for a map, the earliest layer that wrote in it.
-    fn origin(&self, value: &Value) -> Origin {
+    fn origin(&self, value: &Value) -> ValueOrigin {
         fn earliest(value: &Value) -> Tag {
             let inner = value.as_dict().and_then(|dict| dict.values().map(earliest).min());
             inner.unwrap_or_else(|| value.tag())
         }
-        Origin::of(self.figment.get_metadata(earliest(value)))
+        ValueOrigin::of(self.figment.get_metadata(earliest(value)))
     }
 }
 
 /// One level of the configuration.
-pub struct Section<'a> {
-    report: &'a mut Report,
+pub struct ConfigSection<'a> {
+    report: &'a mut SettingsReader,
     path: String,
-    origin: Origin,
+    origin: ValueOrigin,
     values: &'a Dict,
     known: Vec<String>,
     /// Something is so wrong with the section that more about it would only confuse.
     given_up: bool,
 }
 
-impl Section<'_> {
+impl ConfigSection<'_> {
     fn enter<T>(
-        report: &mut Report,
+        report: &mut SettingsReader,
         path: String,
         value: Option<&Value>,
-        reader: impl FnOnce(&mut Section<'_>) -> T,
+        reader: impl FnOnce(&mut ConfigSection<'_>) -> T,
     ) -> T {
         static NOTHING: Dict = Dict::new();
-        let origin = value.map_or(Origin::Default, |value| report.origin(value));
+        let origin = value.map_or(ValueOrigin::Default, |value| report.origin(value));
         let values = value.map_or(Some(&NOTHING), Value::as_dict);
         if let Some(value) = value.filter(|_| values.is_none()) {
             let text = format!("is {}; expected a map", kind(value));
-            report.problems.push(Problem { path: path.clone(), origin: origin.clone(), text });
+            report.problems.push(ConfigProblem { path: path.clone(), origin: origin.clone(), text });
         }
         let given_up = values.is_none();
         let values = values.unwrap_or(&NOTHING);
-        let mut section = Section { report, path, origin, values, known: Vec::new(), given_up };
+        let mut section = ConfigSection { report, path, origin, values, known: Vec::new(), given_up };
         let result = reader(&mut section);
         section.reject_unknown();
         result
@@ -215,9 +219,9 @@ impl Section<'_> {
     }
 
     /// Reads a section of this one; one that isn't given is an empty one.
-    pub fn section<T>(&mut self, key: &'static str, reader: impl FnOnce(&mut Section<'_>) -> T) -> T {
+    pub fn section<T>(&mut self, key: &'static str, reader: impl FnOnce(&mut ConfigSection<'_>) -> T) -> T {
         let value = self.find(key);
-        Section::enter(self.report, join(&self.path, key), value, reader)
+        ConfigSection::enter(self.report, join(&self.path, key), value, reader)
     }
 
     /// Reads a map of sections, whose names are the reader's first argument. Empty where it isn't
@@ -225,12 +229,12 @@ impl Section<'_> {
     pub fn sections<T>(
         &mut self,
         key: &'static str,
-        mut reader: impl FnMut(&str, &mut Section<'_>) -> T,
+        mut reader: impl FnMut(&str, &mut ConfigSection<'_>) -> T,
     ) -> Vec<T> {
         self.section(key, |map| {
             let read = |(name, value): (&String, _)| {
                 map.known.push(name.clone());
-                Section::enter(map.report, join(&map.path, name), Some(value), |section| {
+                ConfigSection::enter(map.report, join(&map.path, name), Some(value), |section| {
                     reader(name, section)
                 })
             };
@@ -249,7 +253,7 @@ impl Section<'_> {
         };
         let origin = value.map_or_else(|| self.origin.clone(), |value| self.report.origin(value));
         let text = format!("{problem}; expected {expected}");
-        self.report.problems.push(Problem { path: join(&self.path, key), origin, text });
+        self.report.problems.push(ConfigProblem { path: join(&self.path, key), origin, text });
     }
 
     /// Notes that a key which must be there is not.
@@ -262,11 +266,11 @@ impl Section<'_> {
     /// Notes that something is wrong with the section as a whole.
     pub fn reject(&mut self, problem: impl Display, expected: impl Display) {
         let text = format!("{problem}; expected {expected}");
-        self.note(Problem { path: self.path.clone(), origin: self.origin.clone(), text });
+        self.note(ConfigProblem { path: self.path.clone(), origin: self.origin.clone(), text });
     }
 
     /// Adds what was found wrong elsewhere.
-    pub fn note(&mut self, problem: Problem) {
+    pub fn note(&mut self, problem: ConfigProblem) {
         self.report.problems.push(problem);
     }
 
@@ -282,7 +286,7 @@ impl Section<'_> {
             let hint = did_you_mean(key, &known);
             let text = format!("is no known key{hint}; expected {}", one_of(&known));
             let origin = self.report.origin(value);
-            self.report.problems.push(Problem { path: join(&self.path, key), origin, text });
+            self.report.problems.push(ConfigProblem { path: join(&self.path, key), origin, text });
         }
     }
 
@@ -293,9 +297,9 @@ impl Section<'_> {
     }
 
     fn resolve(&mut self, key: &str, value: &impl Serialize) {
-        let origin = self.values.get(key).map_or(Origin::Default, |value| self.report.origin(value));
+        let origin = self.values.get(key).map_or(ValueOrigin::Default, |value| self.report.origin(value));
         let value = serde_json::to_value(value).unwrap_or_default();
-        self.report.resolved.push(Resolved { path: join(&self.path, key), value, origin });
+        self.report.resolved.push(ResolvedKey { path: join(&self.path, key), value, origin });
     }
 
     fn decode<T: DeserializeOwned>(&mut self, key: &str, expected: &str) -> Option<T> {
@@ -309,11 +313,11 @@ impl Section<'_> {
     }
 
     fn is_argument(&self, value: &Value) -> bool {
-        matches!(self.report.origin(value), Origin::Argument(_))
+        matches!(self.report.origin(value), ValueOrigin::Argument(_))
     }
 }
 
-impl<'a> Section<'a> {
+impl<'a> ConfigSection<'a> {
     /// The value of a key that the reader knows; null is absent.
     fn find(&mut self, key: &str) -> Option<&'a Value> {
         self.know(key);

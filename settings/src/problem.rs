@@ -2,22 +2,22 @@
 
 use std::fmt;
 
-use super::Origin;
+use super::ValueOrigin;
 
 /// One thing that is wrong. Carries no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// The key, from the top: `sinks.team.group_wait`; empty for the whole.
     pub path: String,
     /// Where it was written.
-    pub origin: Origin,
+    pub origin: ValueOrigin,
     /// What is wrong with it, and what would be right.
     pub text: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.origin != Origin::Default {
+        if self.origin != ValueOrigin::Default {
             write!(f, "{}: ", self.origin)?;
         }
         if !self.path.is_empty() {
@@ -29,17 +29,17 @@ impl fmt::Display for Problem {
 
 /// Everything that is wrong with a configuration: displayed one line each, sorted by key.
 #[derive(Debug)]
-pub struct Errors(Vec<Problem>);
+pub struct ConfigErrors(Vec<ConfigProblem>);
 
-impl Errors {
+impl ConfigErrors {
     /// At least one problem, in any order.
-    pub fn new(mut problems: Vec<Problem>) -> Self {
+    pub fn new(mut problems: Vec<ConfigProblem>) -> Self {
         problems.sort_by(|a, b| a.path.cmp(&b.path));
         Self(problems)
     }
 }
 
-impl fmt::Display for Errors {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.0.iter().enumerate() {
             if index > 0 {
@@ -51,7 +51,7 @@ impl fmt::Display for Errors {
     }
 }
 
-impl std::error::Error for Errors {}
+impl std::error::Error for ConfigErrors {}
 
 /// `kubernetes, slack or stdout`.
 pub fn one_of(words: &[&str]) -> String {

@@ -5,15 +5,15 @@ use secrecy::ExposeSecret;
 use super::*;
 
 /// A layer whose values are given as JSON.
-fn file(values: serde_json::Value) -> Layer {
-    Layer::file(PathBuf::from("config.yaml"), Value::serialize(values).unwrap().into_dict().unwrap())
+fn file(values: serde_json::Value) -> ConfigLayer {
+    ConfigLayer::file(PathBuf::from("config.yaml"), Value::serialize(values).unwrap().into_dict().unwrap())
 }
 
-fn variable(name: &str, key: &[&str], value: &str) -> Layer {
-    Layer::value(Origin::Argument(format!("${name}")), key, value.to_owned())
+fn variable(name: &str, key: &[&str], value: &str) -> ConfigLayer {
+    ConfigLayer::value(ValueOrigin::Argument(format!("${name}")), key, value.to_owned())
 }
 
-fn read_one<T>(layer: Layer, reader: impl FnOnce(&mut Section<'_>) -> T) -> Result<T, String> {
+fn read_one<T>(layer: ConfigLayer, reader: impl FnOnce(&mut ConfigSection<'_>) -> T) -> Result<T, String> {
     read([layer], reader).map(|(value, _)| value).map_err(|errors| errors.to_string())
 }
 
@@ -99,8 +99,9 @@ fn a_duration_is_spelled_as_it_is_read() {
 fn a_secret_is_a_value_or_a_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("secret");
-    let secret =
-        |section: &mut Section<'_>| section.secret("key").map(|secret| secret.expose_secret().to_owned());
+    let secret = |section: &mut ConfigSection<'_>| {
+        section.secret("key").map(|secret| secret.expose_secret().to_owned())
+    };
     for text in ["12345", "12345\n", "12345\r\n"] {
         fs::write(&path, text).unwrap();
         assert_eq!(
@@ -211,7 +212,7 @@ fn each_value_knows_where_it_was_written() {
     let layers = [
         file(serde_json::json!({"a": 1, "b": 2, "s": {"key": "hunter2"}})),
         variable("OOM_B", &["b"], "3"),
-        Layer::value(Origin::Argument("--c 4".to_owned()), &["c"], "4".to_owned()),
+        ConfigLayer::value(ValueOrigin::Argument("--c 4".to_owned()), &["c"], "4".to_owned()),
     ];
     let ((), resolved) = read(layers, |root| {
         for key in ["a", "b", "c", "d"] {

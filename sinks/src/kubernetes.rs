@@ -18,7 +18,10 @@ use k8s_openapi::{
 use kube::{Client, Resource, api::PostParams, core::Request};
 use untrusted::one_line;
 
-use crate::{BuildError, Delivery, Limits, Outcome, Sink, SinkContext, SinkSettings, SinkType, Tested};
+use crate::{
+    AttemptOutcome, Delivery, Sink, SinkBuildError, SinkContext, SinkLimits, SinkSettings, SinkType,
+    TestOutcome,
+};
 
 /// `type: kubernetes`.
 pub const TYPE: SinkType = SinkType {
@@ -45,33 +48,35 @@ const POLICY_REMEDY: &str =
 struct KubernetesSettings;
 
 impl SinkSettings for KubernetesSettings {
-    fn build(&self, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
-        let client = context.kubernetes.clone().ok_or(BuildError::NoCluster)?;
-        Ok(Arc::new(Kubernetes::new(client)))
+    fn build(&self, context: &SinkContext) -> Result<Arc<dyn Sink>, SinkBuildError> {
+        let client = context.kubernetes.clone().ok_or(SinkBuildError::NoCluster)?;
+        Ok(Arc::new(KubernetesSink::new(client)))
     }
 }
 
 /// Writes findings as Events.
-pub struct Kubernetes {
+pub struct KubernetesSink {
     client: Client,
 }
 
-impl Kubernetes {
+impl KubernetesSink {
     /// Writes with this client, which should not retry by itself: that is the courier's.
     pub fn new(client: Client) -> Self {
         Self { client }
     }
 
-    async fn create(&self, namespace: &str, event: &Event) -> Outcome {
+    async fn create(&self, namespace: &str, event: &Event) -> AttemptOutcome {
         let request = match request(namespace, event) {
             Ok(request) => request,
-            Err(error) => return Outcome::Refused { reason: format!("building the request: {error}") },
+            Err(error) => {
+                return AttemptOutcome::Refused { reason: format!("building the request: {error}") };
+            }
         };
         // Not `Api::create`, which drops the Retry-After header.
         match send(&self.client, request).await {
-            Ok(_) => Outcome::Delivered,
+            Ok(_) => AttemptOutcome::Delivered,
             Err(RequestError::Refused(refusal)) => refused(namespace, &refusal),
-            Err(error) => Outcome::Retry {
+            Err(error) => AttemptOutcome::Retry {
                 reason: format!("creating an Event in namespace {namespace}: {error}"),
                 after: None,
             },
@@ -80,15 +85,15 @@ impl Kubernetes {
 }
 
 #[async_trait]
-impl Sink for Kubernetes {
-    fn limits(&self) -> Limits {
-        Limits { batch: 1, concurrency: CONCURRENCY, interval: Duration::ZERO, timeout: TIMEOUT }
+impl Sink for KubernetesSink {
+    fn limits(&self) -> SinkLimits {
+        SinkLimits { batch: 1, concurrency: CONCURRENCY, interval: Duration::ZERO, timeout: TIMEOUT }
     }
 
     /// # Cancel safety
     ///
     /// An Event that was stored although nobody waited for the answer is a duplicate the next time.
-    async fn deliver(&self, batch: &[Delivery]) -> Vec<Outcome> {
+    async fn deliver(&self, batch: &[Delivery]) -> Vec<AttemptOutcome> {
         let mut outcomes = Vec::with_capacity(batch.len());
         for Delivery { finding, .. } in batch {
             outcomes.push(self.create(&finding.namespace, &event(finding)).await);
@@ -96,7 +101,7 @@ impl Sink for Kubernetes {
         outcomes
     }
 
-    async fn deliver_test(&self, test: &TestFinding) -> Tested {
+    async fn deliver_test(&self, test: &TestFinding) -> TestOutcome {
         test_event::deliver(self, test).await
     }
 }
@@ -143,14 +148,14 @@ fn event(finding: &Finding) -> Event {
 }
 
 /// What an answer that is no success means.
-fn refused(namespace: &str, refusal: &Refusal) -> Outcome {
+fn refused(namespace: &str, refusal: &Refusal) -> AttemptOutcome {
     let reason = |remedy: &str| format!("creating an Event in namespace {namespace}: {refusal}{remedy}");
-    let retry = |remedy: &str| Outcome::Retry { reason: reason(remedy), after: refusal.retry_after };
+    let retry = |remedy: &str| AttemptOutcome::Retry { reason: reason(remedy), after: refusal.retry_after };
 
     match refusal.code {
-        StatusCode::CONFLICT if refusal.reason == "AlreadyExists" => Outcome::Duplicate,
+        StatusCode::CONFLICT if refusal.reason == "AlreadyExists" => AttemptOutcome::Duplicate,
         StatusCode::NOT_FOUND if refusal.reason == "NotFound" => {
-            Outcome::Gone { reason: format!("namespace {namespace} is gone") }
+            AttemptOutcome::Gone { reason: format!("namespace {namespace} is gone") }
         }
         // Any other conflict is one between requests, such as two that count towards the same quota;
         // any other 404 is a proxy's, while the API server is away.
@@ -161,7 +166,7 @@ fn refused(namespace: &str, refusal: &Refusal) -> Outcome {
         // Set by the admission of a namespace that is being deleted (`apimachinery`:
         // `NamespaceTerminatingCause`).
         StatusCode::FORBIDDEN if refusal.has_cause("NamespaceTerminating") => {
-            Outcome::Gone { reason: format!("namespace {namespace} is being deleted") }
+            AttemptOutcome::Gone { reason: format!("namespace {namespace} is being deleted") }
         }
         StatusCode::FORBIDDEN => retry(&forbidden_remedy(namespace, &refusal.message)),
         _ if is_denied_by_policy(&refusal.message) => retry(POLICY_REMEDY),
@@ -170,7 +175,7 @@ fn refused(namespace: &str, refusal: &Refusal) -> Outcome {
              token, or the user in the kubeconfig",
         ),
         code if code.is_server_error() => retry(""),
-        _ => Outcome::Refused { reason: reason("") },
+        _ => AttemptOutcome::Refused { reason: reason("") },
     }
 }
 

@@ -14,19 +14,19 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use finding::{Finding, TestFinding};
-use settings::Section;
+use settings::ConfigSection;
 use tokio::time::Instant;
 use untrusted::with_causes;
 
-pub use tested::Tested;
+pub use tested::TestOutcome;
 
 /// A place that findings are delivered to.
 #[async_trait]
 pub trait Sink: Send + Sync + 'static {
     /// How much the sink takes at a time.
-    fn limits(&self) -> Limits;
+    fn limits(&self) -> SinkLimits;
 
-    /// Delivers a batch of at most [`Limits::batch`] findings and says what became of each: one
+    /// Delivers a batch of at most [`SinkLimits::batch`] findings and says what became of each: one
     /// outcome per finding, in the batch's order.
     ///
     /// A failure is an outcome, never a panic.
@@ -35,17 +35,17 @@ pub trait Sink: Send + Sync + 'static {
     ///
     /// The courier drops the future when the attempt takes too long or the program must end. What
     /// was sent by then may or may not have been stored: the courier counts the attempt as one to
-    /// retry, so a sink that can tell a repetition answers [`Outcome::Duplicate`] to it.
-    async fn deliver(&self, batch: &[Delivery]) -> Vec<Outcome>;
+    /// retry, so a sink that can tell a repetition answers [`AttemptOutcome::Duplicate`] to it.
+    async fn deliver(&self, batch: &[Delivery]) -> Vec<AttemptOutcome>;
 
     /// Delivers a finding that is marked as a test, once, and says what became of it. Cancelled, it
     /// may have arrived.
-    async fn deliver_test(&self, test: &TestFinding) -> Tested {
+    async fn deliver_test(&self, test: &TestFinding) -> TestOutcome {
         let outcomes = self.deliver(&[Delivery::from(test.finding())]).await;
-        let outcome = outcomes.into_iter().next().unwrap_or_else(|| Outcome::Refused {
+        let outcome = outcomes.into_iter().next().unwrap_or_else(|| AttemptOutcome::Refused {
             reason: "the sink did not say what became of it; this is a bug in it".to_owned(),
         });
-        Tested::new(outcome, format!("look there for {:?}", TestFinding::MESSAGE))
+        TestOutcome::new(outcome, format!("look there for {:?}", TestFinding::MESSAGE))
     }
 }
 
@@ -67,7 +67,7 @@ impl From<Finding> for Delivery {
 
 /// What became of one finding in one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum AttemptOutcome {
     /// It is stored.
     Delivered,
     /// It was stored before, by this program or another replica of it.
@@ -93,7 +93,7 @@ pub enum Outcome {
 
 /// How much a sink takes at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct SinkLimits {
     /// Findings in one call of [`Sink::deliver`], at least 1.
     pub batch: usize,
     /// Calls of [`Sink::deliver`] under way at once, at least 1. A namespace has no more of them than are
@@ -121,7 +121,7 @@ pub struct SinkType {
     pub grouping: Grouping,
     /// Reads the settings that only this type has. Errors go to the section; with any, the answer
     /// is `None`.
-    pub read: fn(&mut Section<'_>) -> Option<Arc<dyn SinkSettings>>,
+    pub read: fn(&mut ConfigSection<'_>) -> Option<Arc<dyn SinkSettings>>,
 }
 
 impl SinkType {
@@ -166,12 +166,12 @@ pub trait SinkSettings: fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// What it needs is missing.
-    fn build(&self, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError>;
+    fn build(&self, context: &SinkContext) -> Result<Arc<dyn Sink>, SinkBuildError>;
 }
 
 /// Why a sink can't be made.
 #[derive(Debug)]
-pub enum BuildError {
+pub enum SinkBuildError {
     /// It needs the cluster, and the program is not connected to one.
     NoCluster,
     /// Something else that it needs can't be had.
@@ -185,7 +185,7 @@ pub enum BuildError {
     },
 }
 
-impl fmt::Display for BuildError {
+impl fmt::Display for SinkBuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoCluster => f.write_str("the program is not connected to a cluster"),
@@ -199,7 +199,7 @@ impl fmt::Display for BuildError {
     }
 }
 
-impl Error for BuildError {
+impl Error for SinkBuildError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::NoCluster => None,

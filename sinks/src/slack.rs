@@ -13,12 +13,14 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use secrecy::ExposeSecret;
 use serde_json::Value;
-use settings::Section;
+use settings::ConfigSection;
 use tokio::time::Instant;
 
-use crate::{BuildError, Delivery, Grouping, Limits, Outcome, Sink, SinkContext, SinkSettings, SinkType};
-use message::Message;
-use webhook::{Answer, Webhook, WebhookUrl};
+use crate::{
+    AttemptOutcome, Delivery, Grouping, Sink, SinkBuildError, SinkContext, SinkLimits, SinkSettings, SinkType,
+};
+use message::SlackMessage;
+use webhook::{SlackWebhook, SlackWebhookUrl, WebhookAnswer};
 
 /// `type: slack`.
 pub const TYPE: SinkType = SinkType { name: "slack", grouping: GROUPING, read, ..SinkType::PLAIN };
@@ -50,12 +52,12 @@ const _: () =
 /// What is read of the configuration.
 #[derive(Debug)]
 struct SlackSettings {
-    url: WebhookUrl,
+    url: SlackWebhookUrl,
 }
 
-fn read(section: &mut Section<'_>) -> Option<Arc<dyn SinkSettings>> {
+fn read(section: &mut ConfigSection<'_>) -> Option<Arc<dyn SinkSettings>> {
     let secret = section.secret("webhook_url")?;
-    match WebhookUrl::parse(secret.expose_secret()) {
+    match SlackWebhookUrl::parse(secret.expose_secret()) {
         Ok(url) => Some(Arc::new(SlackSettings { url })),
         Err(problem) => {
             section.error(
@@ -69,37 +71,37 @@ fn read(section: &mut Section<'_>) -> Option<Arc<dyn SinkSettings>> {
 }
 
 impl SinkSettings for SlackSettings {
-    fn build(&self, _: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
-        let webhook = Webhook::new(self.url.clone(), REQUEST_TIMEOUT)?;
-        Ok(Arc::new(Slack { webhook, pace: PACE, next: tokio::sync::Mutex::new(Instant::now()) }))
+    fn build(&self, _: &SinkContext) -> Result<Arc<dyn Sink>, SinkBuildError> {
+        let webhook = SlackWebhook::new(self.url.clone(), REQUEST_TIMEOUT)?;
+        Ok(Arc::new(SlackSink { webhook, pace: PACE, next: tokio::sync::Mutex::new(Instant::now()) }))
     }
 }
 
 /// Posts findings as messages.
-struct Slack {
-    webhook: Webhook,
+struct SlackSink {
+    webhook: SlackWebhook,
     /// The least time between two messages.
     pace: Duration,
     /// When the next message may be sent.
     next: tokio::sync::Mutex<Instant>,
 }
 
-impl Slack {
+impl SlackSink {
     /// A message that Slack can't read is our fault, and no reason to lose the findings in it: they are
     /// told once more without blocks.
-    async fn post(&self, message: &Message<'_>) -> Outcome {
+    async fn post(&self, message: &SlackMessage<'_>) -> AttemptOutcome {
         let reason = match self.send(&message.body()).await {
-            Answer::Final(outcome) => return outcome,
-            Answer::Unreadable { reason } => reason,
+            WebhookAnswer::Final(outcome) => return outcome,
+            WebhookAnswer::Unreadable { reason } => reason,
         };
         tracing::warn!(reason, "Slack could not read a message, and is sent the same as plain text");
         match self.send(&message.plain_body()).await {
-            Answer::Final(outcome) => outcome,
-            Answer::Unreadable { reason } => Outcome::Refused { reason },
+            WebhookAnswer::Final(outcome) => outcome,
+            WebhookAnswer::Unreadable { reason } => AttemptOutcome::Refused { reason },
         }
     }
 
-    async fn send(&self, payload: &Value) -> Answer {
+    async fn send(&self, payload: &Value) -> WebhookAnswer {
         let mut next = self.next.lock().await;
         tokio::time::sleep_until(*next).await;
         let answer = self.webhook.post(payload).await;
@@ -109,9 +111,9 @@ impl Slack {
 }
 
 #[async_trait]
-impl Sink for Slack {
-    fn limits(&self) -> Limits {
-        Limits { batch: BATCH, concurrency: 1, interval: PACE, timeout: TIMEOUT }
+impl Sink for SlackSink {
+    fn limits(&self) -> SinkLimits {
+        SinkLimits { batch: BATCH, concurrency: 1, interval: PACE, timeout: TIMEOUT }
     }
 
     /// Sends as few messages as Slack's limits allow. After one that must be tried again the others
@@ -120,11 +122,13 @@ impl Sink for Slack {
     /// # Cancel safety
     ///
     /// Slack knows no identity of a message: one whose answer was not waited for may be sent twice.
-    async fn deliver(&self, batch: &[Delivery]) -> Vec<Outcome> {
+    async fn deliver(&self, batch: &[Delivery]) -> Vec<AttemptOutcome> {
         let begun = Instant::now();
         let mut outcomes = vec![None; batch.len()];
-        let mut rest =
-            Outcome::Retry { reason: "Slack took too long over the messages before".into(), after: None };
+        let mut rest = AttemptOutcome::Retry {
+            reason: "Slack took too long over the messages before".into(),
+            after: None,
+        };
         for message in message::compose(batch, begun) {
             if begun.elapsed() > LAST_START {
                 break;
@@ -133,7 +137,7 @@ impl Sink for Slack {
             for finding in message.findings() {
                 outcomes[finding] = Some(outcome.clone());
             }
-            if matches!(outcome, Outcome::Retry { .. }) {
+            if matches!(outcome, AttemptOutcome::Retry { .. }) {
                 rest = outcome;
                 break;
             }

@@ -17,7 +17,9 @@ use async_trait::async_trait;
 use finding::Finding;
 use tokio::sync::oneshot;
 
-use crate::{BuildError, Delivery, Limits, Outcome, Sink, SinkContext, SinkSettings, SinkType};
+use crate::{
+    AttemptOutcome, Delivery, Sink, SinkBuildError, SinkContext, SinkLimits, SinkSettings, SinkType,
+};
 
 /// `type: stdout`.
 pub const TYPE: SinkType = SinkType {
@@ -52,32 +54,34 @@ pub fn line(finding: &Finding) -> String {
 struct StdoutSettings;
 
 impl SinkSettings for StdoutSettings {
-    fn build(&self, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
+    fn build(&self, context: &SinkContext) -> Result<Arc<dyn Sink>, SinkBuildError> {
         // Not `io::stdout()`: its buffer would hold the rest of a line whose write failed halfway.
         let file = io::stdout().as_fd().try_clone_to_owned().map(File::from);
-        match file.and_then(|file| Stdout::to(Box::new(file), context.only_stdout)) {
+        match file.and_then(|file| StdoutSink::to(Box::new(file), context.only_stdout)) {
             Ok(sink) => Ok(Arc::new(sink)),
-            Err(error) => {
-                Err(BuildError::Failed { tried: "opening standard output", source: error.into(), remedy: "" })
-            }
+            Err(error) => Err(SinkBuildError::Failed {
+                tried: "opening standard output",
+                source: error.into(),
+                remedy: "",
+            }),
         }
     }
 }
 
 /// Writes findings as lines of JSON.
 #[derive(Debug)]
-pub struct Stdout {
-    writer: mpsc::Sender<Attempt>,
+pub struct StdoutSink {
+    writer: mpsc::Sender<WriteRequest>,
 }
 
 /// The lines of one attempt, and where their outcomes are awaited.
 #[derive(Debug)]
-struct Attempt {
+struct WriteRequest {
     lines: Vec<String>,
-    outcomes: oneshot::Sender<Vec<Outcome>>,
+    outcomes: oneshot::Sender<Vec<AttemptOutcome>>,
 }
 
-impl Stdout {
+impl StdoutSink {
     /// Starts the thread that writes to `out`, one [`Write::write`] a line where `out` takes it whole.
     /// Where nothing but `out` is written to (`alone`), nobody misses what comes after it is closed.
     ///
@@ -85,9 +89,9 @@ impl Stdout {
     ///
     /// The system has no thread left.
     pub fn to(out: Box<dyn Write + Send>, alone: bool) -> io::Result<Self> {
-        let (writer, attempts) = mpsc::channel::<Attempt>();
+        let (writer, attempts) = mpsc::channel::<WriteRequest>();
         let mut lines =
-            Lines { out, alone, current: String::new(), written: 0, finished_late: String::new() };
+            LineWriter { out, alone, current: String::new(), written: 0, finished_late: String::new() };
         thread::Builder::new().name("stdout".into()).spawn(move || {
             for attempt in attempts {
                 lines.write_all(attempt);
@@ -98,21 +102,22 @@ impl Stdout {
 }
 
 #[async_trait]
-impl Sink for Stdout {
-    fn limits(&self) -> Limits {
-        Limits { batch: BATCH, concurrency: 1, interval: Duration::ZERO, timeout: TIMEOUT }
+impl Sink for StdoutSink {
+    fn limits(&self) -> SinkLimits {
+        SinkLimits { batch: BATCH, concurrency: 1, interval: Duration::ZERO, timeout: TIMEOUT }
     }
 
     /// # Cancel safety
     ///
     /// An attempt that is given up before its first line was begun writes nothing; a line that was
     /// begun is finished before the next one.
-    async fn deliver(&self, batch: &[Delivery]) -> Vec<Outcome> {
+    async fn deliver(&self, batch: &[Delivery]) -> Vec<AttemptOutcome> {
         let (outcomes, answer) = oneshot::channel();
         let lines = batch.iter().map(|delivery| line(&delivery.finding) + "\n").collect();
-        let ended =
-            || Outcome::Refused { reason: "the thread that writes to standard output has ended".into() };
-        match self.writer.send(Attempt { lines, outcomes }) {
+        let ended = || AttemptOutcome::Refused {
+            reason: "the thread that writes to standard output has ended".into(),
+        };
+        match self.writer.send(WriteRequest { lines, outcomes }) {
             Ok(()) => answer.await.unwrap_or_else(|_| vec![ended(); batch.len()]),
             Err(_) => vec![ended(); batch.len()],
         }
@@ -120,7 +125,7 @@ impl Sink for Stdout {
 }
 
 /// A writer that lines go to whole, one after the other.
-struct Lines {
+struct LineWriter {
     out: Box<dyn Write + Send>,
     alone: bool,
     current: String,
@@ -130,8 +135,8 @@ struct Lines {
     finished_late: String,
 }
 
-impl Lines {
-    fn write_all(&mut self, attempt: Attempt) {
+impl LineWriter {
+    fn write_all(&mut self, attempt: WriteRequest) {
         let mut outcomes = Vec::with_capacity(attempt.lines.len());
         for line in attempt.lines {
             // Nobody waits any longer: the courier will come again with these findings.
@@ -139,14 +144,19 @@ impl Lines {
                 break;
             }
             outcomes.push(match self.write(line) {
-                Ok(()) => Outcome::Delivered,
+                Ok(()) => AttemptOutcome::Delivered,
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => {
                     let reason = CLOSED.into();
-                    if self.alone { Outcome::Gone { reason } } else { Outcome::Refused { reason } }
+                    if self.alone {
+                        AttemptOutcome::Gone { reason }
+                    } else {
+                        AttemptOutcome::Refused { reason }
+                    }
                 }
-                Err(error) => {
-                    Outcome::Retry { reason: format!("writing to standard output: {error}"), after: None }
-                }
+                Err(error) => AttemptOutcome::Retry {
+                    reason: format!("writing to standard output: {error}"),
+                    after: None,
+                },
             });
         }
         if attempt.outcomes.send(outcomes).is_err() {
@@ -192,15 +202,15 @@ mod tests {
     use super::*;
 
     /// What was written, one entry per call of `write`.
-    type Written = Arc<Mutex<Vec<String>>>;
+    type WrittenLines = Arc<Mutex<Vec<String>>>;
 
     /// A writer that does as its script says for its first calls, then takes everything.
-    struct Scripted {
+    struct ScriptedWriter {
         script: std::vec::IntoIter<io::Result<usize>>,
-        written: Written,
+        written: WrittenLines,
     }
 
-    impl Write for Scripted {
+    impl Write for ScriptedWriter {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let count = self.script.next().unwrap_or(Ok(bytes.len()))?;
             self.written.lock().unwrap().push(String::from_utf8(bytes[..count].to_vec()).unwrap());
@@ -212,10 +222,10 @@ mod tests {
         }
     }
 
-    fn scripted(script: Vec<io::Result<usize>>) -> (Stdout, Written) {
-        let written = Written::default();
-        let out = Scripted { script: script.into_iter(), written: Arc::clone(&written) };
-        (Stdout::to(Box::new(out), false).unwrap(), written)
+    fn scripted(script: Vec<io::Result<usize>>) -> (StdoutSink, WrittenLines) {
+        let written = WrittenLines::default();
+        let out = ScriptedWriter { script: script.into_iter(), written: Arc::clone(&written) };
+        (StdoutSink::to(Box::new(out), false).unwrap(), written)
     }
 
     fn findings(count: usize) -> Vec<Delivery> {
@@ -232,7 +242,7 @@ mod tests {
     async fn each_finding_is_one_line_and_one_write() {
         let (sink, written) = scripted(Vec::new());
         let batch = findings(3);
-        assert_eq!(sink.deliver(&batch).await, vec![Outcome::Delivered; 3]);
+        assert_eq!(sink.deliver(&batch).await, vec![AttemptOutcome::Delivered; 3]);
         let written = written.lock().unwrap().clone();
         assert_eq!(written, lines(&batch));
         assert!(written.iter().all(|line| line.matches('\n').count() == 1));
@@ -242,7 +252,7 @@ mod tests {
     async fn short_and_interrupted_writes_are_continued() {
         let (sink, written) = scripted(vec![Ok(10), Err(ErrorKind::Interrupted.into()), Ok(5)]);
         let batch = findings(2);
-        assert_eq!(sink.deliver(&batch).await, vec![Outcome::Delivered; 2]);
+        assert_eq!(sink.deliver(&batch).await, vec![AttemptOutcome::Delivered; 2]);
         assert_eq!(written.lock().unwrap().concat(), lines(&batch).concat());
     }
 
@@ -251,8 +261,8 @@ mod tests {
         let (sink, written) = scripted(vec![Ok(10), Err(ErrorKind::StorageFull.into())]);
         let batch = findings(1);
         let outcomes = sink.deliver(&batch).await;
-        assert!(matches!(outcomes.as_slice(), [Outcome::Retry { .. }]), "{outcomes:?}");
-        assert_eq!(sink.deliver(&batch).await, [Outcome::Delivered]);
+        assert!(matches!(outcomes.as_slice(), [AttemptOutcome::Retry { .. }]), "{outcomes:?}");
+        assert_eq!(sink.deliver(&batch).await, [AttemptOutcome::Delivered]);
         assert_eq!(written.lock().unwrap().concat(), lines(&batch).concat());
     }
 
@@ -261,25 +271,28 @@ mod tests {
         let (sink, written) = scripted(vec![Ok(10), Err(ErrorKind::StorageFull.into())]);
         let batch = findings(2);
         let outcomes = sink.deliver(&batch).await;
-        assert!(matches!(outcomes.as_slice(), [Outcome::Retry { .. }, Outcome::Delivered]), "{outcomes:?}");
-        assert_eq!(sink.deliver(&batch[..1]).await, [Outcome::Delivered]);
+        assert!(
+            matches!(outcomes.as_slice(), [AttemptOutcome::Retry { .. }, AttemptOutcome::Delivered]),
+            "{outcomes:?}"
+        );
+        assert_eq!(sink.deliver(&batch[..1]).await, [AttemptOutcome::Delivered]);
         assert_eq!(written.lock().unwrap().concat(), lines(&batch).concat());
     }
 
     #[tokio::test]
     async fn a_closed_pipe_refuses() {
         let (sink, _) = scripted(vec![Err(ErrorKind::BrokenPipe.into())]);
-        assert_eq!(sink.deliver(&findings(1)).await, [Outcome::Refused { reason: CLOSED.into() }]);
+        assert_eq!(sink.deliver(&findings(1)).await, [AttemptOutcome::Refused { reason: CLOSED.into() }]);
     }
 
     /// A writer that waits in its first call until it is let go.
-    struct Stuck {
+    struct StuckWriter {
         entered: mpsc::Sender<()>,
         let_go: Option<mpsc::Receiver<()>>,
-        written: Written,
+        written: WrittenLines,
     }
 
-    impl Write for Stuck {
+    impl Write for StuckWriter {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             if let Some(let_go) = self.let_go.take() {
                 self.entered.send(()).unwrap();
@@ -298,9 +311,9 @@ mod tests {
     async fn an_attempt_after_one_that_was_given_up_waits_for_its_line() {
         let (entered, stuck) = mpsc::channel();
         let (let_it_go, let_go) = mpsc::channel();
-        let written = Written::default();
-        let out = Stuck { entered, let_go: Some(let_go), written: Arc::clone(&written) };
-        let sink = Stdout::to(Box::new(out), false).unwrap();
+        let written = WrittenLines::default();
+        let out = StuckWriter { entered, let_go: Some(let_go), written: Arc::clone(&written) };
+        let sink = StdoutSink::to(Box::new(out), false).unwrap();
         let batch = findings(3);
 
         let mut given_up = sink.deliver(&batch[..2]);
@@ -311,7 +324,7 @@ mod tests {
         drop(given_up);
         let_it_go.send(()).unwrap();
 
-        assert_eq!(sink.deliver(&batch[2..]).await, [Outcome::Delivered]);
+        assert_eq!(sink.deliver(&batch[2..]).await, [AttemptOutcome::Delivered]);
         // The first line was begun, the second was not.
         let lines = lines(&batch);
         assert_eq!(*written.lock().unwrap(), [lines[0].clone(), lines[2].clone()]);

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::Outcome;
+use crate::AttemptOutcome;
 
 /// What became of a test.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Tested {
+pub enum TestOutcome {
     /// It arrived.
     Delivered {
         /// Where a person finds it.
@@ -26,13 +26,13 @@ pub enum Tested {
     },
 }
 
-impl Tested {
+impl TestOutcome {
     /// What an outcome means for a test that, delivered, is found at `place`.
-    pub fn new(outcome: Outcome, place: String) -> Self {
+    pub fn new(outcome: AttemptOutcome, place: String) -> Self {
         match outcome {
-            Outcome::Delivered | Outcome::Duplicate => Self::Delivered { place },
-            Outcome::Retry { reason, after } => Self::Retry { reason, after },
-            Outcome::Refused { reason } | Outcome::Gone { reason } => Self::Refused { reason },
+            AttemptOutcome::Delivered | AttemptOutcome::Duplicate => Self::Delivered { place },
+            AttemptOutcome::Retry { reason, after } => Self::Retry { reason, after },
+            AttemptOutcome::Refused { reason } | AttemptOutcome::Gone { reason } => Self::Refused { reason },
         }
     }
 }

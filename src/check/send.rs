@@ -1,50 +1,69 @@
-//! One test finding for each sink, and what became of it in a line.
+//! Delivers a test finding to each sink, and prints in a line what became of it.
 
 use std::{env, time::Duration};
 
-use cluster::{connect, current_namespace};
+use cluster::{ConnectError, connect, current_namespace};
 use finding::TestFinding;
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use kube::Client;
 use settings::spell;
-use sinks::{SinkContext, Tested};
-use tokio::{task::spawn_blocking, time::timeout};
+use sinks::{SinkBuildError, SinkContext, TestOutcome};
+use thiserror::Error;
+use tokio::{
+    task::{JoinError, spawn_blocking},
+    time::timeout,
+};
+use untrusted::with_causes;
 
-use super::print;
+use super::{CheckError, print};
 use crate::config::{Config, SinkConfig};
 
-/// How long a kubeconfig's credential plugin may take: somebody may have to log in.
-const CONNECT: Duration = Duration::from_mins(1);
+/// How long a kubeconfig's credential plugin may take: a person may have to log in.
+const CONNECT_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Why no test finding could be sent.
+#[derive(Debug, Error)]
+enum AttemptError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(
+        "the kubeconfig's credential plugin did not end within {}. Run `kubectl get pods` first",
+        spell(CONNECT_TIMEOUT)
+    )]
+    PluginHangs,
+    #[error("connecting to the cluster panicked; please report it")]
+    ConnectPanicked(#[from] JoinError),
+    #[error(transparent)]
+    Build(#[from] SinkBuildError),
+}
 
 /// Delivers a test finding to all sinks at once, and prints a line for each, in their order.
 ///
 /// # Errors
 ///
-/// A sentence that names the sinks that failed; or the lines can't be printed.
+/// A sink failed, or the lines can't be printed.
 ///
 /// # Cancel safety
 ///
-/// A test that is under way may arrive nevertheless; there is nothing to undo.
-pub async fn send(config: &Config) -> Result<(), String> {
+/// A test that is under way may still arrive.
+pub async fn send(config: &Config) -> Result<(), CheckError> {
     print("\n")?;
     let test = test(config.cluster.clone());
     let tests = config.sinks.iter().map(async |sink| (sink, deliver(sink, &test).await));
     let mut tested = stream::iter(tests).buffered(config.sinks.len());
     let mut failed = Vec::new();
     while let Some((sink, tested)) = tested.next().await {
-        if !matches!(tested, Tested::Delivered { .. }) {
-            failed.push(sink.name.as_str());
+        if !matches!(tested, TestOutcome::Delivered { .. }) {
+            failed.push(sink.name.clone());
         }
         print(&line(sink, &tested))?;
     }
-    match failed.as_slice() {
-        [] => Ok(()),
-        names => Err(format!("the test did not reach every sink; what failed: {}", names.join(", "))),
-    }
+    if failed.is_empty() { Ok(()) } else { Err(CheckError::Undelivered(failed)) }
 }
 
-/// The Pod that the downward API names, else the namespace that kubectl would use.
+/// Makes a test finding about the Pod that the downward API names, else about the namespace that kubectl
+/// would use.
 fn test(cluster: Option<String>) -> TestFinding {
     let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
     let namespace = variable("POD_NAMESPACE").or_else(current_namespace);
@@ -56,38 +75,33 @@ fn test(cluster: Option<String>) -> TestFinding {
     }
 }
 
-async fn deliver(sink: &SinkConfig, test: &TestFinding) -> Tested {
-    attempt(sink, test).await.unwrap_or_else(|reason| Tested::Refused { reason })
+async fn deliver(sink: &SinkConfig, test: &TestFinding) -> TestOutcome {
+    let tested = attempt(sink, test).await;
+    tested.unwrap_or_else(|error| TestOutcome::Refused { reason: with_causes(&error) })
 }
 
-async fn attempt(sink: &SinkConfig, test: &TestFinding) -> Result<Tested, String> {
-    // Where there is no cluster, that is the matter of this sink alone.
+async fn attempt(sink: &SinkConfig, test: &TestFinding) -> Result<TestOutcome, AttemptError> {
+    // Each sink connects for itself, so that without a cluster only the sinks that need it fail.
     let kubernetes = if sink.sink_type.needs_cluster { Some(client().await?) } else { None };
-    let built = sink.settings.build(&SinkContext { kubernetes, only_stdout: false });
-    let sink = built.map_err(|error| error.to_string())?;
+    let sink = sink.settings.build(&SinkContext { kubernetes, only_stdout: false })?;
     let limit = sink.limits().timeout;
     let tested = timeout(limit, sink.deliver_test(test)).await;
-    Ok(tested.unwrap_or_else(|_| Tested::Retry {
+    Ok(tested.unwrap_or_else(|_| TestOutcome::Retry {
         reason: format!("no answer within {}", spell(limit)),
         after: None,
     }))
 }
 
-async fn client() -> Result<Client, String> {
-    let connected = timeout(CONNECT, spawn_blocking(connect)).await.map_err(|_| {
-        format!(
-            "the kubeconfig's credential plugin did not end within {}. Run `kubectl get pods` first",
-            spell(CONNECT)
-        )
-    })?;
-    connected.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+async fn client() -> Result<Client, AttemptError> {
+    let connected = timeout(CONNECT_TIMEOUT, spawn_blocking(connect)).await;
+    Ok(connected.map_err(|_elapsed| AttemptError::PluginHangs)???)
 }
 
-fn line(sink: &SinkConfig, tested: &Tested) -> String {
+fn line(sink: &SinkConfig, tested: &TestOutcome) -> String {
     let result = match tested {
-        Tested::Delivered { place } => format!("delivered: {place}"),
-        Tested::Refused { reason } => format!("failed: {reason}"),
-        Tested::Retry { reason, after } => {
+        TestOutcome::Delivered { place } => format!("delivered: {place}"),
+        TestOutcome::Refused { reason } => format!("failed: {reason}"),
+        TestOutcome::Retry { reason, after } => {
             let after = after.map(|after| format!(" after {}", spell(after))).unwrap_or_default();
             let reason = reason.trim_end_matches('.');
             format!(
@@ -97,6 +111,6 @@ fn line(sink: &SinkConfig, tested: &Tested) -> String {
         }
     };
     let line = format!("{} ({}): {result}", sink.name, sink.sink_type.name);
-    // Others' words are in it.
+    // The reason may quote what a sink's other side answered.
     line.chars().map(|c| if c.is_control() { ' ' } else { c }).chain(['\n']).collect()
 }

@@ -1,20 +1,20 @@
-//! The configuration as YAML: one key a line, and after it where its value was written.
+//! Writes the configuration as YAML: one key a line, and after it where its value was written.
 
 use serde_json::Value;
-use serde_saphyr::{FlowSeq, ser_options};
-use settings::{Origin, Resolved};
+use serde_saphyr::{FlowSeq, ser, ser_options};
+use settings::{ResolvedKey, ValueOrigin};
 
-/// Where the comments begin, if the line leaves room: right of most values.
-const COLUMN: usize = 40;
+/// The column at which comments begin where the value leaves room.
+const COMMENT_COLUMN: usize = 40;
 
-/// A configuration file that, but for the secrets, says the same again. A key that nobody wrote and
-/// that has no default is left out.
+/// Returns a configuration file that, apart from the secrets, means the same. Keys that nobody wrote and
+/// that have no default are left out.
 ///
 /// # Errors
 ///
-/// A sentence: there is a value that YAML can't say, which is a bug.
-pub fn yaml(resolved: &[Resolved]) -> Result<String, String> {
-    let is_nothing = |key: &Resolved| key.value.is_null() && key.origin == Origin::Default;
+/// A value can't be written as YAML, which is a bug.
+pub fn yaml(resolved: &[ResolvedKey]) -> Result<String, ser::Error> {
+    let is_nothing = |key: &ResolvedKey| key.value.is_null() && key.origin == ValueOrigin::Default;
     let mut yaml = String::new();
     let mut before: Vec<&str> = Vec::new();
     for key in resolved.iter().filter(|key| !is_nothing(key)) {
@@ -24,7 +24,7 @@ pub fn yaml(resolved: &[Resolved]) -> Result<String, String> {
             let mut line = format!("{:indent$}{}:", "", inline(&Value::from(*part))?, indent = 2 * depth);
             if depth + 1 == path.len() {
                 line = format!("{line} {}", inline(&key.value)?);
-                line = format!("{line:COLUMN$} # {}", comment(&key.origin));
+                line = format!("{line:COMMENT_COLUMN$} # {}", comment(&key.origin));
             }
             yaml += &line;
             yaml.push('\n');
@@ -34,19 +34,18 @@ pub fn yaml(resolved: &[Resolved]) -> Result<String, String> {
     Ok(yaml)
 }
 
-/// A key or a value on one line.
-fn inline(value: &Value) -> Result<String, String> {
+/// Writes a key or a value on one line.
+fn inline(value: &Value) -> Result<String, ser::Error> {
     let options = ser_options! { prefer_block_scalars: false };
     let text = match value {
         Value::Array(list) => serde_saphyr::to_string_with_options(&FlowSeq(list), options),
         value => serde_saphyr::to_string_with_options(value, options),
     };
-    text.map(|text| text.trim_end_matches('\n').to_owned())
-        .map_err(|error| format!("can't print the configuration as YAML: {error}"))
+    Ok(text?.trim_end_matches('\n').to_owned())
 }
 
-/// A comment can't be quoted, and a path may have any character in it.
-fn comment(origin: &Origin) -> String {
+/// Returns the origin as a comment. A comment can't be quoted, and a path may contain any character.
+fn comment(origin: &ValueOrigin) -> String {
     origin.to_string().chars().map(|c| if c.is_control() || c == '\u{feff}' { '?' } else { c }).collect()
 }
 
@@ -57,9 +56,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::{Config, Loaded};
+    use crate::config::{Config, LoadedConfig};
 
-    fn load(text: &str, sinks: &[&str], variables: &[(String, String)]) -> Result<Loaded, String> {
+    fn load(text: &str, sinks: &[&str], variables: &[(String, String)]) -> Result<LoadedConfig, String> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("config.yaml");
         fs::write(&path, text).unwrap();
@@ -74,7 +73,7 @@ mod tests {
             variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
         let mut resolved = load(text, sinks, &variables).unwrap().resolved;
         for key in &mut resolved {
-            if let Origin::File(path) = &mut key.origin {
+            if let ValueOrigin::File(path) = &mut key.origin {
                 *path = path.file_name().unwrap().into();
             }
         }
@@ -82,7 +81,7 @@ mod tests {
     }
 
     /// The values, without those that are no more than the absence of one.
-    fn values(loaded: Loaded) -> Vec<(String, Value)> {
+    fn values(loaded: LoadedConfig) -> Vec<(String, Value)> {
         let values = loaded.resolved.into_iter().map(|key| (key.path, key.value));
         values.filter(|(path, value)| !value.is_null() || path == "server").collect()
     }
@@ -151,7 +150,8 @@ sinks:
     #[test]
     fn a_path_cannot_end_its_comment() {
         let path = std::path::PathBuf::from("a\nsinks: {}\r\u{85}\u{feff}");
-        let key = Resolved { path: "cluster".into(), value: "prod".into(), origin: Origin::File(path) };
+        let key =
+            ResolvedKey { path: "cluster".into(), value: "prod".into(), origin: ValueOrigin::File(path) };
         let text = yaml(&[key]).unwrap();
         assert_eq!(text.lines().count(), 1, "{text:?}");
         assert_eq!(load(&text, &[], &[]).unwrap().config.cluster.as_deref(), Some("prod"));

@@ -7,7 +7,7 @@ use figment::{
     value::{Dict, Value},
 };
 use serde_saphyr::{UserMessageFormatter, figment::Yaml};
-use settings::{Errors, Layer, Origin, Problem, did_you_mean};
+use settings::{ConfigErrors, ConfigLayer, ConfigProblem, ValueOrigin, did_you_mean};
 
 use super::KEYS;
 
@@ -18,19 +18,19 @@ const PREFIX: &str = "OOM_";
 const FILE_VARIABLE: &str = "OOM_CONFIG";
 
 /// The layers, later ones win, and what came up on the way.
-pub(super) struct Gathered {
-    pub(super) layers: Vec<Layer>,
-    pub(super) problems: Vec<Problem>,
+pub(super) struct GatheredLayers {
+    pub(super) layers: Vec<ConfigLayer>,
+    pub(super) problems: Vec<ConfigProblem>,
     pub(super) warnings: Vec<String>,
 }
 
-impl Gathered {
+impl GatheredLayers {
     /// Gathers the layers; with `sinks`, what is said about other sinks is left out.
     pub(super) fn new(
         file: Option<&Path>,
         sinks: &[String],
         environment: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<Self, Errors> {
+    ) -> Result<Self, ConfigErrors> {
         let mut gathered = Self { layers: Vec::new(), problems: Vec::new(), warnings: Vec::new() };
         let mut any_sinks = !sinks.is_empty();
         if let Some(path) = file {
@@ -40,16 +40,16 @@ impl Gathered {
                 values.remove("sinks");
             }
             any_sinks |= in_file;
-            gathered.layers.push(Layer::file(path.to_owned(), values));
+            gathered.layers.push(ConfigLayer::file(path.to_owned(), values));
         }
         any_sinks |= gathered.add_environment(sinks, environment);
         for sink in sinks {
-            let origin = Origin::Argument(format!("--sink {sink}"));
-            gathered.layers.push(Layer::value(origin, &["sinks", sink, "type"], sink.clone()));
+            let origin = ValueOrigin::Argument(format!("--sink {sink}"));
+            gathered.layers.push(ConfigLayer::value(origin, &["sinks", sink, "type"], sink.clone()));
         }
         if !any_sinks {
             let key = ["sinks", "events", "type"];
-            gathered.layers.push(Layer::value(Origin::Default, &key, "kubernetes".to_owned()));
+            gathered.layers.push(ConfigLayer::value(ValueOrigin::Default, &key, "kubernetes".to_owned()));
         }
         Ok(gathered)
     }
@@ -83,9 +83,9 @@ impl Gathered {
                 }
                 _ => {}
             }
-            let origin = Origin::Argument(format!("${name}"));
+            let origin = ValueOrigin::Argument(format!("${name}"));
             match value.into_string() {
-                Ok(value) => self.layers.push(Layer::value(origin, &path, value)),
+                Ok(value) => self.layers.push(ConfigLayer::value(origin, &path, value)),
                 Err(_) => self.problems.push(problem(path.join("."), origin, "is not UTF-8; expected text")),
             }
         }
@@ -96,9 +96,10 @@ impl Gathered {
     }
 }
 
-fn read_file(path: &Path) -> Result<Dict, Errors> {
-    let error =
-        |text: String| Errors::new(vec![problem(String::new(), Origin::File(path.to_owned()), &text)]);
+fn read_file(path: &Path) -> Result<Dict, ConfigErrors> {
+    let error = |text: String| {
+        ConfigErrors::new(vec![problem(String::new(), ValueOrigin::File(path.to_owned()), &text)])
+    };
     let text = fs::read_to_string(path)
         .map_err(|cause| error(format!("cannot be read ({cause}); expected a YAML file")))?;
     match Yaml::from_str::<Value>(&text) {
@@ -112,8 +113,8 @@ fn read_file(path: &Path) -> Result<Dict, Errors> {
     }
 }
 
-fn problem(path: String, origin: Origin, text: &str) -> Problem {
-    Problem { path, origin, text: text.to_owned() }
+fn problem(path: String, origin: ValueOrigin, text: &str) -> ConfigProblem {
+    ConfigProblem { path, origin, text: text.to_owned() }
 }
 
 /// Without a sink, that is: null and an empty map.

@@ -3,13 +3,13 @@
 use finding::Finding;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use kube::core::{Selector, SelectorExt};
-use settings::{Section, quote};
+use settings::{ConfigSection, quote};
 
 use super::selector;
 
 /// Which findings a sink gets. What isn't given, or is an empty list, holds for all.
 #[derive(Clone, Debug)]
-pub struct Match {
+pub struct FindingMatch {
     namespaces: Option<GlobSet>,
     labels: Selector,
     workload_kinds: Option<GlobSet>,
@@ -17,7 +17,7 @@ pub struct Match {
     containers: Option<GlobSet>,
 }
 
-impl Match {
+impl FindingMatch {
     /// Whether the sink gets this finding.
     pub fn matches(&self, finding: &Finding) -> bool {
         let workload = &finding.pod.workload;
@@ -37,7 +37,7 @@ impl Match {
         self.labels.selects_all() && globs.iter().all(|globs| globs.is_none())
     }
 
-    pub(super) fn read(section: &mut Section<'_>) -> Self {
+    pub(super) fn read(section: &mut ConfigSection<'_>) -> Self {
         Self {
             namespaces: read_globs(section, "namespaces", false),
             labels: read_labels(section),
@@ -49,7 +49,7 @@ impl Match {
     }
 }
 
-fn read_labels(section: &mut Section<'_>) -> Selector {
+fn read_labels(section: &mut ConfigSection<'_>) -> Selector {
     let expected = r#"a label selector such as "team=shop,tier!=batch,env in (a,b),!legacy""#;
     let text = section.get_or("labels", String::new(), expected);
     selector::parse(&text).unwrap_or_else(|problem| {
@@ -59,7 +59,11 @@ fn read_labels(section: &mut Section<'_>) -> Selector {
 }
 
 /// Reads a list of globs; `None` where there are none.
-pub(super) fn read_globs(section: &mut Section<'_>, key: &'static str, any_case: bool) -> Option<GlobSet> {
+pub(super) fn read_globs(
+    section: &mut ConfigSection<'_>,
+    key: &'static str,
+    any_case: bool,
+) -> Option<GlobSet> {
     let expected = r#"a list of globs such as ["shop-*", "search"]"#;
     let patterns: Vec<String> = section.get_or(key, Vec::new(), expected);
     let mut globs = GlobSetBuilder::new();
@@ -117,9 +121,11 @@ mod tests {
         }
     }
 
-    fn read(values: serde_json::Value) -> Match {
+    fn read(values: serde_json::Value) -> FindingMatch {
         let values: Dict = Value::serialize(values).unwrap().into_dict().unwrap();
-        settings::read([settings::Layer::file(PathBuf::from("x"), values)], Match::read).unwrap().0
+        settings::read([settings::ConfigLayer::file(PathBuf::from("x"), values)], FindingMatch::read)
+            .unwrap()
+            .0
     }
 
     #[test]

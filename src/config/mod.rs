@@ -18,12 +18,12 @@ use std::{
     time::Duration,
 };
 
-use settings::{Errors, Resolved, Section, did_you_mean, one_of, quote, spell};
+use settings::{ConfigErrors, ConfigSection, ResolvedKey, did_you_mean, one_of, quote, spell};
 use sinks::{Grouping, SinkSettings, SinkType};
 
 use crate::logging::LogFormat;
-use layers::Gathered;
-pub use matching::Match;
+use layers::GatheredLayers;
+pub use matching::FindingMatch;
 pub use namespaces::Namespaces;
 
 /// `--event-ttl` of an API server that isn't told otherwise.
@@ -64,7 +64,7 @@ pub struct SinkConfig {
     /// What only its type has.
     pub settings: Arc<dyn SinkSettings>,
     /// Which findings it gets.
-    pub matches: Match,
+    pub matches: FindingMatch,
     /// How findings are gathered for it.
     pub grouping: Grouping,
     /// How long a finding is tried again, from when it was first due.
@@ -75,13 +75,13 @@ pub struct SinkConfig {
 
 /// What [`Config::load`] found.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedConfig {
     /// The configuration.
     pub config: Config,
     /// What to tell the person who wrote it, once there is a log.
     pub warnings: Vec<String>,
     /// Every key as it holds, secrets hidden.
-    pub resolved: Vec<Resolved>,
+    pub resolved: Vec<ResolvedKey>,
 }
 
 impl Config {
@@ -96,7 +96,7 @@ impl Config {
         file: Option<&Path>,
         sinks: &[String],
         environment: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<Loaded, Errors> {
+    ) -> Result<LoadedConfig, ConfigErrors> {
         Self::load_with(sinks::TYPES, file, sinks, environment)
     }
 
@@ -110,8 +110,9 @@ impl Config {
         file: Option<&Path>,
         sinks: &[String],
         environment: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<Loaded, Errors> {
-        let Gathered { layers, problems, mut warnings } = Gathered::new(file, sinks, environment)?;
+    ) -> Result<LoadedConfig, ConfigErrors> {
+        let GatheredLayers { layers, problems, mut warnings } =
+            GatheredLayers::new(file, sinks, environment)?;
         let (config, resolved) = settings::read(layers, |root| {
             for problem in problems {
                 root.note(problem);
@@ -119,11 +120,11 @@ impl Config {
             Self::read(root, types)
         })?;
         warnings.extend(config.warnings());
-        Ok(Loaded { config, warnings, resolved })
+        Ok(LoadedConfig { config, warnings, resolved })
     }
 
-    fn read(root: &mut Section<'_>, types: &[SinkType]) -> Self {
-        let read_sink = |name: &str, section: &mut Section<'_>| SinkConfig::read(name, section, types);
+    fn read(root: &mut ConfigSection<'_>, types: &[SinkType]) -> Self {
+        let read_sink = |name: &str, section: &mut ConfigSection<'_>| SinkConfig::read(name, section, types);
         let cluster = root.get_or("cluster", String::new(), "text, in quotes if it looks like a number");
         Self {
             cluster: Some(cluster).filter(|name| !name.is_empty()),
@@ -175,13 +176,13 @@ impl Config {
     }
 }
 
-fn read_listen(server: &mut Section<'_>) -> SocketAddr {
+fn read_listen(server: &mut ConfigSection<'_>) -> SocketAddr {
     let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 10254));
     server.get_or("listen", everywhere, "an address and a port such as [::]:10254 or 127.0.0.1:10254")
 }
 
 impl SinkConfig {
-    fn read(name: &str, section: &mut Section<'_>, types: &[SinkType]) -> Option<Self> {
+    fn read(name: &str, section: &mut ConfigSection<'_>, types: &[SinkType]) -> Option<Self> {
         if !is_sink_name(name) {
             section.reject(
                 "is no name for a sink",
@@ -193,7 +194,7 @@ impl SinkConfig {
             section.give_up();
         }
         let grouping = sink_type.map_or(Grouping::NONE, |sink_type| sink_type.grouping);
-        let matches = section.section("match", Match::read);
+        let matches = section.section("match", FindingMatch::read);
         let grouping = Grouping {
             wait: section.duration("group_wait", grouping.wait),
             interval: section.duration("group_interval", grouping.interval),
@@ -206,7 +207,7 @@ impl SinkConfig {
     }
 }
 
-fn read_type(section: &mut Section<'_>, types: &[SinkType]) -> Option<SinkType> {
+fn read_type(section: &mut ConfigSection<'_>, types: &[SinkType]) -> Option<SinkType> {
     let types: BTreeMap<&str, SinkType> = types.iter().map(|known| (known.name, *known)).collect();
     let names: Vec<&str> = types.keys().copied().collect();
     let expected = one_of(&names);
@@ -222,7 +223,7 @@ fn read_type(section: &mut Section<'_>, types: &[SinkType]) -> Option<SinkType> 
     found
 }
 
-fn read_queue_capacity(section: &mut Section<'_>) -> usize {
+fn read_queue_capacity(section: &mut ConfigSection<'_>) -> usize {
     const MOST: usize = 1_000_000;
     let expected = format!("a whole number from 1 to {MOST}");
     let capacity = section.get_or("queue_capacity", 4096, &expected);

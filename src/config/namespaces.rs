@@ -1,7 +1,7 @@
 //! Which namespaces count: what the source watches, and what is left out of it.
 
 use globset::GlobSet;
-use settings::{Section, quote};
+use settings::{ConfigSection, quote};
 
 use super::matching::read_globs;
 
@@ -24,7 +24,7 @@ impl Namespaces {
         included && !self.exclude.is_match(namespace)
     }
 
-    pub(super) fn read(section: &mut Section<'_>) -> Self {
+    pub(super) fn read(section: &mut ConfigSection<'_>) -> Self {
         let expected = r#"a list of names such as ["shop", "search"]"#;
         let mut include: Vec<String> = section.get_or("include", Vec::new(), expected);
         include.sort();

@@ -1,19 +1,27 @@
-//! Parses a label selector in Kubernetes' own syntax, as `kubectl get --selector` takes it, into
-//! kube's type, which matches it. (kube has no parser; the API server has its own in
-//! `k8s.io/apimachinery/pkg/labels`, whose grammar this follows, without its `<` and `>`.)
+//! Parses a label selector in the syntax of `kubectl get --selector` into kube's [`Selector`].
+//!
+//! kube has no parser for it. The grammar is that of `k8s.io/apimachinery/pkg/labels`, without `<` and `>`.
 
 use std::collections::BTreeSet;
 
 use kube::core::{Expression, Selector};
 use settings::quote;
+use thiserror::Error;
 
-/// Parses requirements separated by commas; all of them must hold, and none selects everything.
-///
-/// # Errors
-///
-/// What is wrong, completing the sentence "the selector …".
-pub(super) fn parse(text: &str) -> Result<Selector, String> {
-    let mut tokens = Tokens { rest: text };
+/// What is wrong with a selector: completes the sentence "the selector …".
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(super) enum SelectorError {
+    #[error("has {} where {expected} belongs", quote(found))]
+    Unexpected { found: String, expected: &'static str },
+    #[error("ends where {expected} belongs")]
+    Ends { expected: &'static str },
+    #[error("has no list in brackets after in or notin")]
+    NoList,
+}
+
+/// Parses requirements separated by commas. All of them must hold; without any, everything is selected.
+pub(super) fn parse(text: &str) -> Result<Selector, SelectorError> {
+    let mut tokens = SelectorTokens { rest: text };
     let mut requirements = Vec::new();
     if tokens.peek().is_none() {
         return Ok(Selector::default());
@@ -23,17 +31,21 @@ pub(super) fn parse(text: &str) -> Result<Selector, String> {
         match tokens.next() {
             Some(",") => {}
             None => return Ok(requirements.into_iter().collect()),
-            Some(token) => return Err(format!("has {} where a comma belongs", quote(token))),
+            Some(token) => return Err(unexpected(token, "a comma")),
         }
     }
 }
 
-/// The words and symbols of a selector that are still to be read.
-struct Tokens<'a> {
+fn unexpected(token: &str, expected: &'static str) -> SelectorError {
+    SelectorError::Unexpected { found: token.to_owned(), expected }
+}
+
+/// The rest of a selector, from which words and symbols are read.
+struct SelectorTokens<'a> {
     rest: &'a str,
 }
 
-impl<'a> Tokens<'a> {
+impl<'a> SelectorTokens<'a> {
     fn peek(&self) -> Option<&'a str> {
         const SYMBOLS: [&str; 9] = ["==", "!=", "=", "!", "(", ")", ",", "<", ">"];
         let rest = self.rest.trim_start();
@@ -51,7 +63,7 @@ impl<'a> Tokens<'a> {
         Some(token)
     }
 
-    fn requirement(&mut self) -> Result<Expression, String> {
+    fn requirement(&mut self) -> Result<Expression, SelectorError> {
         if self.peek() == Some("!") {
             self.next();
             return self.key().map(Expression::DoesNotExist);
@@ -67,38 +79,39 @@ impl<'a> Tokens<'a> {
             Some("!=") => Expression::NotEqual(key, self.value()?),
             Some("in") => Expression::In(key, self.values()?),
             Some("notin") => Expression::NotIn(key, self.values()?),
-            Some(token) => return Err(format!("has {} where =, ==, !=, in or notin belongs", quote(token))),
+            Some(token) => return Err(unexpected(token, "=, ==, !=, in or notin")),
         })
     }
 
-    fn key(&mut self) -> Result<String, String> {
+    fn key(&mut self) -> Result<String, SelectorError> {
+        let expected = "a label's key";
         match self.next() {
             Some(key) if is_key(key) => Ok(key.to_owned()),
-            Some(token) => Err(format!("has {} where a label's key belongs", quote(token))),
-            None => Err("ends where a label's key belongs".to_owned()),
+            Some(token) => Err(unexpected(token, expected)),
+            None => Err(SelectorError::Ends { expected }),
         }
     }
 
-    /// A value may be empty, which is written as nothing at all.
-    fn value(&mut self) -> Result<String, String> {
+    /// Reads a value. An empty one is written as nothing.
+    fn value(&mut self) -> Result<String, SelectorError> {
         let value = self.peek().filter(|token| ![",", ")"].contains(token));
         if value.is_some() {
             self.next();
         }
         match value.unwrap_or_default() {
             value if value.is_empty() || is_name(value) => Ok(value.to_owned()),
-            token => Err(format!("has {} where a label's value belongs", quote(token))),
+            token => Err(unexpected(token, "a label's value")),
         }
     }
 
-    fn values(&mut self) -> Result<BTreeSet<String>, String> {
+    fn values(&mut self) -> Result<BTreeSet<String>, SelectorError> {
         let mut values = BTreeSet::new();
         let mut separator = self.next().filter(|token| *token == "(");
         while separator.is_some_and(|token| token != ")") {
             values.insert(self.value()?);
             separator = self.next().filter(|token| [",", ")"].contains(token));
         }
-        separator.map(|_| values).ok_or_else(|| "has no list in brackets after in or notin".to_owned())
+        separator.map(|_| values).ok_or(SelectorError::NoList)
     }
 }
 
@@ -106,7 +119,7 @@ fn is_symbol(letter: char) -> bool {
     "=!(),<>".contains(letter)
 }
 
-/// A label's key: a name, and before it perhaps a DNS subdomain and a slash.
+/// Returns whether it is a label's key: a name, optionally after a DNS subdomain and a slash.
 fn is_key(key: &str) -> bool {
     let Some((prefix, name)) = key.split_once('/') else { return is_name(key) };
     let is_label = |label: &str| {
@@ -118,7 +131,7 @@ fn is_key(key: &str) -> bool {
     is_name(name) && prefix.len() <= 253 && prefix.split('.').all(is_label)
 }
 
-/// A label's name, and its value where it isn't empty.
+/// Returns whether it is a label's name, or a value that isn't empty.
 fn is_name(name: &str) -> bool {
     let alphanumeric = |letter: char| letter.is_ascii_alphanumeric();
     name.len() <= 63
@@ -193,7 +206,7 @@ mod tests {
             ("a/b/c=a", r#"has "a/b/c" where a label's key belongs"#),
             ("x=a*", r#"has "a*" where a label's value belongs"#),
         ] {
-            assert_eq!(parse(selector).expect_err(selector), problem, "{selector}");
+            assert_eq!(parse(selector).expect_err(selector).to_string(), problem, "{selector}");
         }
     }
 }

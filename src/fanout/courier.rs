@@ -1,19 +1,19 @@
-//! How does a finding get to its sink? One courier brings it there, and owns all policy.
+//! Delivers the findings that wait for one sink.
 //!
-//! It takes what is due (`schedule.rs`), as many at a time and as often as the sink's [`Limits`]
-//! allow, calls the sink in a task of its own (so that a sink that hangs or panics harms nothing
-//! else), and does with each finding what its [`Outcome`] asks for.
+//! The courier takes what is due (`schedule.rs`), as many at a time and as often as the sink's
+//! [`SinkLimits`] allow, and calls the sink in a task of its own, so that a sink that hangs or panics
+//! harms nothing else. What happens to each finding then depends on its [`AttemptOutcome`].
 //!
-//! - What is to be retried waits longer each time, from 1 s to 60 s, at random between once and
-//!   twice a pause that doubles; or as long as the sink asked for, if that is longer. What failed
-//!   together goes together again, and soon if others of its call were stored: the sink works. It
-//!   is given up when it has been due for `retry_for`.
-//! - A sink that takes one call at a time speaks for all of it when it asks to be left alone: then
-//!   no call begins before. From one that takes several (the API server), it concerns that finding
-//!   alone.
-//! - A namespace has no more calls under way than are free, so that those that hang delay no other.
-//! - A call that takes longer than a minute is said in the log.
-//! - While draining, retries come every second, and are given up when the grace is over.
+//! - Before a retry a finding waits: the pause doubles each time and is stretched at random to at most
+//!   twice as long, from 1 s to 60 s; or as long as the sink asks for, if that is longer. Findings that
+//!   failed in one call are retried in one call. If the sink stored others of the call, the pause starts
+//!   at 1 s again. A finding that has been due for `retry_for` is given up.
+//! - If a sink that takes one call at a time asks to be left alone, no call begins before that time is
+//!   over. If a sink that takes several (the API server) asks for it, only that finding waits.
+//! - A namespace may use at most as many calls as are still free, so that calls that hang leave room for
+//!   other namespaces.
+//! - A call that takes longer than a minute is logged.
+//! - While draining, retries come every second, and what is left when the grace is over is given up.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -24,7 +24,7 @@ use std::{
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use finding::Finding;
-use sinks::{Limits, Outcome, Sink};
+use sinks::{AttemptOutcome, Sink, SinkLimits};
 use tokio::{
     sync::mpsc::UnboundedReceiver,
     task::{self, JoinError, JoinSet},
@@ -34,11 +34,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Route, log_whole,
-    schedule::{Parcel, Schedule},
+    schedule::{PendingDelivery, Schedule},
 };
-use crate::metrics::{Account, DeliveryOutcome};
+use crate::{
+    logging::LogThrottle,
+    metrics::{DeliveryOutcome, SinkAccount},
+};
 
-/// The pauses before retries. The jitter adds up to as much again, so they end at 60 s.
+/// The pauses before retries. Jitter at most doubles them, so the longest is 60 s.
 const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
     .with_min_delay(Duration::from_secs(1))
     .with_max_delay(Duration::from_secs(30))
@@ -48,61 +51,56 @@ const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
 /// The pause before a retry while draining.
 const PAUSE_IN_DRAIN: Duration = Duration::from_secs(1);
 
-/// The longest that a sink may ask to be left alone.
-const LONGEST_ASKED: Duration = Duration::from_hours(24);
+/// The longest pause that a sink may ask for.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 
-/// How long the log is quiet about a sink that goes on failing for the same reason.
-const QUIET_ABOUT_SAME: Duration = Duration::from_mins(10);
+/// The least time between two log lines about a sink that fails for the same reason.
+const SAME_REASON_SILENCE: Duration = Duration::from_mins(10);
 
-/// How long the log is quiet about a sink that goes on failing, whatever the reason. Reasons may
-/// name the finding, so each could be new.
-const QUIET_ABOUT_ANY: Duration = Duration::from_secs(10);
+/// The least time between two log lines about a sink that fails, for whatever reason. Reasons may name
+/// the finding, so each may be new.
+const OTHER_REASON_SILENCE: Duration = Duration::from_secs(10);
 
-/// How long a call may be under way before the log says so.
-const SLOW: Duration = Duration::from_mins(1);
+/// How long a call may take before the log says so.
+const SLOW_CALL: Duration = Duration::from_mins(1);
 
-/// What a courier is told.
-pub(super) enum Order {
-    /// Bring this to the sink.
+/// What a courier is told to do.
+pub(super) enum CourierOrder {
+    /// Deliver this finding.
     Take(Arc<Finding>),
-    /// Nothing more will come. Be done by then, or at once when told so.
+    /// Expect nothing more; end at `until`, or as soon as `at_once` is cancelled.
     Drain { until: Instant, at_once: CancellationToken },
 }
 
 pub(super) struct Courier {
     name: Arc<str>,
     sink: Arc<dyn Sink>,
-    limits: Limits,
+    limits: SinkLimits,
     retry_for: Duration,
-    account: Account,
+    account: SinkAccount,
     schedule: Schedule,
-    calls: JoinSet<Vec<Outcome>>,
-    /// What each of the `calls` carries.
-    carried: HashMap<task::Id, Call>,
-    /// No call begins earlier.
+    calls: JoinSet<Vec<AttemptOutcome>>,
+    /// What each call of `calls` delivers.
+    carried: HashMap<task::Id, DeliveryCall>,
+    /// No call begins before this.
     not_before: Instant,
-    /// While draining: when to be done.
+    /// While draining: when to end.
     until: Option<Instant>,
-    /// Cancelled while draining: be done now.
+    /// While draining: cancelled when to end now.
     at_once: CancellationToken,
-    /// What the log last said of the sink's failures, while it fails.
-    trouble: Option<Trouble>,
-    /// Findings that it had to give up.
+    /// Says which failures are logged; `None` as the reason is a call that takes long.
+    throttle: LogThrottle<Option<String>>,
+    /// Findings that were given up.
     lost: u64,
 }
 
-struct Call {
-    batch: Vec<Parcel>,
+struct DeliveryCall {
+    batch: Vec<PendingDelivery>,
     began: Instant,
 }
 
-struct Trouble {
-    reason: String,
-    said: Instant,
-}
-
 impl Courier {
-    pub(super) fn new(name: Arc<str>, route: &Route, account: Account) -> Self {
+    pub(super) fn new(name: Arc<str>, route: &Route, account: SinkAccount) -> Self {
         Self {
             name,
             sink: Arc::clone(&route.sink),
@@ -115,14 +113,14 @@ impl Courier {
             not_before: Instant::now(),
             until: None,
             at_once: CancellationToken::new(),
-            trouble: None,
+            throttle: LogThrottle::new(SAME_REASON_SILENCE, OTHER_REASON_SILENCE, 1),
             lost: 0,
         }
     }
 
-    /// Delivers until it is told to drain, or all who could tell it are gone. Answers how many
-    /// findings it had to give up, from its beginning on.
-    pub(super) async fn run(mut self, mut orders: UnboundedReceiver<Order>) -> u64 {
+    /// Delivers until it has drained, which it does when told to or when the sender of `orders` is gone.
+    /// Returns how many findings it gave up since its start.
+    pub(super) async fn run(mut self, mut orders: UnboundedReceiver<CourierOrder>) -> u64 {
         let mut arrived = Vec::new();
         loop {
             if self.is_done() {
@@ -146,10 +144,10 @@ impl Courier {
         }
     }
 
-    fn follow(&mut self, order: Order) {
+    fn follow(&mut self, order: CourierOrder) {
         match order {
-            Order::Take(finding) => self.schedule.add(finding, Instant::now()),
-            Order::Drain { until, at_once } => {
+            CourierOrder::Take(finding) => self.schedule.add(finding, Instant::now()),
+            CourierOrder::Drain { until, at_once } => {
                 self.at_once = at_once;
                 self.drain(until);
             }
@@ -161,7 +159,7 @@ impl Courier {
         self.schedule.hurry(Instant::now());
     }
 
-    /// When the next call begins, if none ends before.
+    /// Returns when the next call begins if none ends before.
     fn next_call(&self) -> Option<Instant> {
         let free = self.carried.len() < self.limits.concurrency.max(1);
         let busy = self.busy();
@@ -169,7 +167,7 @@ impl Courier {
         next.filter(|_| free).map(|at| at.max(self.not_before))
     }
 
-    /// The namespaces that have as many calls under way as are free.
+    /// Returns the namespaces that have as many calls under way as are free.
     fn busy(&self) -> Vec<&str> {
         let free = self.limits.concurrency.saturating_sub(self.carried.len());
         let mut calls: HashMap<&str, usize> = HashMap::new();
@@ -194,26 +192,26 @@ impl Courier {
         }
     }
 
-    fn begin_call(&mut self, batch: Vec<Parcel>, now: Instant) {
+    fn begin_call(&mut self, batch: Vec<PendingDelivery>, now: Instant) {
         let deliveries: Vec<_> = batch.iter().map(|parcel| parcel.delivery.clone()).collect();
         let (sink, limit) = (Arc::clone(&self.sink), self.limits.timeout);
         let call = self.calls.spawn(async move {
             let answer = timeout(limit, sink.deliver(&deliveries)).await;
             answer.unwrap_or_else(|_elapsed| {
                 let reason = format!("no answer within {limit:?}; it may have arrived all the same");
-                vec![Outcome::Retry { reason, after: None }; deliveries.len()]
+                vec![AttemptOutcome::Retry { reason, after: None }; deliveries.len()]
             })
         });
-        self.carried.insert(call.id(), Call { batch, began: now });
+        self.carried.insert(call.id(), DeliveryCall { batch, began: now });
         self.not_before = self.not_before.max(now + self.limits.interval);
     }
 
-    fn end_call(&mut self, ended: Result<(task::Id, Vec<Outcome>), JoinError>) {
+    fn end_call(&mut self, ended: Result<(task::Id, Vec<AttemptOutcome>), JoinError>) {
         let (id, outcomes) = match ended {
             Ok((id, outcomes)) => (id, Ok(outcomes)),
             Err(error) => (error.id(), Err(error)),
         };
-        let Some(Call { batch, began }) = self.carried.remove(&id) else { return };
+        let Some(DeliveryCall { batch, began }) = self.carried.remove(&id) else { return };
         self.account.attempt_took(began.elapsed());
         let wrong = match &outcomes {
             Ok(outcomes) => format!(
@@ -227,15 +225,17 @@ impl Courier {
         if outcomes.len() > batch.len() {
             tracing::error!(sink = %self.name, "{wrong}");
         }
-        let stored = outcomes.iter().any(|it| matches!(it, Outcome::Delivered | Outcome::Duplicate));
+        let stored =
+            outcomes.iter().any(|it| matches!(it, AttemptOutcome::Delivered | AttemptOutcome::Duplicate));
         let mut outcomes = outcomes.into_iter();
-        // The same for the whole call: each its own would tear its message into many.
+        // The same jitter for the whole call, so that its findings are retried together.
         let (now, jitter) = (Instant::now(), fastrand::u64(..));
         for mut parcel in batch {
             if stored {
                 parcel.pauses = 0;
             }
-            let outcome = outcomes.next().unwrap_or_else(|| Outcome::Refused { reason: wrong.clone() });
+            let outcome =
+                outcomes.next().unwrap_or_else(|| AttemptOutcome::Refused { reason: wrong.clone() });
             self.settle(parcel, outcome, now, jitter);
         }
         if stored {
@@ -243,15 +243,15 @@ impl Courier {
         }
     }
 
-    fn settle(&mut self, parcel: Parcel, outcome: Outcome, now: Instant, jitter: u64) {
+    fn settle(&mut self, parcel: PendingDelivery, outcome: AttemptOutcome, now: Instant, jitter: u64) {
         match outcome {
-            Outcome::Delivered => self.account.settle(DeliveryOutcome::Delivered),
-            Outcome::Duplicate => self.account.settle(DeliveryOutcome::Duplicate),
-            Outcome::Retry { reason, after } => self.retry(parcel, reason, after, now, jitter),
-            Outcome::Refused { reason } => self.fail(&parcel.delivery.finding, &reason),
-            Outcome::Gone { reason } => {
+            AttemptOutcome::Delivered => self.account.settle(DeliveryOutcome::Delivered),
+            AttemptOutcome::Duplicate => self.account.settle(DeliveryOutcome::Duplicate),
+            AttemptOutcome::Retry { reason, after } => self.retry(parcel, reason, after, now, jitter),
+            AttemptOutcome::Refused { reason } => self.fail(&parcel.delivery.finding, &reason),
+            AttemptOutcome::Gone { reason } => {
                 let id = parcel.delivery.finding.id.as_str();
-                tracing::info!(sink = %self.name, id, reason, "not delivered, and nobody will miss it");
+                tracing::info!(sink = %self.name, id, reason, "not delivered: its place is gone");
                 self.account.settle(DeliveryOutcome::Failed);
             }
         }
@@ -259,15 +259,15 @@ impl Courier {
 
     fn retry(
         &mut self,
-        mut parcel: Parcel,
+        mut parcel: PendingDelivery,
         reason: String,
         after: Option<Duration>,
         now: Instant,
         jitter: u64,
     ) {
-        let asked = after.unwrap_or_default().min(LONGEST_ASKED);
+        let asked = after.unwrap_or_default().min(MAX_RETRY_AFTER);
         if self.limits.concurrency <= 1 {
-            // Longer than `retry_for` would condemn even what comes tomorrow.
+            // At most `retry_for`: otherwise findings that come later would be given up untried.
             self.not_before = self.not_before.max(now + asked.min(self.retry_for));
         }
         if let Some(pause) = self.pause(&parcel, asked, now, jitter) {
@@ -283,9 +283,15 @@ impl Courier {
         }
     }
 
-    /// How long a finding that failed waits before it is tried again; `None`: it is given up. The
-    /// last attempt comes when it is as old as it may get, even if the sink asked for longer.
-    fn pause(&self, parcel: &Parcel, asked: Duration, now: Instant, jitter: u64) -> Option<Duration> {
+    /// Returns how long a finding that failed waits for its retry; `None` if it is given up. The last
+    /// retry comes when `retry_for` is over, even if the sink asked for a longer pause.
+    fn pause(
+        &self,
+        parcel: &PendingDelivery,
+        asked: Duration,
+        now: Instant,
+        jitter: u64,
+    ) -> Option<Duration> {
         if self.until.is_some() {
             return Some(asked.max(PAUSE_IN_DRAIN));
         }
@@ -303,49 +309,42 @@ impl Courier {
         self.account.settle(DeliveryOutcome::Failed);
     }
 
-    /// When the oldest call will have taken too long for the log to be silent about it.
+    /// Returns when the oldest call becomes slow, unless the log already says that the sink has trouble.
     fn next_slow(&self) -> Option<Instant> {
-        let slow = self.carried.values().map(|call| call.began + SLOW).min();
-        slow.filter(|_| self.trouble.is_none())
+        let slow = self.carried.values().map(|call| call.began + SLOW_CALL).min();
+        slow.filter(|_| !self.throttle.has_spoken())
     }
 
-    /// Says once that a sink takes long, such as standard output whose reader has stopped to read.
+    /// Logs once that a sink takes long, such as standard output whose reader has stopped reading.
     fn say_slow(&mut self) {
         let now = Instant::now();
-        if self.next_slow().is_some_and(|at| at <= now) {
+        if self.next_slow().is_some_and(|at| at <= now) && self.throttle.admits(None, now) {
             let waiting = self.account.queue_length();
-            tracing::warn!(sink = %self.name, waiting, "no answer for {SLOW:?}; waiting on");
-            self.trouble = Some(Trouble { reason: String::new(), said: now });
+            tracing::warn!(sink = %self.name, waiting, "no answer for {SLOW_CALL:?}; waiting on");
         }
     }
 
-    /// Says once that the sink fails; again after a while, sooner if the reason is another.
+    /// Logs that the sink fails, as often as the throttle admits.
     fn say_failed(&mut self, reason: &str, now: Instant) {
-        let said_enough = self.trouble.as_ref().is_some_and(|trouble| {
-            let quiet = if trouble.reason == reason { QUIET_ABOUT_SAME } else { QUIET_ABOUT_ANY };
-            now.duration_since(trouble.said) < quiet
-        });
-        if !said_enough {
+        if self.throttle.admits(Some(reason.to_owned()), now) {
             let waiting = self.account.queue_length();
             tracing::warn!(sink = %self.name, reason, waiting, "delivery fails; trying again");
-            self.trouble = Some(Trouble { reason: reason.to_owned(), said: now });
         }
     }
 
-    /// Says once that the sink works again: when nothing is left that failed before. (One namespace
-    /// that refuses everything would otherwise break and mend the sink by turns.)
+    /// Logs that the sink works again once nothing waits that failed before. (Otherwise one namespace
+    /// that refuses everything would fill the log with failures and recoveries by turns.)
     fn say_recovered(&mut self) {
         let mut under_way = self.carried.values().flat_map(|call| &call.batch);
         if !self.schedule.has_retries()
             && under_way.all(|parcel| parcel.failures == 0)
-            && self.trouble.take().is_some()
+            && self.throttle.well()
         {
             tracing::info!(sink = %self.name, "delivery works again");
         }
     }
 
-    /// Whether draining has come to its end: everything delivered, the time over, or nothing more
-    /// to happen before it is.
+    /// Returns whether draining is over: nothing waits, the time is up, or no call can begin before it is.
     fn is_done(&self) -> bool {
         let Some(until) = self.until else { return false };
         let idle = self.carried.is_empty();
@@ -353,9 +352,9 @@ impl Courier {
         until <= Instant::now() || idle && (self.schedule.is_empty() || too_late)
     }
 
-    /// Gives up everything that is left and answers how much it gave up in all.
+    /// Gives up everything that is left. Returns how many findings were given up since the start.
     fn leave(mut self) -> u64 {
-        // Who answered in this very moment is still heard; the other calls end with the set.
+        // Calls that have ended by now still count; the others are aborted with the set.
         while let Some(ended) = self.calls.try_join_next_with_id() {
             self.end_call(ended);
         }
@@ -368,8 +367,8 @@ impl Courier {
         self.lost
     }
 
-    /// Gives a finding up at the end; `state` is told of one that never failed.
-    fn abandon(&mut self, parcel: &Parcel, state: &str) {
+    /// Gives up a finding at the end. `state` is the reason logged for one that never failed.
+    fn abandon(&mut self, parcel: &PendingDelivery, state: &str) {
         let reason = parcel.reason.as_deref().unwrap_or(state);
         let reason = format!("the program ended before it was delivered: {reason}");
         self.fail(&parcel.delivery.finding, &reason);

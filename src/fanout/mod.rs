@@ -1,12 +1,12 @@
-//! To whom does a finding go? Routing, and the way to each sink.
+//! Sends each finding to every sink that wants it.
 //!
-//! A [`Finding`] goes in ([`Fanout::send`]), and is offered to every [`Route`]: its `matches` says
-//! whether its sink wants it, and a courier, one task a sink, brings it there. All policy that
-//! sinks share is the courier's: gathering, batches, retries, time-outs (`courier.rs`; what is due
-//! when: `schedule.rs`). So one slow or broken sink delays neither another nor the source.
+//! [`Fanout::send`] takes in a [`Finding`] and offers it to every [`Route`]. Where the route matches, the
+//! finding waits in the sink's queue, and a courier, one task for each sink, delivers it. The courier has
+//! all policy that sinks share: gathering, batches, retries, time-outs (`courier.rs`; what is due when:
+//! `schedule.rs`). So one slow or broken sink delays neither another nor the source.
 //!
-//! Nothing vanishes: for every sink, each finding ends in exactly one [`DeliveryOutcome`], and one
-//! that was not delivered stands whole in the log.
+//! Nothing vanishes: for every sink, each finding ends in exactly one [`DeliveryOutcome`], and a finding
+//! that was not delivered is logged whole.
 
 mod courier;
 mod schedule;
@@ -27,8 +27,8 @@ use sinks::{Grouping, Sink};
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use self::courier::{Courier, Order};
-use crate::metrics::{Account, DeliveryOutcome, Metrics};
+use self::courier::{Courier, CourierOrder};
+use crate::metrics::{DeliveryOutcome, Metrics, SinkAccount};
 
 /// A sink, which findings it gets, and how patient its courier is.
 pub struct Route {
@@ -37,7 +37,7 @@ pub struct Route {
     /// The sink.
     pub sink: Arc<dyn Sink>,
     /// Whether the sink gets a finding.
-    pub matches: Matches,
+    pub matches: RouteMatch,
     /// How long the findings of one container of one workload are gathered.
     pub grouping: Grouping,
     /// How long a finding is tried again, from the moment it was first due.
@@ -47,7 +47,7 @@ pub struct Route {
 }
 
 /// Decides whether a sink gets a finding.
-pub type Matches = Box<dyn Fn(&Finding) -> bool + Send + Sync>;
+pub type RouteMatch = Box<dyn Fn(&Finding) -> bool + Send + Sync>;
 
 impl fmt::Debug for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,79 +55,78 @@ impl fmt::Debug for Route {
     }
 }
 
-/// The way to all sinks.
+/// Routes findings to the queues of all sinks.
 #[derive(Debug)]
 pub struct Fanout {
     metrics: Arc<Metrics>,
-    ways: Vec<Way>,
+    queues: Vec<SinkQueue>,
 }
 
-/// The way to one sink.
-struct Way {
+/// The queue of one sink, and the courier that empties it.
+struct SinkQueue {
     name: Arc<str>,
-    matches: Matches,
+    matches: RouteMatch,
     capacity: u64,
-    account: Account,
-    orders: mpsc::UnboundedSender<Order>,
+    account: SinkAccount,
+    orders: mpsc::UnboundedSender<CourierOrder>,
     courier: JoinHandle<u64>,
-    /// Findings that its courier never got, though its sink wants them.
+    /// Findings that the sink wants and its courier never got.
     undelivered: AtomicU64,
 }
 
-impl fmt::Debug for Way {
+impl fmt::Debug for SinkQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Way").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("SinkQueue").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-/// What became of all findings when [`Fanout::drain`] is through.
+/// What [`Fanout::drain`] left undelivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Drained {
-    /// Findings that were given up or dropped from the start on, and those that were still waiting
-    /// when the grace was over, counted once for each sink. Each stands whole in the log.
+    /// Findings that were given up or dropped since the start, or still waited when the grace was over,
+    /// counted once for each sink. Each is logged whole.
     pub undelivered: u64,
 }
 
 impl Fanout {
-    /// Starts a courier for each route, in the Tokio runtime that this is called in. To be done
-    /// once for the metrics given: it opens each sink's account there.
+    /// Starts a courier for each route, in the current Tokio runtime. Opens an account for each sink in
+    /// `metrics`, so call it once for them.
     pub fn start(routes: Vec<Route>, metrics: Arc<Metrics>) -> Self {
-        let ways = routes.into_iter().map(|route| Way::start(route, &metrics)).collect();
-        Self { metrics, ways }
+        let queues = routes.into_iter().map(|route| SinkQueue::start(route, &metrics)).collect();
+        Self { metrics, queues }
     }
 
-    /// Counts a finding and hands it to the courier of every sink that wants it. Never waits: where
-    /// too many wait already, this one is dropped.
+    /// Counts a finding and puts it into the queue of every sink that wants it. Never waits: a finding
+    /// for which a queue has no room is dropped there.
     pub fn send(&self, finding: Finding) {
         let finding = Arc::new(finding);
         self.metrics.finding(&finding, Instant::now());
-        for way in &self.ways {
-            way.send(&finding);
+        for queue in &self.queues {
+            queue.send(&finding);
         }
     }
 
-    /// Takes nothing new and delivers what waits, for at most `grace` or until `at_once`: what is
-    /// gathered is due at once, and so is what waits for a retry. Returns as soon as everything is
-    /// delivered.
+    /// Delivers everything that waits, for at most `grace` or until `at_once` is cancelled. What is
+    /// gathered or waits for a retry is due now. Returns as soon as nothing waits.
     ///
     /// # Cancel safety
     ///
-    /// Not cancel safe: the couriers go on, but nobody learns what they left.
+    /// Not cancel safe: the couriers go on, but what they leave undelivered is not reported.
     pub async fn drain(self, grace: Duration, at_once: CancellationToken) -> Drained {
         let until = schedule::later(Instant::now(), grace);
-        for way in &self.ways {
-            // A courier that is gone is told of below.
-            way.orders.send(Order::Drain { until, at_once: at_once.clone() }).unwrap_or_default();
+        for queue in &self.queues {
+            // A courier that has ended is reported below.
+            queue.orders.send(CourierOrder::Drain { until, at_once: at_once.clone() }).unwrap_or_default();
         }
         let mut undelivered = 0;
-        for way in self.ways {
-            undelivered += way.undelivered.into_inner();
-            undelivered += match way.courier.await {
+        for queue in self.queues {
+            undelivered += queue.undelivered.into_inner();
+            undelivered += match queue.courier.await {
                 Ok(left) => left,
                 Err(error) => {
-                    let lost = way.account.queue_length();
-                    tracing::error!(sink = %way.name, %error, lost, "the courier ended too early; this is a bug");
+                    let lost = queue.account.queue_length();
+                    tracing::error!(sink = %queue.name, %error, lost, "the courier ended too early; this is a bug");
                     lost
                 }
             };
@@ -136,7 +135,7 @@ impl Fanout {
     }
 }
 
-impl Way {
+impl SinkQueue {
     fn start(route: Route, metrics: &Metrics) -> Self {
         let name = Arc::from(route.name.as_str());
         let capacity = u64::try_from(route.queue_capacity).unwrap_or(u64::MAX);
@@ -154,13 +153,13 @@ impl Way {
         }
     }
 
-    /// The finding is in the sink's account already: so it counts towards its capacity.
+    /// Takes in a finding that the sink's account already counts as waiting.
     fn send(&self, finding: &Arc<Finding>) {
         if !(self.matches)(finding) {
             self.account.settle(DeliveryOutcome::Filtered);
         } else if self.account.queue_length() > self.capacity {
             self.fail(finding, DeliveryOutcome::Dropped, "dropped, because the sink's queue is full");
-        } else if self.orders.send(Order::Take(Arc::clone(finding))).is_err() {
+        } else if self.orders.send(CourierOrder::Take(Arc::clone(finding))).is_err() {
             self.fail(finding, DeliveryOutcome::Failed, "the courier ended too early; this is a bug");
         }
     }
@@ -172,8 +171,8 @@ impl Way {
     }
 }
 
-/// Writes a finding that a sink will never get into the log, so that it is not lost: all of its
-/// JSON in one line at ERROR, in the field `finding`.
+/// Logs a finding that a sink will never get, so that it is not lost: its whole JSON in the field
+/// `finding` of one line at ERROR.
 pub fn log_whole(finding: &Finding, sink: &str, reason: &str) {
     let json = serde_json::to_string(finding).unwrap_or_else(|_| format!("{finding:?}"));
     tracing::error!(%sink, reason, finding = %json, "undelivered finding");

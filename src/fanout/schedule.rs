@@ -1,7 +1,7 @@
 //! What is due when? The bookkeeping of one courier: groups, what is due, and retries.
 //!
 //! Pure: the time comes in as an argument. Findings go in ([`Schedule::add`]) and come out as
-//! [`Parcel`]s when they are due ([`Schedule::take`]); what failed goes back in
+//! [`PendingDelivery`]s when they are due ([`Schedule::take`]); what failed goes back in
 //! ([`Schedule::retry`]).
 //!
 //! A group is one container of one workload. Its first finding waits [`Grouping::wait`] for others;
@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 /// A finding on its way.
 #[derive(Debug)]
-pub(super) struct Parcel {
+pub(super) struct PendingDelivery {
     pub(super) delivery: Delivery,
     /// When it was first due.
     pub(super) since: Instant,
@@ -37,18 +37,18 @@ pub(super) struct Parcel {
 #[derive(Debug)]
 pub(super) struct Schedule {
     grouping: Grouping,
-    groups: HashMap<Group, Gathered>,
+    groups: HashMap<GroupKey, FindingGroup>,
     /// When each of the groups is due; one entry a group.
-    group_times: BTreeSet<(Instant, Group)>,
+    group_times: BTreeSet<(Instant, GroupKey)>,
     /// Due and never tried, the oldest first.
-    due: VecDeque<Parcel>,
+    due: VecDeque<PendingDelivery>,
     /// By when they are due; the number tells apart what is due at the same time.
-    retries: BTreeMap<(Instant, u64), Parcel>,
+    retries: BTreeMap<(Instant, u64), PendingDelivery>,
     retries_ever: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Group {
+struct GroupKey {
     namespace: String,
     workload: Workload,
     container: String,
@@ -56,20 +56,20 @@ struct Group {
 
 /// What a group waits with.
 #[derive(Debug, Default)]
-struct Gathered {
+struct FindingGroup {
     findings: Vec<Arc<Finding>>,
     /// When the group was last due, if it was before.
     previous: Option<Instant>,
 }
 
-impl Gathered {
-    fn into_parcels(self, now: Instant) -> impl Iterator<Item = Parcel> {
+impl FindingGroup {
+    fn into_parcels(self, now: Instant) -> impl Iterator<Item = PendingDelivery> {
         let Self { findings, previous } = self;
-        findings.into_iter().map(move |finding| Parcel::new(Delivery { finding, previous }, now))
+        findings.into_iter().map(move |finding| PendingDelivery::new(Delivery { finding, previous }, now))
     }
 }
 
-impl Group {
+impl GroupKey {
     fn of(finding: &Finding) -> Self {
         Self {
             namespace: finding.namespace.clone(),
@@ -94,27 +94,32 @@ impl Schedule {
     /// Takes in a new finding.
     pub(super) fn add(&mut self, finding: Arc<Finding>, now: Instant) {
         if self.grouping == Grouping::NONE {
-            self.due.push_back(Parcel::new(Delivery { finding, previous: None }, now));
+            self.due.push_back(PendingDelivery::new(Delivery { finding, previous: None }, now));
             return;
         }
-        let group = Group::of(&finding);
+        let group = GroupKey::of(&finding);
         if let Some(gathered) = self.groups.get_mut(&group) {
             gathered.findings.push(finding);
         } else {
             self.group_times.insert((later(now, self.grouping.wait), group.clone()));
-            self.groups.insert(group, Gathered { findings: vec![finding], previous: None });
+            self.groups.insert(group, FindingGroup { findings: vec![finding], previous: None });
         }
     }
 
     /// Takes back what failed, due again at `at`.
-    pub(super) fn retry(&mut self, parcel: Parcel, at: Instant) {
+    pub(super) fn retry(&mut self, parcel: PendingDelivery, at: Instant) {
         self.retries_ever += 1;
         self.retries.insert((at, self.retries_ever), parcel);
     }
 
     /// At most `most` of what is due by now and `may` go: first what was never tried, so that what
     /// fails again and again holds up nothing.
-    pub(super) fn take(&mut self, most: usize, now: Instant, may: impl Fn(&Finding) -> bool) -> Vec<Parcel> {
+    pub(super) fn take(
+        &mut self,
+        most: usize,
+        now: Instant,
+        may: impl Fn(&Finding) -> bool,
+    ) -> Vec<PendingDelivery> {
         self.close_groups(now);
         let mut taken = Vec::new();
         let mut place = 0;
@@ -167,7 +172,7 @@ impl Schedule {
     }
 
     /// Everything that waits, in no particular order; nothing is left.
-    pub(super) fn take_all(&mut self, now: Instant) -> Vec<Parcel> {
+    pub(super) fn take_all(&mut self, now: Instant) -> Vec<PendingDelivery> {
         self.hurry(now);
         self.take(usize::MAX, now, |_| true)
     }
@@ -183,14 +188,15 @@ impl Schedule {
             let forgotten = gathered.findings.is_empty() || self.grouping.interval.is_zero();
             self.due.extend(gathered.into_parcels(now));
             if !forgotten {
-                self.groups.insert(group.clone(), Gathered { previous: Some(now), ..Gathered::default() });
+                self.groups
+                    .insert(group.clone(), FindingGroup { previous: Some(now), ..FindingGroup::default() });
                 self.group_times.insert((later(now, self.grouping.interval), group));
             }
         }
     }
 }
 
-impl Parcel {
+impl PendingDelivery {
     fn new(delivery: Delivery, since: Instant) -> Self {
         Self { delivery, since, failures: 0, pauses: 0, reason: None }
     }
@@ -300,8 +306,10 @@ mod tests {
         let (mut schedule, now) = (Schedule::new(Grouping::NONE), Instant::now());
         let may = |finding: &Finding| finding.namespace != "stuck";
         schedule.add(finding("stuck", "app", 1), now);
-        schedule
-            .retry(Parcel::new(Delivery { finding: finding("stuck", "app", 2), previous: None }, now), now);
+        schedule.retry(
+            PendingDelivery::new(Delivery { finding: finding("stuck", "app", 2), previous: None }, now),
+            now,
+        );
         assert_eq!(schedule.next(may), None);
         schedule.add(finding("shop", "app", 3), now + SECOND);
         assert_eq!(schedule.next(may), Some(now + SECOND));

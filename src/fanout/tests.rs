@@ -6,31 +6,31 @@ mod fakes;
 use std::collections::HashSet;
 
 use proptest::prelude::*;
-use sinks::{Limits, Outcome};
+use sinks::{AttemptOutcome, SinkLimits};
 use tokio::time::sleep;
 
 use super::*;
 pub(crate) use fakes::finding;
 use fakes::{
-    Fake, HOUR, Manner, NARROW, SECOND, Shown, WIDE, gone, logged, refused, retry, retry_after, route, send,
-    shown, start,
+    FakeBehaviour, FakeSink, HOUR, NARROW, SECOND, ShownAccount, WIDE, gone, logged, refused, retry,
+    retry_after, route, send, shown, start,
 };
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_goes_in_batches_as_large_and_as_often_as_the_sink_allows() {
-    let sink = Fake::new(NARROW, [Manner::Succeeds]);
+    let sink = FakeSink::new(NARROW, [FakeBehaviour::Succeeds]);
     let (fanout, metrics) = start(vec![route("team", &sink)]);
     send(&fanout, 0..25);
     assert_eq!(shown(&metrics, "team").waiting, 25);
     sleep(5 * SECOND).await;
     let calls: Vec<_> = sink.calls().iter().map(|(at, batch)| (at.as_secs(), batch.len())).collect();
     assert_eq!(calls, [(0, 10), (1, 10), (2, 5)]);
-    assert_eq!(shown(&metrics, "team"), Shown { delivered: 25, ..Shown::default() });
+    assert_eq!(shown(&metrics, "team"), ShownAccount { delivered: 25, ..ShownAccount::default() });
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_more_calls_at_once_than_the_sink_allows() {
-    let sink = Fake::new(WIDE, [Manner::Delays(SECOND)]);
+    let sink = FakeSink::new(WIDE, [FakeBehaviour::Delays(SECOND)]);
     let (fanout, metrics) = start(vec![route("team", &sink)]);
     send(&fanout, 0..40);
     sleep(SECOND / 2).await;
@@ -42,8 +42,8 @@ async fn no_more_calls_at_once_than_the_sink_allows() {
 
 #[tokio::test(start_paused = true)]
 async fn namespaces_that_hang_delay_no_other() {
-    let limits = Limits { batch: 1, concurrency: 8, timeout: HOUR, ..WIDE };
-    let sink = Fake::new(limits, [Manner::HangsFor("stuck")]);
+    let limits = SinkLimits { batch: 1, concurrency: 8, timeout: HOUR, ..WIDE };
+    let sink = FakeSink::new(limits, [FakeBehaviour::HangsFor("stuck")]);
     let (fanout, metrics) = start(vec![route("events", &sink)]);
     for namespace in ["stuck", "stuck-too", "stuck-as-well", "shop"] {
         for number in 0..20 {
@@ -51,7 +51,7 @@ async fn namespaces_that_hang_delay_no_other() {
         }
         sleep(SECOND).await;
     }
-    let expected = Shown { delivered: 20, waiting: 60, ..Shown::default() };
+    let expected = ShownAccount { delivered: 20, waiting: 60, ..ShownAccount::default() };
     assert_eq!(shown(&metrics, "events"), expected);
     let hanging = sink.calls().len() - 20;
     assert_eq!(hanging, 4 + 2 + 1);
@@ -59,8 +59,8 @@ async fn namespaces_that_hang_delay_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_takes_long_is_said_once() {
-    let patient = Limits { timeout: HOUR, ..NARROW };
-    let sink = Fake::new(patient, [Manner::Delays(600 * SECOND), Manner::Succeeds]);
+    let patient = SinkLimits { timeout: HOUR, ..NARROW };
+    let sink = FakeSink::new(patient, [FakeBehaviour::Delays(600 * SECOND), FakeBehaviour::Succeeds]);
     let (fanout, _metrics) = start(vec![route("log", &sink)]);
     send(&fanout, 0..1);
     sleep(59 * SECOND).await;
@@ -72,12 +72,13 @@ async fn a_call_that_takes_long_is_said_once() {
 
 #[tokio::test(start_paused = true)]
 async fn each_finding_of_a_batch_has_its_own_outcome() {
-    let outcomes = vec![Outcome::Delivered, Outcome::Duplicate, retry(), refused(), gone()];
-    let sink = Fake::new(NARROW, [Manner::FailsInPart(outcomes), Manner::Succeeds]);
+    let outcomes = vec![AttemptOutcome::Delivered, AttemptOutcome::Duplicate, retry(), refused(), gone()];
+    let sink = FakeSink::new(NARROW, [FakeBehaviour::FailsInPart(outcomes), FakeBehaviour::Succeeds]);
     let (fanout, metrics) = start(vec![route("team", &sink)]);
     send(&fanout, 0..5);
     sleep(SECOND / 2).await;
-    let expected = Shown { delivered: 1, duplicate: 1, failed: 2, waiting: 1, ..Shown::default() };
+    let expected =
+        ShownAccount { delivered: 1, duplicate: 1, failed: 2, waiting: 1, ..ShownAccount::default() };
     assert_eq!(shown(&metrics, "team"), expected);
     sleep(5 * SECOND).await;
     assert_eq!(sink.calls()[1].1, ["2"]);
@@ -89,7 +90,8 @@ async fn each_finding_of_a_batch_has_its_own_outcome() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hanging_sink_delays_no_other_and_is_given_up_at_its_time_out() {
-    let (hanging, fast) = (Fake::new(WIDE, [Manner::Hangs]), Fake::new(WIDE, [Manner::Succeeds]));
+    let (hanging, fast) =
+        (FakeSink::new(WIDE, [FakeBehaviour::Hangs]), FakeSink::new(WIDE, [FakeBehaviour::Succeeds]));
     let (fanout, metrics) = start(vec![route("hanging", &hanging), route("fast", &fast)]);
     for number in 0..100 {
         send(&fanout, [number]);
@@ -105,7 +107,7 @@ async fn a_hanging_sink_delays_no_other_and_is_given_up_at_its_time_out() {
 
 #[tokio::test(start_paused = true)]
 async fn a_panicking_sink_fails_its_findings_and_the_courier_lives_on() {
-    let sink = Fake::new(WIDE, [Manner::Panics, Manner::Succeeds]);
+    let sink = FakeSink::new(WIDE, [FakeBehaviour::Panics, FakeBehaviour::Succeeds]);
     let (fanout, metrics) = start(vec![route("team", &sink)]);
     send(&fanout, 0..3);
     sleep(SECOND).await;
@@ -113,26 +115,26 @@ async fn a_panicking_sink_fails_its_findings_and_the_courier_lives_on() {
     assert_eq!(logged(&["ERROR", "undelivered finding", "a fake that panics"]).len(), 3);
     send(&fanout, 3..5);
     sleep(SECOND).await;
-    assert_eq!(shown(&metrics, "team"), Shown { delivered: 2, failed: 3, ..Shown::default() });
+    assert_eq!(shown(&metrics, "team"), ShownAccount { delivered: 2, failed: 3, ..ShownAccount::default() });
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_wrong_number_of_outcomes_is_said_and_leaves_the_books_balanced() {
-    let sink = Fake::new(WIDE, [Manner::AnswersTooFew, Manner::AnswersTooMany]);
+    let sink = FakeSink::new(WIDE, [FakeBehaviour::AnswersTooFew, FakeBehaviour::AnswersTooMany]);
     let (fanout, metrics) = start(vec![route("team", &sink)]);
     send(&fanout, 0..3);
     sleep(SECOND).await;
-    assert_eq!(shown(&metrics, "team"), Shown { delivered: 2, failed: 1, ..Shown::default() });
+    assert_eq!(shown(&metrics, "team"), ShownAccount { delivered: 2, failed: 1, ..ShownAccount::default() });
     assert_eq!(logged(&["ERROR", "2 outcomes for 3 findings"]).len(), 1);
     send(&fanout, 3..5);
     sleep(SECOND).await;
-    assert_eq!(shown(&metrics, "team"), Shown { delivered: 4, failed: 1, ..Shown::default() });
+    assert_eq!(shown(&metrics, "team"), ShownAccount { delivered: 4, failed: 1, ..ShownAccount::default() });
     assert_eq!(logged(&["ERROR", "3 outcomes for 2 findings"]).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn pauses_between_retries_grow_until_the_finding_is_too_old() {
-    let sink = Fake::new(WIDE, [Manner::FailsInPart(vec![retry()])]);
+    let sink = FakeSink::new(WIDE, [FakeBehaviour::FailsInPart(vec![retry()])]);
     let patient = Route { retry_for: 10 * 60 * SECOND, ..route("team", &sink) };
     let (fanout, metrics) = start(vec![patient]);
     send(&fanout, [0]);
@@ -152,7 +154,7 @@ async fn pauses_between_retries_grow_until_the_finding_is_too_old() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_given_up_is_not_said_to_be_tried_again() {
-    let sink = Fake::new(WIDE, [Manner::FailsInPart(vec![retry()])]);
+    let sink = FakeSink::new(WIDE, [FakeBehaviour::FailsInPart(vec![retry()])]);
     let impatient = Route { retry_for: Duration::ZERO, ..route("team", &sink) };
     let (fanout, metrics) = start(vec![impatient]);
     send(&fanout, 0..3);
@@ -164,8 +166,8 @@ async fn what_is_given_up_is_not_said_to_be_tried_again() {
 
 #[tokio::test(start_paused = true)]
 async fn what_failed_together_is_tried_again_together() {
-    let failing = Manner::FailsInPart(vec![retry()]);
-    let sink = Fake::new(NARROW, [failing.clone(), failing.clone(), failing, Manner::Succeeds]);
+    let failing = FakeBehaviour::FailsInPart(vec![retry()]);
+    let sink = FakeSink::new(NARROW, [failing.clone(), failing.clone(), failing, FakeBehaviour::Succeeds]);
     let (fanout, _metrics) = start(vec![route("team", &sink)]);
     send(&fanout, 0..10);
     sleep(HOUR).await;
@@ -175,17 +177,17 @@ async fn what_failed_together_is_tried_again_together() {
 
 #[tokio::test(start_paused = true)]
 async fn pauses_do_not_grow_while_others_of_the_call_are_stored() {
-    let one_by_one = [vec![Outcome::Delivered], vec![retry(); 9]].concat();
-    let sink = Fake::new(NARROW, [Manner::FailsInPart(one_by_one)]);
+    let one_by_one = [vec![AttemptOutcome::Delivered], vec![retry(); 9]].concat();
+    let sink = FakeSink::new(NARROW, [FakeBehaviour::FailsInPart(one_by_one)]);
     let (fanout, metrics) = start(vec![route("team", &sink)]);
     send(&fanout, 0..10);
     sleep(20 * SECOND).await;
-    assert_eq!(shown(&metrics, "team"), Shown { delivered: 10, ..Shown::default() });
+    assert_eq!(shown(&metrics, "team"), ShownAccount { delivered: 10, ..ShownAccount::default() });
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_finding_that_waits_for_its_retry_holds_up_no_other() {
-    let sink = Fake::new(NARROW, [Manner::FailsInPart(vec![retry()]), Manner::Succeeds]);
+    let sink = FakeSink::new(NARROW, [FakeBehaviour::FailsInPart(vec![retry()]), FakeBehaviour::Succeeds]);
     let (fanout, _metrics) = start(vec![route("team", &sink)]);
     send(&fanout, [0]);
     sleep(SECOND / 2).await;
@@ -196,7 +198,10 @@ async fn a_finding_that_waits_for_its_retry_holds_up_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn a_sink_of_one_call_at_a_time_that_asks_to_be_left_alone_is() {
-    let sink = Fake::new(NARROW, [Manner::FailsInPart(vec![retry_after(90 * SECOND)]), Manner::Succeeds]);
+    let sink = FakeSink::new(
+        NARROW,
+        [FakeBehaviour::FailsInPart(vec![retry_after(90 * SECOND)]), FakeBehaviour::Succeeds],
+    );
     let (fanout, _metrics) = start(vec![route("team", &sink)]);
     send(&fanout, [0]);
     sleep(SECOND).await;
@@ -212,7 +217,10 @@ async fn a_sink_of_one_call_at_a_time_that_asks_to_be_left_alone_is() {
 
 #[tokio::test(start_paused = true)]
 async fn a_sink_of_several_calls_at_once_asks_for_one_finding_alone() {
-    let sink = Fake::new(WIDE, [Manner::FailsInPart(vec![retry_after(90 * SECOND)]), Manner::Succeeds]);
+    let sink = FakeSink::new(
+        WIDE,
+        [FakeBehaviour::FailsInPart(vec![retry_after(90 * SECOND)]), FakeBehaviour::Succeeds],
+    );
     let (fanout, _metrics) = start(vec![route("events", &sink)]);
     send(&fanout, [0]);
     sleep(SECOND).await;
@@ -224,7 +232,10 @@ async fn a_sink_of_several_calls_at_once_asks_for_one_finding_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn asked_to_wait_longer_than_it_may_a_finding_is_tried_when_its_time_is_over() {
-    let sink = Fake::new(NARROW, [Manner::FailsInPart(vec![retry_after(Duration::MAX)]), Manner::Succeeds]);
+    let sink = FakeSink::new(
+        NARROW,
+        [FakeBehaviour::FailsInPart(vec![retry_after(Duration::MAX)]), FakeBehaviour::Succeeds],
+    );
     let (fanout, metrics) = start(vec![route("team", &sink)]);
     send(&fanout, [0]);
     sleep(59 * 60 * SECOND).await;
@@ -236,9 +247,9 @@ async fn asked_to_wait_longer_than_it_may_a_finding_is_tried_when_its_time_is_ov
 
 #[tokio::test(start_paused = true)]
 async fn a_failing_sink_is_said_once_and_so_is_its_recovery() {
-    let mut script = vec![Manner::FailsInPart(vec![retry()]); 20];
-    script.push(Manner::Succeeds);
-    let sink = Fake::new(NARROW, script);
+    let mut script = vec![FakeBehaviour::FailsInPart(vec![retry()]); 20];
+    script.push(FakeBehaviour::Succeeds);
+    let sink = FakeSink::new(NARROW, script);
     let (fanout, metrics) = start(vec![route("team", &sink)]);
     send(&fanout, 0..30);
     sleep(9 * 60 * SECOND).await;
@@ -250,7 +261,7 @@ async fn a_failing_sink_is_said_once_and_so_is_its_recovery() {
 
 #[tokio::test(start_paused = true)]
 async fn a_sink_that_fails_for_some_is_not_said_to_break_and_recover_by_turns() {
-    let sink = Fake::new(WIDE, [Manner::FailsInPart(vec![Outcome::Delivered, retry()])]);
+    let sink = FakeSink::new(WIDE, [FakeBehaviour::FailsInPart(vec![AttemptOutcome::Delivered, retry()])]);
     let (fanout, metrics) = start(vec![route("events", &sink)]);
     for number in 0..10 {
         send(&fanout, [2 * number, 2 * number + 1]);
@@ -263,9 +274,9 @@ async fn a_sink_that_fails_for_some_is_not_said_to_break_and_recover_by_turns() 
 
 #[tokio::test(start_paused = true)]
 async fn a_failing_sink_is_said_again_after_a_while_and_for_another_reason() {
-    let mut script = vec![Manner::FailsInPart(vec![retry()]); 15];
-    script.push(Manner::FailsInPart(vec![retry_after(SECOND)]));
-    let sink = Fake::new(NARROW, script);
+    let mut script = vec![FakeBehaviour::FailsInPart(vec![retry()]); 15];
+    script.push(FakeBehaviour::FailsInPart(vec![retry_after(SECOND)]));
+    let sink = FakeSink::new(NARROW, script);
     let (fanout, _metrics) = start(vec![route("team", &sink)]);
     send(&fanout, [0]);
     sleep(50 * 60 * SECOND).await;
@@ -277,38 +288,44 @@ async fn a_failing_sink_is_said_again_after_a_while_and_for_another_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_drops_the_newest_and_logs_it_whole() {
-    let sink = Fake::new(NARROW, [Manner::Delays(5 * SECOND)]);
+    let sink = FakeSink::new(NARROW, [FakeBehaviour::Delays(5 * SECOND)]);
     let grouping = Grouping { wait: 2 * SECOND, interval: HOUR };
     let full = Route { queue_capacity: 3, grouping, ..route("team", &sink) };
     let (fanout, metrics) = start(vec![full]);
     send(&fanout, 0..4);
     sleep(3 * SECOND).await;
     send(&fanout, [4]);
-    assert_eq!(shown(&metrics, "team"), Shown { dropped: 2, waiting: 3, ..Shown::default() });
+    assert_eq!(shown(&metrics, "team"), ShownAccount { dropped: 2, waiting: 3, ..ShownAccount::default() });
     for number in [3, 4] {
         let json = serde_json::to_string(&*finding("shop", "app", number)).unwrap();
         assert_eq!(logged(&["ERROR", "undelivered finding", "queue is full", &json]).len(), 1);
     }
     sleep(10 * SECOND).await;
     send(&fanout, [5]);
-    assert_eq!(shown(&metrics, "team"), Shown { dropped: 2, delivered: 3, waiting: 1, ..Shown::default() });
+    assert_eq!(
+        shown(&metrics, "team"),
+        ShownAccount { dropped: 2, delivered: 3, waiting: 1, ..ShownAccount::default() }
+    );
     assert_eq!(sink.calls()[0].1, ["0", "1", "2"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_a_sink_does_not_want_is_counted_as_filtered() {
-    let sink = Fake::new(WIDE, [Manner::Succeeds]);
+    let sink = FakeSink::new(WIDE, [FakeBehaviour::Succeeds]);
     let choosy = Route { matches: Box::new(|finding| finding.message == "1"), ..route("team", &sink) };
     let (fanout, metrics) = start(vec![choosy, route("all", &sink)]);
     send(&fanout, 0..3);
     assert_eq!(fanout.drain(SECOND, CancellationToken::new()).await.undelivered, 0);
-    assert_eq!(shown(&metrics, "team"), Shown { delivered: 1, filtered: 2, ..Shown::default() });
-    assert_eq!(shown(&metrics, "all"), Shown { delivered: 3, ..Shown::default() });
+    assert_eq!(
+        shown(&metrics, "team"),
+        ShownAccount { delivered: 1, filtered: 2, ..ShownAccount::default() }
+    );
+    assert_eq!(shown(&metrics, "all"), ShownAccount { delivered: 3, ..ShownAccount::default() });
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_loop_is_one_batch_early_and_one_an_interval() {
-    let sink = Fake::new(Limits { batch: 1000, ..NARROW }, [Manner::Succeeds]);
+    let sink = FakeSink::new(SinkLimits { batch: 1000, ..NARROW }, [FakeBehaviour::Succeeds]);
     let grouping = Grouping { wait: 2 * SECOND, interval: HOUR };
     let (fanout, metrics) = start(vec![Route { grouping, ..route("team", &sink) }]);
     // A kill every 5 minutes, for two and a half hours.
@@ -328,8 +345,12 @@ async fn a_crash_loop_is_one_batch_early_and_one_an_interval() {
 
 #[tokio::test(start_paused = true)]
 async fn draining_delivers_what_is_gathered_and_what_waits_for_a_retry_at_once() {
-    let script = [Manner::FailsInPart(vec![retry()]), Manner::FailsInPart(vec![retry()]), Manner::Succeeds];
-    let sink = Fake::new(WIDE, script);
+    let script = [
+        FakeBehaviour::FailsInPart(vec![retry()]),
+        FakeBehaviour::FailsInPart(vec![retry()]),
+        FakeBehaviour::Succeeds,
+    ];
+    let sink = FakeSink::new(WIDE, script);
     let grouping = Grouping { wait: 60 * SECOND, interval: HOUR };
     let (fanout, metrics) = start(vec![Route { grouping, ..route("team", &sink) }]);
     send(&fanout, [0]);
@@ -346,16 +367,18 @@ async fn draining_delivers_what_is_gathered_and_what_waits_for_a_retry_at_once()
 
 #[tokio::test(start_paused = true)]
 async fn draining_ends_with_the_grace_and_counts_and_logs_what_is_left() {
-    let (hanging, slow) =
-        (Fake::new(NARROW, [Manner::Hangs]), Fake::new(NARROW, [Manner::Delays(3 * SECOND)]));
-    let failing = Fake::new(WIDE, [Manner::FailsInPart(vec![Outcome::Delivered, retry()])]);
+    let (hanging, slow) = (
+        FakeSink::new(NARROW, [FakeBehaviour::Hangs]),
+        FakeSink::new(NARROW, [FakeBehaviour::Delays(3 * SECOND)]),
+    );
+    let failing = FakeSink::new(WIDE, [FakeBehaviour::FailsInPart(vec![AttemptOutcome::Delivered, retry()])]);
     let patient = Route { retry_for: SECOND, ..route("failing", &failing) };
     let (fanout, metrics) = start(vec![route("hanging", &hanging), route("slow", &slow), patient]);
     send(&fanout, 0..12);
     sleep(SECOND / 2).await;
     let drained = fanout.drain(8 * SECOND, CancellationToken::new()).await;
-    assert_eq!(shown(&metrics, "hanging"), Shown { failed: 12, ..Shown::default() });
-    assert_eq!(shown(&metrics, "slow"), Shown { delivered: 12, ..Shown::default() });
+    assert_eq!(shown(&metrics, "hanging"), ShownAccount { failed: 12, ..ShownAccount::default() });
+    assert_eq!(shown(&metrics, "slow"), ShownAccount { delivered: 12, ..ShownAccount::default() });
     let left = shown(&metrics, "failing");
     assert_eq!(left.delivered + left.failed, 12);
     assert_eq!(drained.undelivered, 12 + left.failed);
@@ -369,7 +392,7 @@ async fn draining_ends_with_the_grace_and_counts_and_logs_what_is_left() {
 
 #[tokio::test(start_paused = true)]
 async fn draining_does_not_wait_for_a_sink_that_asked_for_longer_than_the_grace() {
-    let sink = Fake::new(NARROW, [Manner::FailsInPart(vec![retry_after(60 * SECOND)])]);
+    let sink = FakeSink::new(NARROW, [FakeBehaviour::FailsInPart(vec![retry_after(60 * SECOND)])]);
     let (fanout, metrics) = start(vec![route("team", &sink)]);
     send(&fanout, [0]);
     sleep(SECOND).await;
@@ -380,7 +403,7 @@ async fn draining_does_not_wait_for_a_sink_that_asked_for_longer_than_the_grace(
 
 #[tokio::test(start_paused = true)]
 async fn a_fan_out_that_is_dropped_leaves_nothing_uncounted() {
-    let sink = Fake::new(NARROW, [Manner::Hangs]);
+    let sink = FakeSink::new(NARROW, [FakeBehaviour::Hangs]);
     let (fanout, metrics) = start(vec![route("team", &sink)]);
     send(&fanout, 0..15);
     drop(fanout);
@@ -391,44 +414,44 @@ async fn a_fan_out_that_is_dropped_leaves_nothing_uncounted() {
 
 #[tokio::test(start_paused = true)]
 async fn what_finds_no_courier_any_more_is_counted_as_undelivered() {
-    let sink = Fake::new(WIDE, [Manner::Succeeds]);
+    let sink = FakeSink::new(WIDE, [FakeBehaviour::Succeeds]);
     let (fanout, metrics) = start(vec![route("team", &sink)]);
-    fanout.ways[0].courier.abort();
+    fanout.queues[0].courier.abort();
     sleep(SECOND).await;
     send(&fanout, 0..2);
-    assert_eq!(shown(&metrics, "team"), Shown { failed: 2, ..Shown::default() });
+    assert_eq!(shown(&metrics, "team"), ShownAccount { failed: 2, ..ShownAccount::default() });
     assert_eq!(logged(&["ERROR", "undelivered finding", "this is a bug"]).len(), 2);
     assert_eq!(fanout.drain(SECOND, CancellationToken::new()).await.undelivered, 2);
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+enum PlanStep {
     Send { container: usize, count: usize },
     Wait(Duration),
 }
 
 /// A sink and its route, at random.
 #[derive(Clone, Debug)]
-struct Plan {
-    limits: Limits,
+struct SinkPlan {
+    limits: SinkLimits,
     grouping: Grouping,
     capacity: usize,
     retry_for: Duration,
-    script: Vec<Manner>,
+    script: Vec<FakeBehaviour>,
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn steps() -> impl Strategy<Value = Vec<PlanStep>> {
     let step = prop_oneof![
-        (0..3_usize, 1..8_usize).prop_map(|(container, count)| Step::Send { container, count }),
-        (0..100_000_u64).prop_map(|pause| Step::Wait(Duration::from_millis(pause))),
+        (0..3_usize, 1..8_usize).prop_map(|(container, count)| PlanStep::Send { container, count }),
+        (0..100_000_u64).prop_map(|pause| PlanStep::Wait(Duration::from_millis(pause))),
     ];
     prop::collection::vec(step, 1..20)
 }
 
-fn outcomes() -> impl Strategy<Value = Outcome> {
+fn outcomes() -> impl Strategy<Value = AttemptOutcome> {
     prop_oneof![
-        Just(Outcome::Delivered),
-        Just(Outcome::Duplicate),
+        Just(AttemptOutcome::Delivered),
+        Just(AttemptOutcome::Duplicate),
         Just(retry()),
         (0..200_u64).prop_map(|after| retry_after(Duration::from_secs(after))),
         Just(refused()),
@@ -436,24 +459,24 @@ fn outcomes() -> impl Strategy<Value = Outcome> {
     ]
 }
 
-fn manners() -> impl Strategy<Value = Manner> {
+fn manners() -> impl Strategy<Value = FakeBehaviour> {
     prop_oneof![
-        3 => Just(Manner::Succeeds),
-        2 => (0..15_000_u64).prop_map(|by| Manner::Delays(Duration::from_millis(by))),
-        3 => prop::collection::vec(outcomes(), 1..5).prop_map(Manner::FailsInPart),
-        1 => Just(Manner::Hangs),
-        1 => Just(Manner::Panics),
-        1 => Just(Manner::AnswersTooFew),
+        3 => Just(FakeBehaviour::Succeeds),
+        2 => (0..15_000_u64).prop_map(|by| FakeBehaviour::Delays(Duration::from_millis(by))),
+        3 => prop::collection::vec(outcomes(), 1..5).prop_map(FakeBehaviour::FailsInPart),
+        1 => Just(FakeBehaviour::Hangs),
+        1 => Just(FakeBehaviour::Panics),
+        1 => Just(FakeBehaviour::AnswersTooFew),
     ]
 }
 
-fn plans() -> impl Strategy<Value = Plan> {
+fn plans() -> impl Strategy<Value = SinkPlan> {
     let limits = (1..5_usize, 1..4_usize, 0..1500_u64);
     let grouping = (0..3_u64, 0..120_u64);
     let script = prop::collection::vec(manners(), 1..12);
     (limits, grouping, 1..30_usize, 0..300_u64, script).prop_map(
-        |((batch, concurrency, interval), (wait, between), capacity, retry_for, script)| Plan {
-            limits: Limits { batch, concurrency, interval: Duration::from_millis(interval), ..WIDE },
+        |((batch, concurrency, interval), (wait, between), capacity, retry_for, script)| SinkPlan {
+            limits: SinkLimits { batch, concurrency, interval: Duration::from_millis(interval), ..WIDE },
             grouping: Grouping { wait: Duration::from_secs(wait), interval: Duration::from_secs(between) },
             capacity,
             retry_for: Duration::from_secs(retry_for),
@@ -464,8 +487,8 @@ fn plans() -> impl Strategy<Value = Plan> {
 
 /// Follows the steps, checks the books after each, drains, and checks that each finding had
 /// exactly one end, of which the sinks' own records tell the same.
-async fn follow(plans: [Plan; 2], steps: Vec<Step>, grace: Duration) {
-    let fakes = plans.clone().map(|plan| Fake::new(plan.limits, plan.script));
+async fn follow(plans: [SinkPlan; 2], steps: Vec<PlanStep>, grace: Duration) {
+    let fakes = plans.clone().map(|plan| FakeSink::new(plan.limits, plan.script));
     let routes = ["one", "two"].into_iter().zip(&fakes).zip(plans).map(|((name, fake), plan)| Route {
         matches: Box::new(move |finding| name == "one" || finding.container.name != "0"),
         grouping: plan.grouping,
@@ -477,8 +500,8 @@ async fn follow(plans: [Plan; 2], steps: Vec<Step>, grace: Duration) {
     let mut number = 0;
     for step in steps {
         match step {
-            Step::Wait(pause) => sleep(pause).await,
-            Step::Send { container, count } => {
+            PlanStep::Wait(pause) => sleep(pause).await,
+            PlanStep::Send { container, count } => {
                 for _ in 0..count {
                     number += 1;
                     fanout.send(Arc::unwrap_or_clone(finding("shop", &container.to_string(), number)));
@@ -494,15 +517,15 @@ async fn follow(plans: [Plan; 2], steps: Vec<Step>, grace: Duration) {
     for (shown, fake) in shown.into_iter().zip(fakes) {
         assert_eq!(shown.waiting, 0);
         let answers = fake.answers.lock().unwrap();
-        let count = |wanted: Outcome| answers.iter().filter(|(_, outcome)| *outcome == wanted).count();
-        assert_eq!(u64::try_from(count(Outcome::Delivered)).unwrap(), shown.delivered);
-        assert_eq!(u64::try_from(count(Outcome::Duplicate)).unwrap(), shown.duplicate);
+        let count = |wanted: AttemptOutcome| answers.iter().filter(|(_, outcome)| *outcome == wanted).count();
+        assert_eq!(u64::try_from(count(AttemptOutcome::Delivered)).unwrap(), shown.delivered);
+        assert_eq!(u64::try_from(count(AttemptOutcome::Duplicate)).unwrap(), shown.duplicate);
         // Nobody misses what is gone.
         undelivered += shown.failed + shown.dropped - u64::try_from(count(gone())).unwrap();
         let mut ended = HashSet::new();
         for (id, outcome) in &*answers {
             assert!(!ended.contains(id), "{id:?} was tried again after its end");
-            if !matches!(outcome, Outcome::Retry { .. }) {
+            if !matches!(outcome, AttemptOutcome::Retry { .. }) {
                 ended.insert(id);
             }
         }

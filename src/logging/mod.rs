@@ -1,4 +1,4 @@
-//! The log: to stderr, for people or for collectors.
+//! Sets up the log: to stderr, as text for people or as JSON for collectors.
 
 mod throttle;
 
@@ -31,8 +31,8 @@ pub enum Verbosity {
     Trace,
 }
 
-/// Starts the log. Other crates say nothing in it, at any verbosity: what goes wrong in them is said
-/// here with what to do about it, and what they say of requests may hold the secrets in them.
+/// Starts the log. Only this workspace's crates log, at any verbosity: what goes wrong in other crates is
+/// logged by ours with a remedy, and their own lines about requests may show secrets.
 pub fn start(format: LogFormat, verbosity: Verbosity) {
     let level = match verbosity {
         Verbosity::Info => LevelFilter::INFO,

@@ -8,7 +8,7 @@ use std::{
 
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge, histogram::Histogram};
 
-use super::{Books, lock};
+use super::{DeliveryBooks, lock};
 
 /// How a finding ends for one sink: in exactly one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,24 +41,24 @@ impl DeliveryOutcome {
     }
 }
 
-pub(super) type Queue = Gauge<u64, AtomicU64>;
+pub(super) type QueueGauge = Gauge<u64, AtomicU64>;
 
 /// What one sink owes and has done. Clones are the same account.
 #[derive(Clone)]
-pub struct Account {
+pub struct SinkAccount {
     pub(super) outcomes: [Counter; 5],
-    pub(super) queue: Queue,
+    pub(super) queue: QueueGauge,
     pub(super) duration: Histogram,
-    pub(super) books: Arc<Mutex<Books>>,
+    pub(super) books: Arc<Mutex<DeliveryBooks>>,
 }
 
-impl fmt::Debug for Account {
+impl fmt::Debug for SinkAccount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Account").field("queue", &self.queue).finish_non_exhaustive()
+        f.debug_struct("SinkAccount").field("queue", &self.queue).finish_non_exhaustive()
     }
 }
 
-impl Account {
+impl SinkAccount {
     /// Takes a finding out of the sink's queue and counts how it ended.
     pub fn settle(&self, outcome: DeliveryOutcome) {
         let _books = lock(&self.books);

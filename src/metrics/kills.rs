@@ -29,9 +29,9 @@ const LABEL_LENGTH: usize = 253;
 
 /// What the counter and the time of a series share: the labels are most of what it takes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Series(Arc<KillLabels>);
+pub(super) struct KillSeries(Arc<KillLabels>);
 
-impl EncodeLabelSet for Series {
+impl EncodeLabelSet for KillSeries {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
         self.0.encode(encoder)
     }
@@ -45,7 +45,7 @@ struct KillLabels {
     container: String,
 }
 
-impl Series {
+impl KillSeries {
     fn of(finding: &Finding) -> Self {
         let label = |text: &str| text[..text.floor_char_boundary(LABEL_LENGTH)].to_owned();
         let workload = &finding.pod.workload;
@@ -60,17 +60,17 @@ impl Series {
 
 /// The kills of every series that is shown.
 #[derive(Default)]
-pub(super) struct Kills {
+pub(super) struct KillCounters {
     /// What is shown. Clones are the same.
-    pub(super) counters: Family<Series, Counter>,
+    pub(super) counters: Family<KillSeries, Counter>,
     /// When the last kill of each series was counted.
-    last: HashMap<Series, Instant>,
+    last: HashMap<KillSeries, Instant>,
 }
 
-impl Kills {
+impl KillCounters {
     /// Counts a kill.
     pub(super) fn count(&mut self, finding: &Finding, now: Instant) {
-        let series = Series::of(finding);
+        let series = KillSeries::of(finding);
         self.counters.get_or_create(&series).inc();
         self.last.insert(series, now);
         self.forget_after(KEPT, now);
@@ -108,13 +108,13 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_mins(1);
 
-    fn count(kills: &Kills, finding: &Finding) -> Option<u64> {
-        kills.counters.get(&Series::of(finding)).map(|counter| counter.get())
+    fn count(kills: &KillCounters, finding: &Finding) -> Option<u64> {
+        kills.counters.get(&KillSeries::of(finding)).map(|counter| counter.get())
     }
 
     #[test]
     fn a_series_is_forgotten_an_hour_after_its_last_kill() {
-        let (mut kills, start, kill) = (Kills::default(), Instant::now(), finding("shop", "app", 1));
+        let (mut kills, start, kill) = (KillCounters::default(), Instant::now(), finding("shop", "app", 1));
         kills.count(&kill, start);
         kills.count(&kill, start + 30 * MINUTE);
         kills.forget_old(start + 89 * MINUTE);
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_kill_after_an_hour_goes_on_counting_unless_a_scrape_has_seen_the_series_gone() {
-        let (mut kills, start, kill) = (Kills::default(), Instant::now(), finding("shop", "app", 1));
+        let (mut kills, start, kill) = (KillCounters::default(), Instant::now(), finding("shop", "app", 1));
         kills.count(&kill, start);
         kills.count(&finding("shop", "other", 1), start + 61 * MINUTE);
         kills.count(&kill, start + 62 * MINUTE);
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn old_series_are_forgotten_though_nobody_scrapes() {
-        let (mut kills, start) = (Kills::default(), Instant::now());
+        let (mut kills, start) = (KillCounters::default(), Instant::now());
         for minute in 0..600 {
             kills.count(&finding(&minute.to_string(), "app", 0), start + minute * MINUTE);
         }
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_namespace_that_makes_up_workloads_crowds_out_its_own_alone() {
-        let (mut kills, start) = (Kills::default(), Instant::now());
+        let (mut kills, start) = (KillCounters::default(), Instant::now());
         let (victim, first) = (finding("shop", "app", 1), finding("hostile", "0", 1));
         kills.count(&victim, start);
         for number in 0..=SERIES_PER_NAMESPACE {
@@ -159,11 +159,12 @@ mod tests {
 
     #[test]
     fn an_owner_with_an_endless_name_has_a_short_label() {
-        let (mut kills, mut kill) = (Kills::default(), Arc::unwrap_or_clone(finding("shop", "app", 1)));
+        let (mut kills, mut kill) =
+            (KillCounters::default(), Arc::unwrap_or_clone(finding("shop", "app", 1)));
         kill.pod.workload.name = "ü".repeat(100_000);
         kill.pod.workload.kind = "k".repeat(100_000);
         kills.count(&kill, Instant::now());
-        let Series(labels) = kills.last.into_keys().next().unwrap();
+        let KillSeries(labels) = kills.last.into_keys().next().unwrap();
         assert_eq!(labels.workload, "ü".repeat(LABEL_LENGTH / 2));
         assert_eq!(labels.workload_kind.len(), LABEL_LENGTH);
     }

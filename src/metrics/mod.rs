@@ -1,6 +1,6 @@
 //! What has this program seen and done? The figures behind `/metrics`.
 //!
-//! Each stage says what happened in a word of its own (`watch_error`, `finding`, an [`Account`]'s
+//! Each stage says what happened in a word of its own (`watch_error`, `finding`, an [`SinkAccount`]'s
 //! `settle`); [`Metrics::render`] writes it all down as Prometheus reads it.
 //!
 //! The books balance: for every sink, `findings_total` is the sum of its `deliveries_total` and
@@ -32,9 +32,9 @@ use prometheus_client::{
 };
 use tokio::time::Instant;
 
-use self::{account::Queue, kills::Kills};
+use self::{account::QueueGauge, kills::KillCounters};
 pub use self::{
-    account::{Account, DeliveryOutcome},
+    account::{DeliveryOutcome, SinkAccount},
     text::CONTENT_TYPE,
 };
 
@@ -68,23 +68,23 @@ pub struct Metrics {
     detection_delay: Histogram,
     deliveries: Family<DeliveryLabels, Counter>,
     delivery_duration: Family<SinkLabels, Histogram, DeliveryBuckets>,
-    queue_length: Family<SinkLabels, Queue>,
-    queue_capacity: Family<SinkLabels, Queue>,
+    queue_length: Family<SinkLabels, QueueGauge>,
+    queue_capacity: Family<SinkLabels, QueueGauge>,
     watch_events: Family<ResourceLabels, Counter>,
     watch_restarts: Family<ResourceLabels, Counter>,
     watch_errors: Family<ResourceLabels, Counter>,
     undecodable: Family<ResourceLabels, Counter>,
     unobserved_restarts: Counter,
     ready: Gauge<u64, AtomicU64>,
-    books: Arc<Mutex<Books>>,
+    books: Arc<Mutex<DeliveryBooks>>,
 }
 
 /// What must not change while it is read.
-struct Books {
+struct DeliveryBooks {
     /// The queue of each sink.
-    queues: Vec<Queue>,
+    queues: Vec<QueueGauge>,
     /// The kills of each workload.
-    kills: Kills,
+    kills: KillCounters,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -148,7 +148,7 @@ impl Metrics {
             undecodable: Family::default(),
             unobserved_restarts: Counter::default(),
             ready: Gauge::default(),
-            books: Arc::new(Mutex::new(Books { queues: Vec::new(), kills: Kills::default() })),
+            books: Arc::new(Mutex::new(DeliveryBooks { queues: Vec::new(), kills: KillCounters::default() })),
         };
         for resource in WatchedResource::ALL.map(WatchedResource::label) {
             for family in
@@ -255,7 +255,7 @@ impl Metrics {
 
     /// Opens the account of a sink in whose queue so many may wait, with every outcome at zero. To be
     /// called once for each sink, before the first finding: earlier ones are missing in it.
-    pub fn open_account(&self, sink: &str, capacity: u64) -> Account {
+    pub fn open_account(&self, sink: &str, capacity: u64) -> SinkAccount {
         let sink = SinkLabels { sink: sink.to_owned() };
         let queue = self.queue_length.get_or_create_owned(&sink);
         self.queue_capacity.get_or_create(&sink).set(capacity);
@@ -264,7 +264,7 @@ impl Metrics {
             let labels = DeliveryLabels { sink: sink.sink.clone(), outcome: outcome.label() };
             self.deliveries.get_or_create_owned(&labels)
         });
-        Account {
+        SinkAccount {
             outcomes,
             queue,
             duration: self.delivery_duration.get_or_create_owned(&sink),
@@ -273,7 +273,7 @@ impl Metrics {
     }
 
     /// Counts a finding, and puts it into the queue of every sink. From here on each sink owes it
-    /// one [`Account::settle`].
+    /// one [`SinkAccount::settle`].
     pub fn finding(&self, finding: &Finding, now: Instant) {
         let mut books = self.books();
         books.kills.count(finding, now);
@@ -329,7 +329,7 @@ impl Metrics {
         text::in_text_format(&text)
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
+    fn books(&self) -> MutexGuard<'_, DeliveryBooks> {
         lock(&self.books)
     }
 }
@@ -343,6 +343,6 @@ impl Registrar<'_> {
 }
 
 /// Each step on the books is complete in itself, so one that panicked left nothing half-done.
-fn lock(books: &Mutex<Books>) -> MutexGuard<'_, Books> {
+fn lock(books: &Mutex<DeliveryBooks>) -> MutexGuard<'_, DeliveryBooks> {
     books.lock().unwrap_or_else(PoisonError::into_inner)
 }

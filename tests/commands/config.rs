@@ -3,12 +3,12 @@
 
 use std::{ffi::OsString, fs, path::Path};
 
-use kubernetes_oom_event_generator::config::{Config, Loaded};
+use kubernetes_oom_event_generator::config::{Config, LoadedConfig};
 
 const EXAMPLE: &str = include_str!("../../config.example.yaml");
 
 /// Loads the example as it is but for the path of the webhook's file.
-fn load() -> Loaded {
+fn load() -> LoadedConfig {
     let directory = tempfile::tempdir().unwrap();
     let webhook = directory.path().join("team-webhook");
     fs::write(&webhook, "https://hooks.slack.com/services/T0/B0/x\n").unwrap();

@@ -16,7 +16,7 @@ use kubernetes_oom_event_generator::{
     fanout::{Fanout, Route},
     metrics::Metrics,
 };
-use sinks::{Delivery, Limits, Outcome, Sink, SinkContext};
+use sinks::{AttemptOutcome, Delivery, Sink, SinkContext, SinkLimits};
 use tokio::{
     task::spawn_blocking,
     time::{Instant, sleep},
@@ -161,9 +161,9 @@ impl Books {
             .collect()
     }
 
-    /// The Pods whose findings nobody will miss, as the log says.
+    /// The Pods whose findings had no place any more, as the log says.
     pub fn gone(&self, sink: &str) -> Vec<String> {
-        let lines = log::logged("not delivered, and nobody will miss it").into_iter();
+        let lines = log::logged("not delivered: its place is gone").into_iter();
         let lines = lines.filter(|line| line["sink"] == sink);
         lines.map(|line| self.sent[line["id"].as_str().unwrap()].clone()).collect()
     }
@@ -236,11 +236,11 @@ impl OverSockets {
 
 #[async_trait]
 impl Sink for OverSockets {
-    fn limits(&self) -> Limits {
+    fn limits(&self) -> SinkLimits {
         self.0.limits()
     }
 
-    async fn deliver(&self, batch: &[Delivery]) -> Vec<Outcome> {
+    async fn deliver(&self, batch: &[Delivery]) -> Vec<AttemptOutcome> {
         tokio::select! {
             outcomes = self.0.deliver(batch) => outcomes,
             () = Self::steps() => unreachable!("they go on"),

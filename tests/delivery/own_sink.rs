@@ -7,12 +7,12 @@ mod diary;
 use std::fs;
 
 use kubernetes_oom_event_generator::{
-    config::{Config, Loaded},
+    config::{Config, LoadedConfig},
     pipeline,
     stop::Stop,
 };
 use serde_json::json;
-use settings::Errors;
+use settings::ConfigErrors;
 use sinks::SinkType;
 use support::{
     ControlPlane, Error, eventually,
@@ -20,7 +20,7 @@ use support::{
     status::{OOM_KILLED, PodStatus, running},
 };
 
-fn load(yaml: &str) -> Result<Loaded, Errors> {
+fn load(yaml: &str) -> Result<LoadedConfig, ConfigErrors> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("config.yaml");
     fs::write(&file, yaml).unwrap();

@@ -8,15 +8,15 @@ use cluster::without_secrets;
 use finding::TestFinding;
 use untrusted::one_line;
 
-use super::{Kubernetes, event};
-use crate::{Outcome, Tested};
+use super::{KubernetesSink, event};
+use crate::{AttemptOutcome, TestOutcome};
 
 /// The `reason` of the Event.
 const REASON: &str = "TestFinding";
 
 /// Writes the Event. The Pod's UID, without which `kubectl describe` doesn't show it, is asked for with
 /// a verb that the program needs anyway; where that fails the Event is written without.
-pub(super) async fn deliver(sink: &Kubernetes, test: &TestFinding) -> Tested {
+pub(super) async fn deliver(sink: &KubernetesSink, test: &TestFinding) -> TestOutcome {
     let namespace = &test.namespace;
     let uid = match &test.pod {
         Some(pod) => Some(uid(sink, namespace, pod).await),
@@ -24,18 +24,18 @@ pub(super) async fn deliver(sink: &Kubernetes, test: &TestFinding) -> Tested {
     };
     let event = test_event(test, uid.as_ref().and_then(|uid| uid.clone().ok()));
     match sink.create(namespace, &event).await {
-        Outcome::Gone { .. } => Tested::Refused {
+        AttemptOutcome::Gone { .. } => TestOutcome::Refused {
             reason: format!(
                 "creating an Event in namespace {namespace}: there is no such namespace, or it is being deleted. Name \
                  another in $POD_NAMESPACE, or with `kubectl config set-context --current --namespace=NAME`"
             ),
         },
-        outcome => Tested::new(outcome, place(test, uid)),
+        outcome => TestOutcome::new(outcome, place(test, uid)),
     }
 }
 
 /// Learns the UID of a Pod, or says why it can't.
-async fn uid(sink: &Kubernetes, namespace: &str, name: &str) -> Result<String, String> {
+async fn uid(sink: &KubernetesSink, namespace: &str, name: &str) -> Result<String, String> {
     let pods = Api::<Pod>::namespaced(sink.client.clone(), namespace);
     let only = ListParams::default().fields(&format!("metadata.name={name}"));
     match pods.list_metadata(&only).await {

@@ -12,10 +12,10 @@ fn client_of(url: &str) -> Client {
 }
 
 /// What becomes of a finding when the API server answers so.
-async fn outcome(answer: ResponseTemplate) -> Outcome {
+async fn outcome(answer: ResponseTemplate) -> AttemptOutcome {
     let server = MockServer::start().await;
     Mock::given(matchers::any()).respond_with(answer).mount(&server).await;
-    let sink = Kubernetes::new(client_of(&server.uri()));
+    let sink = KubernetesSink::new(client_of(&server.uri()));
     let mut outcomes = sink.deliver(&[Delivery::from(Finding::full())]).await;
     assert_eq!(outcomes.len(), 1);
     outcomes.remove(0)
@@ -28,9 +28,9 @@ fn status(code: u16, reason: &str, message: &str, details: &Value) -> ResponseTe
     }))
 }
 
-fn retried(outcome: &Outcome) -> (&str, Option<Duration>) {
+fn retried(outcome: &AttemptOutcome) -> (&str, Option<Duration>) {
     match outcome {
-        Outcome::Retry { reason, after } => (reason, *after),
+        AttemptOutcome::Retry { reason, after } => (reason, *after),
         other => panic!("{other:?}"),
     }
 }
@@ -45,8 +45,8 @@ async fn the_event_is_created_as_kubectl_shows_it() {
         .mount(&server)
         .await;
     let finding = Finding::full();
-    let sink = Kubernetes::new(client_of(&server.uri()));
-    assert_eq!(sink.deliver(&[Delivery::from(finding.clone())]).await, [Outcome::Delivered]);
+    let sink = KubernetesSink::new(client_of(&server.uri()));
+    assert_eq!(sink.deliver(&[Delivery::from(finding.clone())]).await, [AttemptOutcome::Delivered]);
 
     let requests = server.received_requests().await.unwrap();
     assert_eq!(
@@ -94,7 +94,7 @@ fn an_event_about_a_sidecar_points_into_the_init_containers() {
 #[tokio::test]
 async fn what_exists_is_a_duplicate() {
     let answer = status(409, "AlreadyExists", "events \"x\" already exists", &json!({ "name": "x" }));
-    assert_eq!(outcome(answer).await, Outcome::Duplicate);
+    assert_eq!(outcome(answer).await, AttemptOutcome::Duplicate);
 }
 
 #[tokio::test]
@@ -139,13 +139,13 @@ async fn what_a_webhook_or_policy_denies_under_another_code_is_retried_as_well()
 async fn a_namespace_that_is_being_deleted_is_gone() {
     let causes = json!({ "causes": [{ "reason": "NamespaceTerminating", "field": "metadata.namespace" }] });
     let outcome = outcome(status(403, "Forbidden", "unable to create new content", &causes)).await;
-    assert_eq!(outcome, Outcome::Gone { reason: "namespace shop is being deleted".into() });
+    assert_eq!(outcome, AttemptOutcome::Gone { reason: "namespace shop is being deleted".into() });
 }
 
 #[tokio::test]
 async fn a_namespace_that_is_deleted_is_gone() {
     let outcome = outcome(status(404, "NotFound", "namespaces \"shop\" not found", &json!({}))).await;
-    assert_eq!(outcome, Outcome::Gone { reason: "namespace shop is gone".into() });
+    assert_eq!(outcome, AttemptOutcome::Gone { reason: "namespace shop is gone".into() });
 }
 
 #[tokio::test]
@@ -184,7 +184,7 @@ async fn server_errors_are_retried_whatever_their_body() {
 async fn what_can_never_succeed_is_refused() {
     for code in [302, 400, 405, 413, 422] {
         let outcome = outcome(status(code, "", "metadata.name: Invalid value", &json!({}))).await;
-        let Outcome::Refused { reason } = outcome else { panic!("{outcome:?}") };
+        let AttemptOutcome::Refused { reason } = outcome else { panic!("{outcome:?}") };
         assert!(reason.contains("metadata.name: Invalid value"), "{reason}");
     }
 }
@@ -192,7 +192,7 @@ async fn what_can_never_succeed_is_refused() {
 #[tokio::test]
 async fn an_api_server_that_is_not_there_is_retried() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let sink = Kubernetes::new(client_of(&format!("http://{free}")));
+    let sink = KubernetesSink::new(client_of(&format!("http://{free}")));
     let outcomes = sink.deliver(&[Delivery::from(Finding::full())]).await;
     let (reason, after) = retried(&outcomes[0]);
     assert!(reason.contains("Connection refused"), "{reason}");

@@ -6,13 +6,13 @@
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::wording::{self, Kill, Part};
+use super::wording::{self, ParagraphPart, ToldKill};
 use crate::Delivery;
 
 /// The text of a section, in characters (Slack: "Section block"). We count bytes, which are never fewer.
 const LONGEST_SECTION: usize = 3_000;
 
-/// A message, in bytes, as [`Message::has_room_for`] counts. Slack documents no limit, but answers
+/// A message, in bytes, as [`SlackMessage::has_room_for`] counts. Slack documents no limit, but answers
 /// `msg_blocks_too_long` from some 13,200 characters on, [`BLOCK`] included (slackapi/bolt-js#2509,
 /// #2867). That it has 50 blocks at most follows: of two neighbours, the second didn't fit into the first.
 const LONGEST_MESSAGE: usize = 12_000;
@@ -24,30 +24,30 @@ const BLOCK: usize = 100;
 const GAP: &str = "\n\n";
 
 /// One post to the webhook.
-pub(super) struct Message<'a> {
+pub(super) struct SlackMessage<'a> {
     /// Each as many paragraphs as fit.
     sections: Vec<String>,
-    kills: Vec<Kill<'a>>,
+    kills: Vec<ToldKill<'a>>,
     now: Instant,
 }
 
 /// As few messages as Slack's limits allow. Each finding of the batch is in exactly one. What is said of
 /// the time since earlier messages is true `now`.
-pub(super) fn compose(batch: &[Delivery], now: Instant) -> Vec<Message<'_>> {
-    let all = batch.iter().enumerate().map(Kill::new);
+pub(super) fn compose(batch: &[Delivery], now: Instant) -> Vec<SlackMessage<'_>> {
+    let all = batch.iter().enumerate().map(ToldKill::new);
     let (tests, mut kills): (Vec<_>, Vec<_>) = all.partition(|kill| kill.finding.test);
     kills.sort_by(|a, b| a.workload().cmp(&b.workload()).then_with(|| a.line().cmp(&b.line())));
 
-    let mut messages: Vec<Message<'_>> = Vec::new();
+    let mut messages: Vec<SlackMessage<'_>> = Vec::new();
     for workload in kills.chunk_by(|a, b| a.workload() == b.workload()) {
         for (kills, paragraph) in paragraphs(workload, now) {
             match messages.last_mut() {
                 Some(message) if message.has_room_for(&paragraph) => message.push(kills, &paragraph),
-                _ => messages.push(Message { sections: vec![paragraph], kills: kills.to_vec(), now }),
+                _ => messages.push(SlackMessage { sections: vec![paragraph], kills: kills.to_vec(), now }),
             }
         }
     }
-    messages.extend(tests.into_iter().map(|kill| Message {
+    messages.extend(tests.into_iter().map(|kill| SlackMessage {
         sections: vec![wording::test(kill.finding).0],
         kills: vec![kill],
         now,
@@ -56,9 +56,9 @@ pub(super) fn compose(batch: &[Delivery], now: Instant) -> Vec<Message<'_>> {
 }
 
 /// The kills of one workload in as many paragraphs as needed. A Pod's line is never cut.
-fn paragraphs<'k, 'a>(workload: &'k [Kill<'a>], now: Instant) -> Vec<(&'k [Kill<'a>], String)> {
-    let longest = Part { number: workload.len(), of: workload.len() };
-    let mut parts: Vec<&[Kill<'_>]> = Vec::new();
+fn paragraphs<'k, 'a>(workload: &'k [ToldKill<'a>], now: Instant) -> Vec<(&'k [ToldKill<'a>], String)> {
+    let longest = ParagraphPart { number: workload.len(), of: workload.len() };
+    let mut parts: Vec<&[ToldKill<'_>]> = Vec::new();
     let mut begin = 0;
     let mut end = 0;
     for line in workload.chunk_by(|a, b| a.line() == b.line()) {
@@ -71,11 +71,12 @@ fn paragraphs<'k, 'a>(workload: &'k [Kill<'a>], now: Instant) -> Vec<(&'k [Kill<
     }
     parts.push(&workload[begin..end]);
     let of = parts.len();
-    let paragraph = |(index, kills)| (kills, wording::paragraph(kills, Part { number: index + 1, of }, now));
+    let paragraph =
+        |(index, kills)| (kills, wording::paragraph(kills, ParagraphPart { number: index + 1, of }, now));
     parts.into_iter().enumerate().map(paragraph).collect()
 }
 
-impl<'a> Message<'a> {
+impl<'a> SlackMessage<'a> {
     /// The places in the batch of the findings that it tells of.
     pub(super) fn findings(&self) -> impl Iterator<Item = usize> {
         self.kills.iter().map(|kill| kill.place)
@@ -107,7 +108,7 @@ impl<'a> Message<'a> {
     /// The text for notifications, and for readers that show no blocks.
     fn notification(&self) -> String {
         match self.kills.as_slice() {
-            [Kill { finding, .. }] if finding.test => wording::test(finding).1,
+            [ToldKill { finding, .. }] if finding.test => wording::test(finding).1,
             kills => wording::notification(kills, self.now),
         }
     }
@@ -118,7 +119,7 @@ impl<'a> Message<'a> {
         length + paragraph.len() + BLOCK <= LONGEST_MESSAGE
     }
 
-    fn push(&mut self, kills: &[Kill<'a>], paragraph: &str) {
+    fn push(&mut self, kills: &[ToldKill<'a>], paragraph: &str) {
         self.kills.extend(kills);
         match self.sections.last_mut() {
             Some(section) if section.len() + GAP.len() + paragraph.len() <= LONGEST_SECTION => {

@@ -11,12 +11,12 @@ use finding::Finding;
 /// Stands for the secret in these tests; nothing may show it.
 const PATH: &str = "/services/T00/B00/s3cr3t";
 
-fn slack_at(url: &str) -> Slack {
+fn slack_at(url: &str) -> SlackSink {
     // The program does this at its start; here every test does, and the first one succeeds.
     rustls::crypto::ring::default_provider().install_default().ok();
-    let url = WebhookUrl::parse(url).unwrap();
-    let webhook = Webhook::new(url, REQUEST_TIMEOUT).unwrap();
-    Slack { webhook, pace: Duration::ZERO, next: tokio::sync::Mutex::new(Instant::now()) }
+    let url = SlackWebhookUrl::parse(url).unwrap();
+    let webhook = SlackWebhook::new(url, REQUEST_TIMEOUT).unwrap();
+    SlackSink { webhook, pace: Duration::ZERO, next: tokio::sync::Mutex::new(Instant::now()) }
 }
 
 fn shared(findings: impl IntoIterator<Item = Finding>) -> Vec<Delivery> {
@@ -24,13 +24,13 @@ fn shared(findings: impl IntoIterator<Item = Finding>) -> Vec<Delivery> {
 }
 
 /// The outcomes of a batch where Slack answers so.
-async fn outcomes(answer: ResponseTemplate, batch: &[Delivery]) -> Vec<Outcome> {
+async fn outcomes(answer: ResponseTemplate, batch: &[Delivery]) -> Vec<AttemptOutcome> {
     let server = MockServer::start().await;
     Mock::given(matchers::any()).respond_with(answer).mount(&server).await;
     slack_at(&format!("{}{PATH}", server.uri())).deliver(batch).await
 }
 
-async fn outcome(answer: ResponseTemplate) -> Outcome {
+async fn outcome(answer: ResponseTemplate) -> AttemptOutcome {
     let mut outcomes = outcomes(answer, &shared([Finding::full()])).await;
     assert_eq!(outcomes.len(), 1);
     let shown = format!("{outcomes:?}");
@@ -44,7 +44,7 @@ async fn one_kill_is_one_message() {
     let answer = ResponseTemplate::new(200).set_body_string("ok");
     Mock::given(matchers::method("POST")).and(matchers::path(PATH)).respond_with(answer).mount(&server).await;
     let slack = slack_at(&format!("{}{PATH}", server.uri()));
-    assert_eq!(slack.deliver(&shared([Finding::full()])).await, [Outcome::Delivered]);
+    assert_eq!(slack.deliver(&shared([Finding::full()])).await, [AttemptOutcome::Delivered]);
 
     let requests = server.received_requests().await.unwrap();
     assert_eq!(requests.len(), 1);
@@ -59,11 +59,11 @@ async fn a_busy_slack_is_left_alone_as_long_as_it_asks() {
     let answer =
         ResponseTemplate::new(429).insert_header("retry-after", "30").set_body_string("rate_limited");
     let reason = "posting to Slack: 429 Too Many Requests, rate_limited".into();
-    assert_eq!(outcome(answer).await, Outcome::Retry { reason, after: Some(Duration::from_secs(30)) });
+    assert_eq!(outcome(answer).await, AttemptOutcome::Retry { reason, after: Some(Duration::from_secs(30)) });
 }
 
 /// What an answer means whose body breaks off after its head.
-async fn broken_off(head: &str) -> Outcome {
+async fn broken_off(head: &str) -> AttemptOutcome {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}{PATH}", listener.local_addr().unwrap());
     let answer = format!("HTTP/1.1 {head}\r\ncontent-length: 20\r\n\r\nroll");
@@ -85,12 +85,12 @@ async fn a_busy_slack_whose_answer_breaks_off_is_left_alone_as_long_as_it_asks()
     for status in ["429 Too Many Requests", "503 Service Unavailable"] {
         let outcome = broken_off(&format!("{status}\r\nretry-after: 30")).await;
         let reason = format!("posting to Slack: {status}, a body that is not Slack's");
-        assert_eq!(outcome, Outcome::Retry { reason, after: Some(Duration::from_secs(30)) });
+        assert_eq!(outcome, AttemptOutcome::Retry { reason, after: Some(Duration::from_secs(30)) });
     }
     let outcome = broken_off("200 OK").await;
-    assert!(matches!(outcome, Outcome::Retry { after: None, .. }), "{outcome:?}");
+    assert!(matches!(outcome, AttemptOutcome::Retry { after: None, .. }), "{outcome:?}");
     let outcome = broken_off("404 Not Found").await;
-    assert!(matches!(outcome, Outcome::Refused { .. }), "{outcome:?}");
+    assert!(matches!(outcome, AttemptOutcome::Refused { .. }), "{outcome:?}");
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn a_proxy_may_ask_to_be_left_alone_until_a_date() {
     let after = async |value: &str| {
         let answer = ResponseTemplate::new(503).insert_header("retry-after", value);
         match outcome(answer).await {
-            Outcome::Retry { after, .. } => after,
+            AttemptOutcome::Retry { after, .. } => after,
             outcome => panic!("{outcome:?}"),
         }
     };
@@ -116,7 +116,7 @@ async fn a_proxy_may_ask_to_be_left_alone_until_a_date() {
 async fn what_is_late_and_server_errors_are_retried() {
     for code in [408, 425, 500, 502, 503, 504] {
         let outcome = outcome(ResponseTemplate::new(code).set_body_string("rollup_error")).await;
-        assert!(matches!(outcome, Outcome::Retry { after: None, .. }), "{outcome:?}");
+        assert!(matches!(outcome, AttemptOutcome::Retry { after: None, .. }), "{outcome:?}");
     }
 }
 
@@ -127,7 +127,7 @@ async fn a_success_that_is_not_slacks_is_refused() {
     for body in ["<!doctype html><title>Log in</title>", r#"{"success":true}"#, "accepted", ""] {
         for code in [200, 201, 204] {
             let outcome = outcome(ResponseTemplate::new(code).set_body_string(body)).await;
-            let Outcome::Refused { reason } = outcome else { panic!("{outcome:?}") };
+            let AttemptOutcome::Refused { reason } = outcome else { panic!("{outcome:?}") };
             assert!(reason.contains("what a proxy on the way says"), "{reason}");
         }
     }
@@ -145,7 +145,7 @@ async fn what_slack_refuses_is_refused_with_a_remedy() {
         (418, "teapot", "the URL is the one that Slack shows"),
     ] {
         let outcome = outcome(ResponseTemplate::new(code).set_body_string(word)).await;
-        let Outcome::Refused { reason } = outcome else { panic!("{outcome:?}") };
+        let AttemptOutcome::Refused { reason } = outcome else { panic!("{outcome:?}") };
         assert!(reason.contains(&format!("{code}")) && reason.contains(word), "{reason}");
         assert!(reason.contains(remedy), "{reason}");
     }
@@ -156,7 +156,7 @@ async fn a_body_that_is_not_slacks_is_not_shown() {
     for body in [format!("denied: {PATH}"), "word ".repeat(100_000), String::new(), "ok\n<script>".into()] {
         for code in [200, 403, 500] {
             let outcome = outcome(ResponseTemplate::new(code).set_body_string(&body)).await;
-            let (Outcome::Refused { reason } | Outcome::Retry { reason, .. }) = outcome else {
+            let (AttemptOutcome::Refused { reason } | AttemptOutcome::Retry { reason, .. }) = outcome else {
                 panic!("{outcome:?}")
             };
             assert!(reason.contains("a body that is not Slack's") && reason.len() < 250, "{reason}");
@@ -175,7 +175,7 @@ async fn a_redirect_is_not_followed() {
         .mount(&server)
         .await;
     let outcomes = slack_at(&format!("{}{PATH}", server.uri())).deliver(&shared([Finding::full()])).await;
-    let [Outcome::Refused { reason }] = outcomes.as_slice() else { panic!("{outcomes:?}") };
+    let [AttemptOutcome::Refused { reason }] = outcomes.as_slice() else { panic!("{outcomes:?}") };
     assert!(reason.contains("Redirects are not followed"), "{reason}");
 }
 
@@ -189,9 +189,12 @@ async fn no_answer_is_retried_and_shows_no_url() {
     let absent = format!("http://{free}{PATH}");
     for (url, said) in [(silent, "operation timed out"), (absent, "Connection refused")] {
         let mut slack = slack_at(&url);
-        slack.webhook = Webhook::new(WebhookUrl::parse(&url).unwrap(), Duration::from_millis(100)).unwrap();
+        slack.webhook =
+            SlackWebhook::new(SlackWebhookUrl::parse(&url).unwrap(), Duration::from_millis(100)).unwrap();
         let outcomes = slack.deliver(&shared([Finding::full()])).await;
-        let [Outcome::Retry { reason, after: None }] = outcomes.as_slice() else { panic!("{outcomes:?}") };
+        let [AttemptOutcome::Retry { reason, after: None }] = outcomes.as_slice() else {
+            panic!("{outcomes:?}")
+        };
         assert!(reason.contains(said), "{reason}");
         assert!(!reason.contains("s3cr3t") && !reason.contains("services"), "{reason}");
     }
@@ -226,10 +229,10 @@ async fn a_refused_message_says_nothing_about_the_others() {
     assert!(with_it.len() < 100);
     for (place, outcome) in outcomes.into_iter().enumerate() {
         if with_it.contains(&place) {
-            let Outcome::Refused { reason } = outcome else { panic!("{place}: {outcome:?}") };
+            let AttemptOutcome::Refused { reason } = outcome else { panic!("{place}: {outcome:?}") };
             assert!(reason.contains("invalid_blocks"), "{reason}");
         } else {
-            assert_eq!(outcome, Outcome::Delivered, "{place}");
+            assert_eq!(outcome, AttemptOutcome::Delivered, "{place}");
         }
     }
 }
@@ -244,7 +247,7 @@ async fn what_slack_can_t_read_is_told_without_blocks() {
         let answer = ResponseTemplate::new(200).set_body_string("ok");
         Mock::given(matchers::any()).respond_with(answer).expect(1).mount(&server).await;
         let slack = slack_at(&format!("{}{PATH}", server.uri()));
-        assert_eq!(slack.deliver(&shared([Finding::full()])).await, [Outcome::Delivered]);
+        assert_eq!(slack.deliver(&shared([Finding::full()])).await, [AttemptOutcome::Delivered]);
         let plain: Value = server.received_requests().await.unwrap()[1].body_json().unwrap();
         assert!(
             plain["text"].as_str().unwrap().contains("• `cart-6c9f7-x2x` on node `n1`: killed"),
@@ -266,9 +269,9 @@ async fn after_a_message_to_retry_the_others_are_not_sent() {
     assert!(messages.len() > 2);
     for (place, outcome) in outcomes.into_iter().enumerate() {
         if messages[0].contains(&place) {
-            assert_eq!(outcome, Outcome::Delivered, "{place}");
+            assert_eq!(outcome, AttemptOutcome::Delivered, "{place}");
         } else {
-            assert!(matches!(outcome, Outcome::Retry { after: Some(_), .. }), "{place}: {outcome:?}");
+            assert!(matches!(outcome, AttemptOutcome::Retry { after: Some(_), .. }), "{place}: {outcome:?}");
         }
     }
 }
@@ -279,7 +282,7 @@ async fn messages_keep_their_distance_over_calls_too() {
     let answer = ResponseTemplate::new(200).set_body_string("ok");
     Mock::given(matchers::any()).respond_with(answer).mount(&server).await;
     let pace = Duration::from_millis(50);
-    let slack = Slack { pace, ..slack_at(&format!("{}{PATH}", server.uri())) };
+    let slack = SlackSink { pace, ..slack_at(&format!("{}{PATH}", server.uri())) };
     let begun = Instant::now();
     let batch = several();
     slack.deliver(&batch).await;
@@ -297,7 +300,7 @@ fn only_https_and_loopback_urls_are_taken() {
         "http://127.0.0.1/x",
         "http://[::1]:8080/x",
     ] {
-        assert!(WebhookUrl::parse(url).is_ok(), "{url}");
+        assert!(SlackWebhookUrl::parse(url).is_ok(), "{url}");
     }
     for url in [
         "http://hooks.slack.com/s3cr3t",
@@ -308,7 +311,7 @@ fn only_https_and_loopback_urls_are_taken() {
         "s3cr3t",
         "",
     ] {
-        let problem = WebhookUrl::parse(url).unwrap_err();
+        let problem = SlackWebhookUrl::parse(url).unwrap_err();
         assert!(!problem.contains("s3cr3t"), "{problem}");
     }
 }
@@ -316,7 +319,7 @@ fn only_https_and_loopback_urls_are_taken() {
 #[test]
 fn debug_shows_no_url() {
     let settings =
-        SlackSettings { url: WebhookUrl::parse(&format!("https://hooks.slack.com{PATH}")).unwrap() };
+        SlackSettings { url: SlackWebhookUrl::parse(&format!("https://hooks.slack.com{PATH}")).unwrap() };
     let shown = format!("{settings:?}");
     assert!(!shown.contains("s3cr3t") && !shown.contains("slack.com"), "{shown}");
 }

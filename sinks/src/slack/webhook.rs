@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use untrusted::{ReadError, read_up_to, retry_after, with_causes};
 
-use crate::{BuildError, Outcome};
+use crate::{AttemptOutcome, SinkBuildError};
 
 /// Slack answers with a word; longer than this it is something else.
 const MAX_WORD_BYTES: usize = 64;
@@ -19,9 +19,9 @@ pub(super) const UNREADABLE: [&str; 5] =
     ["invalid_payload", "invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "no_text"];
 
 /// What became of a post.
-pub(super) enum Answer {
+pub(super) enum WebhookAnswer {
     /// What became of the findings in it.
-    Final(Outcome),
+    Final(AttemptOutcome),
     /// Slack could not read it; another form of the same may fare better.
     Unreadable {
         /// What the answer was, and what to do. Carries no secret.
@@ -31,12 +31,12 @@ pub(super) enum Answer {
 
 /// The address of a webhook: `https`, or `http` to this very machine.
 #[derive(Clone, Debug)]
-pub(super) struct WebhookUrl {
+pub(super) struct SlackWebhookUrl {
     url: SecretString,
     loopback: bool,
 }
 
-impl WebhookUrl {
+impl SlackWebhookUrl {
     /// # Errors
     ///
     /// What is wrong with it, without showing it.
@@ -59,19 +59,19 @@ fn is_loopback(host: &str) -> bool {
 }
 
 /// Posts to one URL.
-pub(super) struct Webhook {
+pub(super) struct SlackWebhook {
     client: Client,
-    url: WebhookUrl,
+    url: SlackWebhookUrl,
 }
 
-impl Webhook {
+impl SlackWebhook {
     /// Certificate authorities are the system's, or those of `$SSL_CERT_FILE` and `$SSL_CERT_DIR`;
     /// proxies those of `$HTTPS_PROXY` and `$NO_PROXY`.
     ///
     /// # Errors
     ///
     /// There are no certificate authorities to trust.
-    pub(super) fn new(url: WebhookUrl, timeout: Duration) -> Result<Self, BuildError> {
+    pub(super) fn new(url: SlackWebhookUrl, timeout: Duration) -> Result<Self, SinkBuildError> {
         let mut client = Client::builder()
             .user_agent(concat!("kubernetes-oom-event-generator/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
@@ -80,7 +80,7 @@ impl Webhook {
             // No proxy can reach this machine's own loopback address.
             client = client.no_proxy();
         }
-        let client = client.build().map_err(|error| BuildError::Failed {
+        let client = client.build().map_err(|error| SinkBuildError::Failed {
             tried: "preparing HTTPS for Slack",
             source: error.into(),
             remedy: "Mount the certificate authorities and name their file in $SSL_CERT_FILE",
@@ -89,7 +89,7 @@ impl Webhook {
     }
 
     /// Posts the payload. Cancelled, it may have been posted nevertheless.
-    pub(super) async fn post(&self, payload: &Value) -> Answer {
+    pub(super) async fn post(&self, payload: &Value) -> WebhookAnswer {
         match self.client.post(self.url.url.expose_secret()).json(payload).send().await {
             Ok(response) => judge(response).await,
             Err(error) => {
@@ -105,7 +105,7 @@ impl Webhook {
     }
 }
 
-async fn judge(response: Response) -> Answer {
+async fn judge(response: Response) -> WebhookAnswer {
     let status = response.status();
     let after = retry_after(response.headers());
     let word = match word(response).await {
@@ -118,28 +118,31 @@ async fn judge(response: Response) -> Answer {
     let reason = |remedy| format!("posting to Slack: {status}, {word}{remedy}");
     let is_late =
         [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS].contains(&status);
-    Answer::Final(match status {
-        StatusCode::OK if word == "ok" => Outcome::Delivered,
-        _ if is_late || status.is_server_error() => Outcome::Retry { reason: reason(""), after },
-        _ if status.is_redirection() => Outcome::Refused {
+    WebhookAnswer::Final(match status {
+        StatusCode::OK if word == "ok" => AttemptOutcome::Delivered,
+        _ if is_late || status.is_server_error() => AttemptOutcome::Retry { reason: reason(""), after },
+        _ if status.is_redirection() => AttemptOutcome::Refused {
             reason: reason(". Redirects are not followed: give the URL that Slack shows for the webhook"),
         },
         _ if UNREADABLE.contains(&word) => {
-            return Answer::Unreadable { reason: reason(remedy(word)) };
+            return WebhookAnswer::Unreadable { reason: reason(remedy(word)) };
         }
         // A 200 that says anything else too: somebody took it, and might take it again every time.
-        _ => Outcome::Refused { reason: reason(remedy(word)) },
+        _ => AttemptOutcome::Refused { reason: reason(remedy(word)) },
     })
 }
 
-fn unanswered(error: &(dyn Error + 'static), remedy: &str) -> Answer {
+fn unanswered(error: &(dyn Error + 'static), remedy: &str) -> WebhookAnswer {
     let said = with_causes(error);
     let remedy = if said.contains("certificate") {
         ". Name the file of the certificate authorities to trust in $SSL_CERT_FILE"
     } else {
         remedy
     };
-    Answer::Final(Outcome::Retry { reason: format!("posting to Slack: {said}{remedy}"), after: None })
+    WebhookAnswer::Final(AttemptOutcome::Retry {
+        reason: format!("posting to Slack: {said}{remedy}"),
+        after: None,
+    })
 }
 
 /// The body, where it is a word as Slack's answers are. Any other body (a proxy's error page) stays

@@ -21,13 +21,13 @@ const LONG_NOTIFICATION: usize = 200;
 
 /// A finding, and its place in the batch.
 #[derive(Clone, Copy)]
-pub(super) struct Kill<'a> {
+pub(super) struct ToldKill<'a> {
     pub(super) place: usize,
     pub(super) finding: &'a Finding,
     previous: Option<Instant>,
 }
 
-impl<'a> Kill<'a> {
+impl<'a> ToldKill<'a> {
     pub(super) fn new((place, delivery): (usize, &'a Delivery)) -> Self {
         Self { place, finding: &delivery.finding, previous: delivery.previous }
     }
@@ -51,19 +51,19 @@ impl<'a> Kill<'a> {
 
 /// Which of the paragraphs about one workload it is.
 #[derive(Clone, Copy)]
-pub(super) struct Part {
+pub(super) struct ParagraphPart {
     pub(super) number: usize,
     pub(super) of: usize,
 }
 
-/// The kills of one workload, sorted by [`Kill::line`].
-pub(super) fn paragraph(kills: &[Kill<'_>], part: Part, now: Instant) -> String {
+/// The kills of one workload, sorted by [`ToldKill::line`].
+pub(super) fn paragraph(kills: &[ToldKill<'_>], part: ParagraphPart, now: Instant) -> String {
     let Some(first) = kills.first() else { return String::new() };
     let (count, subject) = heading(kills, code, now);
     let part = if part.of > 1 { format!(" ({} of {})", part.number, part.of) } else { String::new() };
     let mut lines =
         vec![format!("*{count}* {subject}{part}"), format!("Namespace {}", place(first.finding, code))];
-    let containers: Vec<&[Kill<'_>]> = kills.chunk_by(|a, b| a.container() == b.container()).collect();
+    let containers: Vec<&[ToldKill<'_>]> = kills.chunk_by(|a, b| a.container() == b.container()).collect();
     for container in &containers {
         let limits = limits(container);
         lines.push(match containers.len() {
@@ -77,8 +77,8 @@ pub(super) fn paragraph(kills: &[Kill<'_>], part: Part, now: Instant) -> String 
 }
 
 /// One line for notifications, and for readers that show no blocks.
-pub(super) fn notification(kills: &[Kill<'_>], now: Instant) -> String {
-    let workloads: Vec<&[Kill<'_>]> = kills.chunk_by(|a, b| a.workload() == b.workload()).collect();
+pub(super) fn notification(kills: &[ToldKill<'_>], now: Instant) -> String {
+    let workloads: Vec<&[ToldKill<'_>]> = kills.chunk_by(|a, b| a.workload() == b.workload()).collect();
     if let [kills] = workloads.as_slice()
         && let Some(first) = kills.first()
     {
@@ -107,7 +107,7 @@ pub(super) fn test(finding: &Finding) -> (String, String) {
 }
 
 /// `12 more kills`, and ``of `app` in Deployment `cart` within the last hour, 3 Pods``.
-fn heading(kills: &[Kill<'_>], name: fn(&str) -> String, now: Instant) -> (String, String) {
+fn heading(kills: &[ToldKill<'_>], name: fn(&str) -> String, now: Instant) -> (String, String) {
     let pods: BTreeSet<&str> = kills.iter().map(|kill| kill.finding.pod.uid.as_str()).collect();
     let pods = if pods.len() > 1 { format!(", {} Pods", pods.len()) } else { String::new() };
     let (count, span) = counted(kills, "OOM kill", now);
@@ -118,15 +118,15 @@ fn heading(kills: &[Kill<'_>], name: fn(&str) -> String, now: Instant) -> (Strin
 }
 
 /// Kills are `of` ``app` in Deployment `cart` ``; those of several containers are `in` the workload.
-fn subject(kills: &[Kill<'_>], name: fn(&str) -> String) -> (&'static str, String) {
-    let Some(Kill { finding, .. }) = kills.first() else { return ("", String::new()) };
+fn subject(kills: &[ToldKill<'_>], name: fn(&str) -> String) -> (&'static str, String) {
+    let Some(ToldKill { finding, .. }) = kills.first() else { return ("", String::new()) };
     let workload = &finding.pod.workload;
     let kind = &workload.kind;
     // A kind is a word; nothing holds an owner reference to that.
     let kind = if kind.chars().all(|c| c.is_ascii_alphanumeric()) { escape(kind) } else { name(kind) };
     let workload = format!("{kind} {}", name(&workload.name));
     let container = &finding.container;
-    let is_same = |kill: &Kill<'_>| {
+    let is_same = |kill: &ToldKill<'_>| {
         (kill.finding.container.kind, &kill.finding.container.name) == (container.kind, &container.name)
     };
     if !kills.iter().all(is_same) {
@@ -140,8 +140,8 @@ fn subject(kills: &[Kill<'_>], name: fn(&str) -> String) -> (&'static str, Strin
 }
 
 /// ``Sidecar `proxy`: 9 more kills within the last hour``.
-fn container_heading(kills: &[Kill<'_>], now: Instant) -> String {
-    let Some(Kill { finding, .. }) = kills.first() else { return String::new() };
+fn container_heading(kills: &[ToldKill<'_>], now: Instant) -> String {
+    let Some(ToldKill { finding, .. }) = kills.first() else { return String::new() };
     let kind = capitalised(kind_of_container(finding.container.kind));
     let (count, span) = counted(kills, "kill", now);
     format!("{kind} {}: {count}{span}", code(&finding.container.name))
@@ -165,7 +165,7 @@ fn place(finding: &Finding, name: fn(&str) -> String) -> String {
     }
 }
 
-fn limits(kills: &[Kill<'_>]) -> String {
+fn limits(kills: &[ToldKill<'_>]) -> String {
     let limit = range(kills, |finding| finding.container.memory_limit_bytes);
     let pod_limit = range(kills, |finding| finding.pod.memory_limit_bytes);
     match (limit.map(bytes_range), pod_limit.map(bytes_range)) {
@@ -177,8 +177,8 @@ fn limits(kills: &[Kill<'_>]) -> String {
 }
 
 /// The kills of one container in one Pod: which, where, when, after how long, what happened then.
-fn pod_line(kills: &[Kill<'_>]) -> String {
-    let Some(Kill { finding, .. }) = kills.first() else { return String::new() };
+fn pod_line(kills: &[ToldKill<'_>]) -> String {
+    let Some(ToldKill { finding, .. }) = kills.first() else { return String::new() };
     let pod = code(&finding.pod.name);
     let node = finding.pod.node.as_ref().map(|node| format!(" on node {}", code(node))).unwrap_or_default();
     let times = if kills.len() > 1 { format!(" {} times", kills.len()) } else { String::new() };
@@ -195,7 +195,7 @@ fn pod_line(kills: &[Kill<'_>]) -> String {
     format!("{pod}{node}: killed{times}{when}{ran}{}{}", restarts(kills), exits(kills))
 }
 
-fn restarts(kills: &[Kill<'_>]) -> String {
+fn restarts(kills: &[ToldKill<'_>]) -> String {
     let restarts = || kills.iter().map(|kill| kill.finding.restarted.as_ref());
     let count = restarts().flatten().filter_map(|Restarted { restart_count, .. }| *restart_count).max();
     let count = count.map(|count| format!(", restart count now {count}")).unwrap_or_default();
@@ -209,7 +209,7 @@ fn restarts(kills: &[Kill<'_>]) -> String {
 }
 
 /// An exit code other than SIGKILL's: a child process was killed, and the container ended otherwise.
-fn exits(kills: &[Kill<'_>]) -> String {
+fn exits(kills: &[ToldKill<'_>]) -> String {
     let codes = kills.iter().map(|kill| kill.finding.killed.exit_code);
     let mut codes: Vec<i32> = codes.filter(|code| *code != EXIT_CODE_OF_SIGKILL).collect();
     let otherwise = codes.len();
@@ -238,7 +238,7 @@ fn ran_for(finding: &Finding) -> Option<jiff::SignedDuration> {
 }
 
 /// The least and the greatest of what is known.
-fn range<T: Ord + Copy>(kills: &[Kill<'_>], value: impl Fn(&Finding) -> Option<T>) -> Option<(T, T)> {
+fn range<T: Ord + Copy>(kills: &[ToldKill<'_>], value: impl Fn(&Finding) -> Option<T>) -> Option<(T, T)> {
     let values = || kills.iter().filter_map(|kill| value(kill.finding));
     values().min().zip(values().max())
 }
@@ -249,7 +249,7 @@ fn bytes_range((least, greatest): (u64, u64)) -> String {
 
 /// `12 kills`; if all of them were gathered since an earlier message, `12 more kills` and
 /// ` within the last hour`.
-fn counted(kills: &[Kill<'_>], what: &str, now: Instant) -> (String, String) {
+fn counted(kills: &[ToldKill<'_>], what: &str, now: Instant) -> (String, String) {
     let number = kills.len();
     let plural = if number == 1 { "" } else { "s" };
     // `None` is the least: one first kill among them, and there is no previous.

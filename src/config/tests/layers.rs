@@ -40,7 +40,7 @@ fn the_environment_wins_over_the_file() {
         ("OOM_SINKS__TEAM__TYPE", "slack"),
         ("OOM_SINKS__TEAM__WEBHOOK_URL", "https://x"),
     ];
-    let Loaded { config, resolved, .. } = load(text, &variables).unwrap();
+    let LoadedConfig { config, resolved, .. } = load(text, &variables).unwrap();
     assert_eq!(config.cluster.as_deref(), Some("12345"));
     assert_eq!(config.lookback, Duration::from_mins(10));
     assert_eq!(config.namespaces.include(), ["search", "shop"]);

@@ -7,12 +7,12 @@ use std::fs;
 use super::*;
 
 /// Loads a file of this text with these variables.
-fn load(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, String> {
+fn load(text: &str, variables: &[(&str, &str)]) -> Result<LoadedConfig, String> {
     load_with(text, &[], variables)
 }
 
 /// Errors are given without the path of the file, which differs from run to run.
-fn load_with(text: &str, sinks: &[&str], variables: &[(&str, &str)]) -> Result<Loaded, String> {
+fn load_with(text: &str, sinks: &[&str], variables: &[(&str, &str)]) -> Result<LoadedConfig, String> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("config.yaml");
     fs::write(&path, text).unwrap();

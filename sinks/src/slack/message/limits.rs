@@ -47,7 +47,7 @@ fn published() -> Value {
 }
 
 /// Checks a message against all that Slack publishes, and what is known besides.
-pub(super) fn assert_valid(message: &Message<'_>) {
+pub(super) fn assert_valid(message: &SlackMessage<'_>) {
     for payload in [message.body(), message.plain_body()] {
         let problems: Vec<String> = PUBLISHED.iter_errors(&payload).map(|error| error.to_string()).collect();
         assert!(problems.is_empty(), "{problems:?}\n{payload}");
@@ -83,7 +83,7 @@ fn assert_plain(section: &str) {
 /// `pod-1-…` and so on stand in the message that their finding is counted in, and in no other.
 fn assert_within_limits(batch: &[Delivery]) -> Vec<String> {
     let messages = compose(batch, Instant::now());
-    let mut told: Vec<usize> = messages.iter().flat_map(Message::findings).collect();
+    let mut told: Vec<usize> = messages.iter().flat_map(SlackMessage::findings).collect();
     told.sort_unstable();
     assert_eq!(told, (0..batch.len()).collect::<Vec<_>>());
     let mut texts = Vec::new();

@@ -29,7 +29,7 @@ fn texts(findings: impl IntoIterator<Item = Finding>) -> String {
     let messages = compose(&batch, Instant::now());
     messages.iter().for_each(assert_valid);
     let text =
-        |message: &Message<'_>| format!("({})\n{}", message.notification(), message.sections.join(GAP));
+        |message: &SlackMessage<'_>| format!("({})\n{}", message.notification(), message.sections.join(GAP));
     messages.iter().map(text).collect::<Vec<_>>().join("\n\n")
 }
 
