@@ -15,7 +15,7 @@ use tokio_stream::StreamExt;
 use crate::{
     config::Config,
     fanout::{Fanout, Route},
-    filter::{Filter, Settings, Verdict},
+    filter::{Conclusion, Filter, FilterSettings},
     health::Readiness,
     metrics::Metrics,
     server::{self, BindError},
@@ -119,8 +119,8 @@ fn say_hello(config: &Config) {
 }
 
 /// What the filter is to know of the configuration.
-pub fn settings(config: &Config) -> Settings {
-    Settings {
+pub fn settings(config: &Config) -> FilterSettings {
+    FilterSettings {
         cluster: config.cluster.clone(),
         namespaces: config.namespaces.clone(),
         lookback: config.lookback,
@@ -150,10 +150,10 @@ fn routes(config: &Config, client: &Client, stop: &Stop) -> Result<Vec<Route>, P
     config.sinks.iter().map(route).collect()
 }
 
-fn deliver(verdicts: Vec<Verdict>, fanout: &Fanout, metrics: &Metrics) {
-    for verdict in verdicts {
-        match verdict {
-            Verdict::Finding(finding) => {
+fn deliver(conclusions: Vec<Conclusion>, fanout: &Fanout, metrics: &Metrics) {
+    for conclusion in conclusions {
+        match conclusion {
+            Conclusion::Finding(finding) => {
                 tracing::debug!(
                     namespace = finding.namespace,
                     pod = finding.pod.name,
@@ -163,7 +163,7 @@ fn deliver(verdicts: Vec<Verdict>, fanout: &Fanout, metrics: &Metrics) {
                 );
                 fanout.send(*finding);
             }
-            Verdict::Unobserved { namespace, pod, container, instances } => {
+            Conclusion::UnobservedEnds { namespace, pod, container, instances } => {
                 metrics.unobserved_restarts(instances.into());
                 tracing::debug!(namespace, pod, container, instances, "nobody saw how these instances ended");
             }

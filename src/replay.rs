@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::{
     cli::RecordingSource,
-    filter::{Filter, Settings, Verdict},
+    filter::{Conclusion, Filter, FilterSettings},
     source::recording::{self, RecordingError},
 };
 
@@ -44,7 +44,7 @@ pub enum ReplayError {
 /// # Errors
 ///
 /// The recording can't be read, or the findings can't be printed.
-pub fn run(recording: &RecordingSource, settings: Settings) -> Result<(), ReplayError> {
+pub fn run(recording: &RecordingSource, settings: FilterSettings) -> Result<(), ReplayError> {
     let mut stdout = io::stdout().lock();
     let replayed = match recording {
         RecordingSource::Stdin => replay("stdin", io::stdin().lock(), settings, &mut stdout),
@@ -71,7 +71,7 @@ pub fn run(recording: &RecordingSource, settings: Settings) -> Result<(), Replay
 fn replay(
     name: &str,
     input: impl BufRead,
-    settings: Settings,
+    settings: FilterSettings,
     output: &mut impl Write,
 ) -> Result<(), ReplayError> {
     let mut filter = Filter::new(settings);
@@ -83,9 +83,9 @@ fn replay(
     Ok(print(filter.finish(), output)?)
 }
 
-fn print(verdicts: Vec<Verdict>, output: &mut impl Write) -> io::Result<()> {
-    for verdict in verdicts {
-        if let Verdict::Finding(finding) = verdict {
+fn print(conclusions: Vec<Conclusion>, output: &mut impl Write) -> io::Result<()> {
+    for conclusion in conclusions {
+        if let Conclusion::Finding(finding) = conclusion {
             output.write_all((line(&finding) + "\n").as_bytes())?;
             output.flush()?;
         }

@@ -1,64 +1,72 @@
 //! Decides which kills are reported. Goes in: what the source saw, and when. Comes out: findings.
 //!
-//! Pure: no clock, no I/O, no `async`. Two witnesses feed it, statuses of Pods and `Started`
-//! Events; [`container`] says what each leads to, [`reading`] what a status says, [`describe`]
-//! what a finding tells, [`pods`] what is known of a Pod. This file says when that is asked, and when
-//! it is forgotten.
+//! Pure: no clock, no I/O, no `async`. Two witnesses feed it, the statuses of Pods and `Started`
+//! Events. What a Pod shows walks one way through these files:
+//!
+//! | file | what it answers |
+//! |---|---|
+//! | `reading` | what does a status say? |
+//! | `pods` | what is remembered of this Pod and its containers? |
+//! | `container` | what does the status lead to, with what is remembered? |
+//! | `kill` | what is known of a kill that is shown for the first time? |
+//! | `describe`, `workload` | what does a finding say? |
+//!
+//! `past` and `starts` keep what `kill` asks for: earlier reports and recent Events.
 
 mod container;
 mod describe;
+mod kill;
+mod past;
 mod pods;
 mod reading;
 mod starts;
+mod workload;
 
-use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    hash::{BuildHasher, RandomState},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
-use container::{Background, Container, Report};
-use finding::{Finding, event_name};
+use container::RememberedContainer;
+use finding::Finding;
 use jiff::Timestamp;
-use pods::Pods;
-use reading::{End, Reading};
-use starts::Starts;
+use kill::ShownContainer;
+use past::Past;
+use pods::RememberedPods;
+use reading::StatusReading;
 
 use crate::{
     config::Namespaces,
     source::{
         Observation, Scope,
-        objects::{ContainerList, ContainerStatus, Phase, Pod, Started},
+        objects::{ContainerStatus, Phase, Pod, Started},
     },
 };
 
 /// What the filter is told once.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct FilterSettings {
     /// The cluster's name.
     pub cluster: Option<String>,
     /// The namespaces whose kills are reported.
     pub namespaces: Namespaces,
-    /// How far back a list is news, in containers that weren't known.
+    /// How old a kill may be to be reported if a list shows it in a Pod that wasn't known.
     pub lookback: Duration,
-    /// Whether kills are reported that no restart follows.
+    /// Whether to report kills that no restart follows.
     pub report_unrestarted: bool,
 }
 
-/// What came of an observation.
+/// What the filter concludes from an observation.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
-    /// A kill to report.
+pub enum Conclusion {
+    /// A kill is to be reported.
     Finding(Box<Finding>),
-    /// Instances of a container ended that nobody saw end: how, can't be known.
-    Unobserved {
+    /// Instances of a container ended unseen, so how they ended is unknown.
+    UnobservedEnds {
         /// The Pod's namespace.
         namespace: String,
         /// The Pod's name.
         pod: String,
         /// The container's name.
         container: String,
-        /// How many.
+        /// How many instances.
         instances: u32,
     },
 }
@@ -66,47 +74,31 @@ pub enum Verdict {
 /// Decides which kills are reported.
 #[derive(Debug)]
 pub struct Filter {
-    settings: Settings,
-    memory: Memory,
-    pods: Pods,
-    lists: HashMap<Scope, List>,
+    settings: FilterSettings,
+    past: Past,
+    pods: RememberedPods,
+    lists: HashMap<Scope, NewestList>,
 }
 
 /// The newest list of a scope.
 #[derive(Clone, Copy, Debug, Default)]
-struct List {
+struct NewestList {
     number: u32,
-    /// What restarted no later than this is history to a Pod that this list shows first.
+    /// What happened no later than this is history, in Pods that this list shows first.
     horizon: Option<Timestamp>,
 }
 
-/// What is remembered beside the Pods.
-#[derive(Debug, Default)]
-struct Memory {
-    hasher: RandomState,
-    /// The program's own Events that stood in the cluster when it started.
-    reported: HashSet<u64>,
-    starts: Starts,
-    /// Settled kills of Pods that are gone. A mirror pod is made anew within seconds and shows the
-    /// same kill again; a restored etcd brings any Pod back.
-    departed: VecDeque<u64>,
-}
-
-/// How many kills of Pods that are gone are remembered: 32 KiB.
-const DEPARTED: usize = 4096;
-
 impl Filter {
-    /// A filter that knows nothing yet.
-    pub fn new(settings: Settings) -> Self {
-        Self { settings, memory: Memory::default(), pods: Pods::default(), lists: HashMap::new() }
+    /// Makes a filter that knows nothing yet.
+    pub fn new(settings: FilterSettings) -> Self {
+        Self { settings, past: Past::default(), pods: RememberedPods::default(), lists: HashMap::new() }
     }
 
     /// Takes in an observation that was made at `now`.
-    pub fn observe(&mut self, observation: Observation, now: Option<Timestamp>) -> Vec<Verdict> {
+    pub fn observe(&mut self, observation: Observation, now: Option<Timestamp>) -> Vec<Conclusion> {
         match observation {
             Observation::Reported { namespace, event } => {
-                let event = self.memory.hasher.hash_one((namespace, event));
-                self.memory.reported.insert(event);
+                self.past.remember_reported(&namespace, &event);
                 Vec::new()
             }
             Observation::ListBegins { scope, in_sync } => {
@@ -117,173 +109,109 @@ impl Filter {
             }
             Observation::Listed(scope, pod) => {
                 let horizon = self.lists.entry(scope).or_default().horizon;
-                self.pod(scope, &pod, horizon, now)
+                self.shown(scope, &pod, horizon, now)
             }
-            Observation::Changed(scope, pod) => self.pod(scope, &pod, None, now),
+            Observation::Changed(scope, pod) => self.shown(scope, &pod, None, now),
             Observation::ListEnds(scope) => self.list_ends(scope, now),
             Observation::Deleted(scope, pod) => self.deleted(scope, &pod, now),
             Observation::Started(started) => self.started(&started, now),
         }
     }
 
-    /// How much it remembers: Pods, containers that ever restarted or were killed, pending kills.
+    /// Returns how much it remembers: Pods, containers that ever restarted or were killed, pending kills.
     pub fn remembered(&self) -> usize {
         self.pods.remembered()
     }
 
-    /// The pending kills, when nothing more will be seen.
-    pub fn finish(&mut self) -> Vec<Verdict> {
+    /// Takes in that nothing more will be seen. Returns the pending kills, if they are to be reported.
+    pub fn finish(&mut self) -> Vec<Conclusion> {
         let left = self.pods.all_gone();
         self.gone(left, None)
     }
 
-    fn pod(
+    fn shown(
         &mut self,
         scope: Scope,
         pod: &Pod,
         horizon: Option<Timestamp>,
         now: Option<Timestamp>,
-    ) -> Vec<Verdict> {
+    ) -> Vec<Conclusion> {
         if !self.settings.namespaces.selects(&pod.metadata.namespace) {
             return Vec::new();
         }
-        let key = self.memory.pod(pod);
-        let list = self.lists.entry(scope).or_default().number;
-        let known = self.pods.seen(key, scope, list);
-        let mut verdicts = Vec::new();
+        let Self { settings, past, pods, lists } = self;
+        let key = past.pod_key(pod);
+        let known = pods.exists(key, scope, lists.entry(scope).or_default().number);
+        let watched = known && !pod.is_mirror();
+        let horizon = horizon.filter(|_| !known);
+        let is_over = pod.status.phase == Phase::Over;
+        let mut conclusions = Vec::new();
         for (place, (list, status)) in pod.statuses().enumerate() {
-            let reading = Reading::of(status);
-            let name = self.memory.container(&status.name);
-            let watched = known && !pod.is_mirror();
-            let Some(container) = self.pods.container(key, name, place, &reading, watched) else { continue };
-            let sight = Sight {
-                settings: &self.settings,
-                memory: &self.memory,
-                pod,
-                list,
-                status,
-                horizon: horizon.filter(|_| !known),
-            };
-            let outcome = container.status(&reading, &sight);
-            verdicts.extend(findings(outcome.reports, now));
-            if outcome.unobserved > 0 {
-                verdicts.push(Verdict::Unobserved {
-                    namespace: pod.metadata.namespace.clone(),
-                    pod: pod.metadata.name.clone(),
-                    container: status.name.clone(),
-                    instances: outcome.unobserved,
-                });
+            let reading = StatusReading::of(status);
+            let name = past.container_key(&status.name);
+            let Some(container) = pods.container(key, name, place, &reading, watched) else { continue };
+            let shown = ShownContainer { settings, past, pod, list, status, horizon, is_over };
+            let (unobserved, found) = container.status(&reading, &shown);
+            conclusions.extend(found.into_iter().map(|finding| Conclusion::found(finding, now)));
+            if unobserved > 0 {
+                conclusions.push(Conclusion::unobserved(pod, status, unobserved));
             }
         }
-        verdicts
+        conclusions
     }
 
-    fn deleted(&mut self, scope: Scope, pod: &Pod, now: Option<Timestamp>) -> Vec<Verdict> {
-        let mut verdicts = self.pod(scope, pod, None, now);
-        let gone = self.pods.gone(self.memory.pod(pod));
-        verdicts.extend(self.gone(gone, now));
-        verdicts
+    fn deleted(&mut self, scope: Scope, pod: &Pod, now: Option<Timestamp>) -> Vec<Conclusion> {
+        let mut conclusions = self.shown(scope, pod, None, now);
+        let gone = self.pods.gone(self.past.pod_key(pod));
+        conclusions.extend(self.gone(gone, now));
+        conclusions
     }
 
-    fn list_ends(&mut self, scope: Scope, now: Option<Timestamp>) -> Vec<Verdict> {
+    fn list_ends(&mut self, scope: Scope, now: Option<Timestamp>) -> Vec<Conclusion> {
         let list = self.lists.entry(scope).or_default().number;
         let gone = self.pods.gone_but_for(scope, list);
         self.gone(gone, now)
     }
 
-    /// What is pending in containers whose Pods are gone, oldest first.
-    fn gone(&mut self, gone: impl IntoIterator<Item = Container>, now: Option<Timestamp>) -> Vec<Verdict> {
-        let mut reports: Vec<Report> = Vec::new();
+    /// Takes in that the Pods of these containers are gone. Returns their pending kills, oldest first.
+    fn gone(
+        &mut self,
+        gone: impl IntoIterator<Item = RememberedContainer>,
+        now: Option<Timestamp>,
+    ) -> Vec<Conclusion> {
+        let mut found: Vec<Finding> = Vec::new();
         for mut container in gone {
-            reports.extend(container.over(self.settings.report_unrestarted));
-            self.memory.departed.extend(container.settled());
+            found.extend(container.over(self.settings.report_unrestarted));
+            self.past.remember_departed(container.settled());
         }
-        let excess = self.memory.departed.len().saturating_sub(DEPARTED);
-        self.memory.departed.drain(..excess);
-        reports.sort_by_cached_key(|(draft, _)| (draft.killed.finished_at, draft.id.clone()));
-        findings(reports, now).collect()
+        found.sort_by_cached_key(|finding| (finding.killed.finished_at, finding.id.clone()));
+        found.into_iter().map(|finding| Conclusion::found(finding, now)).collect()
     }
 
-    fn started(&mut self, started: &Started, now: Option<Timestamp>) -> Vec<Verdict> {
+    fn started(&mut self, started: &Started, now: Option<Timestamp>) -> Vec<Conclusion> {
         if !self.settings.namespaces.selects(&started.namespace) {
             return Vec::new();
         }
-        let key = self.memory.key(&started.namespace, &started.pod, &started.event_uid);
-        let name = self.memory.container(&started.container);
-        self.memory.starts.remember(key, name, started.at);
-        let report = self.pods.known_container(key, name).and_then(|container| container.started(started.at));
-        findings(report, now).collect()
+        let pod = self.past.pod_key_of_event(started);
+        let name = self.past.container_key(&started.container);
+        self.past.remember_start(pod, name, started.at);
+        let container = self.pods.known_container(pod, name);
+        let found = container.and_then(|container| container.started(started.at));
+        found.map(|finding| Conclusion::found(finding, now)).into_iter().collect()
     }
 }
 
-fn findings(
-    reports: impl IntoIterator<Item = Report>,
-    now: Option<Timestamp>,
-) -> impl Iterator<Item = Verdict> {
-    let complete = move |(draft, restarted)| Box::new(describe::complete(draft, restarted, now));
-    reports.into_iter().map(move |report| Verdict::Finding(complete(report)))
-}
-
-impl Memory {
-    /// The key of a Pod, which its Events have, too. Anybody may write a Pod that claims to mirror
-    /// another; but not under the other's name.
-    fn key(&self, namespace: &str, name: &str, event_uid: &str) -> u64 {
-        self.hasher.hash_one((namespace, name, event_uid))
+impl Conclusion {
+    fn found(finding: Finding, detected_at: Option<Timestamp>) -> Self {
+        Self::Finding(Box::new(describe::complete(finding, detected_at)))
     }
 
-    fn pod(&self, pod: &Pod) -> u64 {
-        self.key(&pod.metadata.namespace, &pod.metadata.name, pod.event_uid())
-    }
-
-    fn container(&self, name: &str) -> u32 {
-        let [a, b, c, d, ..] = self.hasher.hash_one(name).to_le_bytes();
-        u32::from_le_bytes([a, b, c, d])
-    }
-}
-
-/// A container in a Pod that is looked at.
-struct Sight<'a> {
-    settings: &'a Settings,
-    memory: &'a Memory,
-    pod: &'a Pod,
-    list: ContainerList,
-    status: &'a ContainerStatus,
-    horizon: Option<Timestamp>,
-}
-
-impl Background for Sight<'_> {
-    fn kill(&self, end: &End<'_>) -> u64 {
-        let id = describe::identity(self.pod, self.list, &self.status.name, end.terminated);
-        self.memory.hasher.hash_one(id)
-    }
-
-    fn was_reported(&self, end: &End<'_>) -> bool {
-        let metadata = &self.pod.metadata;
-        let event = || {
-            let id = describe::identity(self.pod, self.list, &self.status.name, end.terminated);
-            self.memory.hasher.hash_one((&metadata.namespace, event_name(&metadata.name, &id)))
-        };
-        self.memory.departed.contains(&self.kill(end))
-            || (!self.memory.reported.is_empty() && self.memory.reported.contains(&event()))
-    }
-
-    fn is_history(&self, at: Option<Timestamp>) -> bool {
-        self.horizon.is_some_and(|horizon| at.is_none_or(|at| at <= horizon))
-    }
-
-    fn describe(&self, end: &End<'_>) -> Finding {
-        describe::draft(self.settings.cluster.as_deref(), self.pod, self.list, self.status, end.terminated)
-    }
-
-    fn started_at(&self) -> Option<Timestamp> {
-        self.memory.starts.get(self.memory.pod(self.pod), self.memory.container(&self.status.name))
-    }
-
-    fn is_over(&self) -> bool {
-        self.pod.status.phase == Phase::Over
-    }
-
-    fn report_unrestarted(&self) -> bool {
-        self.settings.report_unrestarted
+    fn unobserved(pod: &Pod, container: &ContainerStatus, instances: u32) -> Self {
+        Self::UnobservedEnds {
+            namespace: pod.metadata.namespace.clone(),
+            pod: pod.metadata.name.clone(),
+            container: container.name.clone(),
+            instances,
+        }
     }
 }

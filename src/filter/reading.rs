@@ -1,63 +1,64 @@
-//! What one status says about the instances of a container, whatever state it is written in.
+//! What one status says about the instances of a container.
 //!
-//! | `state` | `lastState` | the ends it shows, and the instance after each |
+//! | `state` | `lastState` | the ends it shows, each with the instance started after it |
 //! |---|---|---|
 //! | running x | - | none |
 //! | running x | a | a, then x |
-//! | terminated x | - | x, then nothing yet |
-//! | terminated x | a | a, then x; x, then nothing yet |
-//! | terminated x, which never came to run | a | a, then nothing yet; x, then nothing yet |
+//! | terminated x | - | x, then none yet |
+//! | terminated x | a | a, then x; x, then none yet |
+//! | terminated x, which never ran | a | a, then none yet; x, then none yet |
 //! | waiting | - | none |
-//! | waiting | a | a, then nothing yet: here `restartCount` and `containerID` are the dead instance's |
-//! | waiting | made up | one that tells nothing: here `restartCount` is already that of the instance to come |
+//! | waiting | a | a, then none yet; `restartCount` and `containerID` are those of a |
+//! | waiting | made up | one that says nothing; `restartCount` is that of the next instance |
 //!
-//! An end that the kubelet made up in `state` reads as waiting, and so does no state at all.
+//! A `state` that is missing, or an end in it that the kubelet made up, reads as waiting.
 
 use finding::Restarted;
 use jiff::Timestamp;
 
 use crate::source::objects::{ContainerStatus, Terminated};
 
-/// The reasons of ends that the kubelet makes up, without ID and times, once the runtime no longer
-/// knows the container. They tell neither how an instance ended nor that one was started: a
-/// container that waits when its Pod is deleted reads `ContainerStatusUnknown`, too.
-const MADE_UP: [&str; 2] = ["ContainerStatusUnknown", "RestartingAllContainers"];
+/// The reasons of ends that the kubelet makes up, without ID and times, when the runtime no longer
+/// knows the container. They say neither how an instance ended nor that another one was started: a
+/// container that is waiting while its Pod is deleted reads `ContainerStatusUnknown` too.
+const MADE_UP_REASONS: [&str; 2] = ["ContainerStatusUnknown", "RestartingAllContainers"];
 
-/// The reasons of instances that were created and never came to run: those of the CRI's runtimes
-/// and of `cri-dockerd`.
-const NEVER_RAN: [&str; 2] = ["StartError", "ContainerCannotRun"];
+/// The reasons of instances that were created but never ran, as CRI runtimes and `cri-dockerd`
+/// write them.
+const NEVER_RAN_REASONS: [&str; 2] = ["StartError", "ContainerCannotRun"];
 
 /// An instance of a container that a status shows.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Instance<'a> {
+pub(super) struct ShownInstance<'a> {
     pub container_id: Option<&'a str>,
     pub started_at: Option<Timestamp>,
-    /// How many instances came before it; unknown of the one before the count fell.
+    /// How many instances came before it. Unknown if the instance ran before the count fell to 0.
     pub ordinal: Option<u32>,
 }
 
-/// An instance that ended, and the one that was started after it.
+/// The end of an instance that a status shows, and the instance that was started after it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct End<'a> {
+pub(super) struct InstanceEnd<'a> {
     pub terminated: &'a Terminated,
     pub ordinal: Option<u32>,
-    pub successor: Option<Instance<'a>>,
+    pub successor: Option<ShownInstance<'a>>,
 }
 
-/// One status, read.
+/// One status of a container, read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reading<'a> {
-    /// `restartCount` as it stands.
+pub(super) struct StatusReading<'a> {
+    /// `restartCount` as the status gives it.
     pub restart_count: u32,
     /// How many instances have ended.
     pub ended: u32,
     /// The instance in `state`, if it ran.
-    current: Option<Instance<'a>>,
-    /// The ends that are shown, oldest first.
-    ends: [Option<End<'a>>; 2],
+    current: Option<ShownInstance<'a>>,
+    /// The ends it shows, oldest first.
+    ends: [Option<InstanceEnd<'a>>; 2],
 }
 
-impl<'a> Reading<'a> {
+impl<'a> StatusReading<'a> {
+    /// Reads a status.
     pub(super) fn of(status: &'a ContainerStatus) -> Self {
         let count = status.restart_count;
         let running = status.state.running;
@@ -68,7 +69,7 @@ impl<'a> Reading<'a> {
         let waits_after = last.filter(|last| waits && !is_made_up(last));
 
         let current = match (running, ended) {
-            (Some(running), _) => Some(Instance {
+            (Some(running), _) => Some(ShownInstance {
                 container_id: status.container_id.as_deref(),
                 started_at: running.started_at,
                 ordinal: Some(count),
@@ -81,61 +82,61 @@ impl<'a> Reading<'a> {
             ended: count.saturating_add(u32::from(ended.or(waits_after).is_some())),
             current,
             ends: [
-                last.map(|terminated| End { terminated, ordinal, successor: current }),
-                ended.map(|terminated| End { terminated, ordinal: Some(count), successor: None }),
+                last.map(|terminated| InstanceEnd { terminated, ordinal, successor: current }),
+                ended.map(|terminated| InstanceEnd { terminated, ordinal: Some(count), successor: None }),
             ],
         }
     }
 
-    /// Whether there is nothing to remember: it is the first instance, and it wasn't killed.
+    /// Returns whether it is the first instance and was not killed, so that there is nothing to remember.
     pub(super) fn is_clean(&self) -> bool {
         self.restart_count == 0 && self.kills().next().is_none()
     }
 
-    /// The ends that are shown, oldest first.
-    pub(super) fn ends(&self) -> impl Iterator<Item = End<'a>> + use<'a> {
+    /// Returns the ends it shows, oldest first.
+    pub(super) fn ends(&self) -> impl Iterator<Item = InstanceEnd<'a>> + use<'a> {
         self.ends.into_iter().flatten()
     }
 
-    /// The ends that were OOM kills, oldest first. The exit code says nothing about that: a child
-    /// process' kill marks its container, and 137 is any SIGKILL.
-    pub(super) fn kills(&self) -> impl Iterator<Item = End<'a>> + use<'a> {
+    /// Returns the ends that were OOM kills, oldest first. The exit code doesn't matter: the kill of a
+    /// child process marks its container whatever that exits with, and 137 is any SIGKILL.
+    pub(super) fn kills(&self) -> impl Iterator<Item = InstanceEnd<'a>> + use<'a> {
         self.ends().filter(|end| end.terminated.reason == "OOMKilled")
     }
 
-    /// The latest time in it: what tells an older status from a newer one, on its node's clock.
+    /// Returns the latest time in it, by its node's clock. An older status has an earlier one.
     pub(super) fn newest_time(&self) -> Option<Timestamp> {
         let ends = self.ends().map(|end| end.terminated.finished_at.max(end.terminated.started_at));
         ends.chain(self.current.map(|current| current.started_at)).max().flatten()
     }
 
-    /// The instances that are shown and ran, oldest first.
-    pub(super) fn instances(&self) -> impl Iterator<Item = Instance<'a>> + use<'a> {
+    /// Returns the instances that it shows and that ran, oldest first.
+    pub(super) fn instances(&self) -> impl Iterator<Item = ShownInstance<'a>> + use<'a> {
         let [last, _] = self.ends;
         last.and_then(|last| ran(last.terminated, last.ordinal)).into_iter().chain(self.current)
     }
 }
 
-/// The instance that ended so, if it ran.
-fn ran(end: &Terminated, ordinal: Option<u32>) -> Option<Instance<'_>> {
+/// Returns the instance that ended, if it ran.
+fn ran(end: &Terminated, ordinal: Option<u32>) -> Option<ShownInstance<'_>> {
     let instance =
-        Instance { container_id: end.container_id.as_deref(), started_at: end.started_at, ordinal };
-    (!is_made_up(end) && !NEVER_RAN.contains(&end.reason.as_str())).then_some(instance)
+        ShownInstance { container_id: end.container_id.as_deref(), started_at: end.started_at, ordinal };
+    (!is_made_up(end) && !NEVER_RAN_REASONS.contains(&end.reason.as_str())).then_some(instance)
 }
 
 fn is_made_up(end: &Terminated) -> bool {
-    end.container_id.is_none() && MADE_UP.contains(&end.reason.as_str())
+    end.container_id.is_none() && MADE_UP_REASONS.contains(&end.reason.as_str())
 }
 
-/// Whether both are the end of one instance: some kubelets show it in `state` and `lastState`.
+/// Returns whether both are the end of one instance, which some kubelets show in `state` and `lastState`.
 fn is_same(one: &Terminated, other: &Terminated) -> bool {
     let whole = |end: &Terminated| (end.started_at, end.finished_at, end.exit_code);
     one.container_id == other.container_id
         && (one.container_id.is_some() || (whole(one) == whole(other) && one.reason == other.reason))
 }
 
-impl From<Instance<'_>> for Restarted {
-    fn from(instance: Instance<'_>) -> Self {
+impl From<ShownInstance<'_>> for Restarted {
+    fn from(instance: ShownInstance<'_>) -> Self {
         Self {
             container_id: instance.container_id.map(str::to_owned),
             started_at: instance.started_at,

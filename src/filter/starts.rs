@@ -1,33 +1,34 @@
-//! When containers were started, by the word of Events that came before the status did.
+//! The starts that Events told of last.
 //!
 //! An Event may arrive before the status that shows the kill it follows, and that status may be the
-//! last of its Pod. The table keeps the starts that it was told last, 4,096 of them in 64 KiB,
-//! whatever happens. What falls out is confirmed by a later status instead.
+//! last of its Pod. The table keeps 4,096 starts in 64 KiB. A kill whose start fell out of it is
+//! confirmed by a later status.
 
 use jiff::Timestamp;
 
 const BUCKETS: u16 = 1024;
 
-/// Starts whose containers share a part of their hash, the one told last first.
-type Bucket = [Start; 4];
+/// Starts of containers whose keys share some bits, the one told last first.
+type StartBucket = [RecentStart; 4];
 
 #[derive(Debug)]
-pub(super) struct Starts(Box<[Bucket]>);
+pub(super) struct RecentStarts(Box<[StartBucket]>);
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Start {
+struct RecentStart {
     pod: u64,
     container: u32,
+    /// Since 1970.
     seconds: u32,
 }
 
-impl Default for Starts {
+impl Default for RecentStarts {
     fn default() -> Self {
-        Self(vec![Bucket::default(); usize::from(BUCKETS)].into())
+        Self(vec![StartBucket::default(); usize::from(BUCKETS)].into())
     }
 }
 
-impl Starts {
+impl RecentStarts {
     /// Keeps the newest start of a container.
     pub(super) fn remember(&mut self, pod: u64, container: u32, at: Timestamp) {
         let Ok(seconds) = u32::try_from(at.as_second()) else { return };
@@ -36,17 +37,17 @@ impl Starts {
         let before = known.map_or(0, |place| bucket[place].seconds);
         let place = known.unwrap_or(bucket.len() - 1);
         bucket[..=place].rotate_right(1);
-        bucket[0] = Start { pod, container, seconds: seconds.max(before) };
+        bucket[0] = RecentStart { pod, container, seconds: seconds.max(before) };
     }
 
-    /// The newest start of a container, if it is still known.
+    /// Returns the newest start of a container if the table still has it.
     pub(super) fn get(&self, pod: u64, container: u32) -> Option<Timestamp> {
         let start = self.0[index(pod, container)].iter().find(|start| start.is_of(pod, container))?;
         Timestamp::from_second(i64::from(start.seconds)).ok()
     }
 }
 
-impl Start {
+impl RecentStart {
     fn is_of(&self, pod: u64, container: u32) -> bool {
         (self.pod, self.container) == (pod, container)
     }

@@ -24,7 +24,7 @@ use std::{
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use kubernetes_oom_event_generator::{
-    filter::{Filter, Verdict},
+    filter::{Conclusion, Filter},
     health::Readiness,
     metrics::Metrics,
     source::observe,
@@ -85,8 +85,8 @@ impl Watching {
         task.spawn(async move {
             let mut filter = Filter::new(settings());
             while let Some(observation) = observations.next().await {
-                for verdict in filter.observe(observation, Some(Timestamp::now())) {
-                    if let Verdict::Finding(finding) = verdict {
+                for conclusion in filter.observe(observation, Some(Timestamp::now())) {
+                    if let Conclusion::Finding(finding) = conclusion {
                         findings.lock().unwrap().push(finding.killed.container_id.unwrap());
                     }
                 }

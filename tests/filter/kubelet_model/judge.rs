@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use finding::{Finding, Killed, Restarted};
 use jiff::Timestamp;
-use kubernetes_oom_event_generator::filter::Verdict;
+use kubernetes_oom_event_generator::filter::Conclusion;
 
 use super::{
     cluster::Cluster,
@@ -44,14 +44,14 @@ impl Judge {
     }
 
     /// Judges what came of an observation.
-    pub fn verdicts(&mut self, cluster: &Cluster, verdicts: Vec<Verdict>) -> Result<(), String> {
-        for verdict in verdicts {
-            match verdict {
-                Verdict::Finding(finding) => {
+    pub fn conclusions(&mut self, cluster: &Cluster, conclusions: Vec<Conclusion>) -> Result<(), String> {
+        for conclusion in conclusions {
+            match conclusion {
+                Conclusion::Finding(finding) => {
                     let wrong = |wrong| format!("{wrong}: {finding:?}");
                     self.finding(cluster, &finding).map_err(wrong)?;
                 }
-                Verdict::Unobserved { pod, container, instances, .. } => {
+                Conclusion::UnobservedEnds { pod, container, instances, .. } => {
                     let instances = usize::try_from(instances).map_err(|error| error.to_string())?;
                     *self.unobserved.entry((pod, container)).or_default() += instances;
                 }

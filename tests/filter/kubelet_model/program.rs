@@ -9,7 +9,7 @@ use std::{
 use fastrand::Rng;
 use finding::event_name;
 use kubernetes_oom_event_generator::{
-    filter::{Filter, Settings},
+    filter::{Filter, FilterSettings},
     source::{Observation, Scope, objects::Pod},
 };
 
@@ -28,7 +28,7 @@ pub struct Program {
     cluster: Cluster,
     filter: Filter,
     judge: Judge,
-    settings: Settings,
+    settings: FilterSettings,
     watch: Watch,
     /// Where the watch of Pods is in the cluster's history.
     place: usize,
@@ -49,8 +49,11 @@ enum Watch {
 
 impl Program {
     pub fn new(rng: &mut Rng, tells: bool) -> Self {
-        let settings =
-            Settings { report_unrestarted: rng.bool(), lookback: LOOKBACK, ..support::pod_dsl::settings() };
+        let settings = FilterSettings {
+            report_unrestarted: rng.bool(),
+            lookback: LOOKBACK,
+            ..support::pod_dsl::settings()
+        };
         let judge = Judge::new(settings.report_unrestarted);
         let cluster = Cluster::new(rng);
         let told = tells.then(|| format!("{settings:?}, {:?}\n", cluster.skews));
@@ -269,11 +272,11 @@ impl Program {
 
     fn observe(&mut self, observation: Observation) -> Result<(), String> {
         self.observations += 1;
-        let verdicts = self.filter.observe(observation, Some(at(self.cluster.now)));
-        for verdict in &verdicts {
-            self.tell(|| format!("  => {verdict:?}"));
+        let conclusions = self.filter.observe(observation, Some(at(self.cluster.now)));
+        for conclusion in &conclusions {
+            self.tell(|| format!("  => {conclusion:?}"));
         }
-        self.judge.verdicts(&self.cluster, verdicts)?;
+        self.judge.conclusions(&self.cluster, conclusions)?;
         match (self.filter.remembered(), self.judge.evidence.rememberable()) {
             (remembered, bound) if remembered > bound => {
                 Err(format!("remembered: {remembered}, where there are {bound}"))

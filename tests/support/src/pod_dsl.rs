@@ -18,7 +18,7 @@ use finding::Finding;
 use jiff::{SignedDuration, Timestamp};
 use kubernetes_oom_event_generator::{
     config::Namespaces,
-    filter::{Filter, Settings, Verdict},
+    filter::{Conclusion, Filter, FilterSettings},
     source::{
         Observation, Scope,
         objects::{Event, Pod},
@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 /// A filter, what it has seen so far, and what it found.
 pub struct Case {
     pub filter: Filter,
-    settings: Settings,
+    settings: FilterSettings,
     pub now: Timestamp,
     /// How far the node's clock is ahead of the program's.
     pub skew: SignedDuration,
@@ -63,10 +63,10 @@ impl Case {
     }
 
     pub fn reporting_unrestarted() -> Self {
-        Self::with(Settings { report_unrestarted: true, ..settings() })
+        Self::with(FilterSettings { report_unrestarted: true, ..settings() })
     }
 
-    pub fn with(settings: Settings) -> Self {
+    pub fn with(settings: FilterSettings) -> Self {
         Self {
             filter: Filter::new(settings.clone()),
             settings,
@@ -164,15 +164,15 @@ impl Case {
     }
 
     pub fn observe(&mut self, observation: Observation) -> &mut Self {
-        let verdicts = self.filter.observe(observation, Some(self.now));
-        self.take(verdicts)
+        let conclusions = self.filter.observe(observation, Some(self.now));
+        self.take(conclusions)
     }
 
-    pub fn take(&mut self, verdicts: Vec<Verdict>) -> &mut Self {
-        for verdict in verdicts {
-            match verdict {
-                Verdict::Finding(finding) => self.found.push(*finding),
-                Verdict::Unobserved { instances, .. } => self.unobserved += instances,
+    pub fn take(&mut self, conclusions: Vec<Conclusion>) -> &mut Self {
+        for conclusion in conclusions {
+            match conclusion {
+                Conclusion::Finding(finding) => self.found.push(*finding),
+                Conclusion::UnobservedEnds { instances, .. } => self.unobserved += instances,
             }
         }
         self
@@ -283,8 +283,8 @@ impl Case {
 }
 
 /// What a configuration without a word in it tells the filter.
-pub fn settings() -> Settings {
-    Settings {
+pub fn settings() -> FilterSettings {
+    FilterSettings {
         cluster: None,
         namespaces: Namespaces::default(),
         lookback: Duration::from_mins(55),

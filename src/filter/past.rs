@@ -1,0 +1,91 @@
+//! What is remembered beside the Pods: kills that were reported before the program started, settled
+//! kills of Pods that are gone, and starts that Events told of.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    hash::{BuildHasher, RandomState},
+};
+
+use finding::{KillId, event_name};
+use jiff::Timestamp;
+
+use super::starts::RecentStarts;
+use crate::source::objects::{ContainerList, Pod, Started, Terminated};
+
+/// How many kills of Pods that are gone are remembered, in 32 KiB.
+const MAX_DEPARTED_KILLS: usize = 4096;
+
+/// What is remembered beside the Pods. Its keys are hashes.
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    hasher: RandomState,
+    /// The program's own Events that stood in the cluster when it started.
+    reported: HashSet<u64>,
+    /// Settled kills of Pods that are gone. A mirror pod is made anew within seconds and shows the
+    /// same kill again; a restored etcd brings any Pod back.
+    departed: VecDeque<u64>,
+    starts: RecentStarts,
+}
+
+impl Past {
+    /// Returns the key of a Pod. Its Events have the same.
+    pub(super) fn pod_key(&self, pod: &Pod) -> u64 {
+        self.key(&pod.metadata.namespace, &pod.metadata.name, pod.event_uid())
+    }
+
+    /// Returns the key of the Pod that an Event is about.
+    pub(super) fn pod_key_of_event(&self, started: &Started) -> u64 {
+        self.key(&started.namespace, &started.pod, &started.event_uid)
+    }
+
+    /// Returns the key of a container within its Pod.
+    pub(super) fn container_key(&self, name: &str) -> u32 {
+        let [a, b, c, d, ..] = self.hasher.hash_one(name).to_le_bytes();
+        u32::from_le_bytes([a, b, c, d])
+    }
+
+    /// Returns the key of a kill. It is made of what the kill's identity is made of.
+    pub(super) fn kill_key(&self, pod: &Pod, list: ContainerList, name: &str, end: &Terminated) -> u64 {
+        match &end.container_id {
+            Some(id) => self.hasher.hash_one(id),
+            None => self.hasher.hash_one((&pod.metadata.uid, list, name, end.finished_at)),
+        }
+    }
+
+    /// Takes in that an Event of the program's own stands in the cluster.
+    pub(super) fn remember_reported(&mut self, namespace: &str, event: &str) {
+        let event = self.hasher.hash_one((namespace, event));
+        self.reported.insert(event);
+    }
+
+    /// Takes in the keys of settled kills whose Pods are gone.
+    pub(super) fn remember_departed(&mut self, kills: impl Iterator<Item = u64>) {
+        self.departed.extend(kills);
+        let excess = self.departed.len().saturating_sub(MAX_DEPARTED_KILLS);
+        self.departed.drain(..excess);
+    }
+
+    /// Returns whether a kill was settled in a Pod that is gone, or was reported before the program
+    /// started.
+    pub(super) fn was_reported(&self, kill: u64, pod: &Pod, id: &KillId) -> bool {
+        let metadata = &pod.metadata;
+        let event =
+            || self.hasher.hash_one((metadata.namespace.as_str(), event_name(&metadata.name, id).as_str()));
+        self.departed.contains(&kill) || (!self.reported.is_empty() && self.reported.contains(&event()))
+    }
+
+    /// Takes in that an Event told of a start.
+    pub(super) fn remember_start(&mut self, pod: u64, container: u32, at: Timestamp) {
+        self.starts.remember(pod, container, at);
+    }
+
+    /// Returns when a container was last started, by the word of an Event.
+    pub(super) fn started_at(&self, pod: &Pod, container: &str) -> Option<Timestamp> {
+        self.starts.get(self.pod_key(pod), self.container_key(container))
+    }
+
+    /// Anybody may write a Pod that claims to mirror another, but not under the other's name.
+    fn key(&self, namespace: &str, name: &str, event_uid: &str) -> u64 {
+        self.hasher.hash_one((namespace, name, event_uid))
+    }
+}
