@@ -2,7 +2,7 @@
 
 use crate::KillId;
 
-/// Who the Events say they are from.
+/// The `source.component` and `reportingComponent` of the Events.
 pub const EVENT_COMPONENT: &str = "oom-event-generator";
 
 /// The `reason` of the Events.

@@ -1,5 +1,5 @@
-//! Two findings that are made up: one with everything that can be known, one with nothing but what is
-//! always known. Tests compare against them.
+//! Two made-up findings for tests: one with everything that can be known, one with only what is always
+//! known.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl Finding {
-    /// A finding with everything that can be known.
+    /// Returns a finding with everything that can be known.
     pub fn full() -> Self {
         let labels = BTreeMap::from([("app".into(), "cart".into())]);
         Self {
@@ -50,7 +50,7 @@ impl Finding {
         }
     }
 
-    /// The same with nothing but what is always known.
+    /// Returns the same finding with only what is always known.
     pub fn minimal() -> Self {
         let full = Self::full();
         Self {

@@ -24,7 +24,7 @@ pub use test_finding::TestFinding;
 pub struct Finding {
     /// The version of the JSON form.
     pub schema: Schema,
-    /// Whether it is made up, to see that a sink works.
+    /// Whether it is made up to test a sink.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub test: bool,
     /// The kill's identity: the same for the same kill, over restarts, replicas and replays.
@@ -83,7 +83,7 @@ pub struct AffectedPod {
     pub labels: BTreeMap<String, String>,
 }
 
-/// What a Pod belongs to: its Deployment, `CronJob` or other controlling owner, or itself.
+/// What a Pod belongs to: its Deployment, `CronJob` or other controlling owner, or the Pod itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Workload {
     /// The owner's kind, such as `Deployment`.
@@ -127,7 +127,7 @@ pub enum ContainerKind {
 }
 
 impl ContainerKind {
-    /// The field of the Pod's spec that lists containers of this kind.
+    /// Returns the field of the Pod's spec that lists containers of this kind.
     pub fn spec_field(self) -> &'static str {
         match self {
             Self::Container => "containers",
@@ -144,8 +144,8 @@ pub struct Killed {
     /// The runtime's ID of the instance, such as `containerd://…`. Virtual kubelets leave it out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container_id: Option<String>,
-    /// Usually 137. Another one means that the container was marked OOM-killed for a child process
-    /// and ended otherwise.
+    /// Usually 137. Another code means that the kernel killed a child process, which marks the
+    /// container as OOM-killed, and that its main process exited with this code.
     pub exit_code: i32,
     /// When the instance was started, by its node's clock, to the second.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -176,7 +176,7 @@ pub struct Restarted {
 pub struct KillId(String);
 
 impl KillId {
-    /// The identity that the parts spell together. Their order and borders count.
+    /// Makes an identity of parts. Their order matters, and where one ends and the next begins.
     pub fn new(parts: &[&str]) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
         for part in parts {
@@ -189,13 +189,13 @@ impl KillId {
         Self(digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect())
     }
 
-    /// The 32 digits.
+    /// Returns the 32 digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A kill's [`Killed::exit_code`] that needs no mention: 128 + SIGKILL.
+/// The usual [`Killed::exit_code`]: 128 + SIGKILL.
 pub const EXIT_CODE_OF_SIGKILL: i32 = 137;
 
 #[cfg(test)]

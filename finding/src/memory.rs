@@ -1,6 +1,6 @@
-//! How amounts of memory are spelled for people.
+//! Spells amounts of memory for people.
 
-/// `64 MiB`, `1.5 GiB`: in the greatest unit that fits, to a tenth.
+/// Returns the amount in the largest unit that fits, to a tenth: `64 MiB`, `1.5 GiB`.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [(u64, &str); 4] = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     let Some((size, unit)) = UNITS.into_iter().find(|(size, _)| bytes >= *size) else {

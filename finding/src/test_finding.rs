@@ -1,5 +1,4 @@
-//! What does a sink get when somebody asks whether it works? A finding that is marked as a test, about
-//! this program itself.
+//! The finding that a sink gets to test it. It is marked as a test and is about this program itself.
 
 use std::collections::BTreeMap;
 
@@ -24,16 +23,16 @@ pub struct TestFinding {
 }
 
 impl TestFinding {
-    /// What the test says in one sentence.
+    /// What the finding says in one sentence.
     pub const MESSAGE: &str = "This is a test of kubernetes-oom-event-generator: nothing was killed";
 
-    /// The identity: another one for each test.
+    /// Returns the identity, which differs from test to test.
     pub fn id(&self) -> KillId {
         let pod = self.pod.as_deref().unwrap_or_default();
         KillId::new(&["test", &self.namespace, pod, &self.sent_at.to_string()])
     }
 
-    /// A finding with [`Finding::test`] set; what it says of a kill is made up.
+    /// Returns a finding with [`Finding::test`] set. What it says of a kill is made up.
     pub fn finding(&self) -> Finding {
         let name = self.pod.as_deref().unwrap_or("oom-event-generator-test");
         Finding {

@@ -4,39 +4,39 @@
 use fastrand::Rng;
 
 use super::{
-    container::{Container, SECOND, Shown},
-    kubelet::Pod,
-    status::{EventSnapshot, Snapshot},
+    container::{ModelContainer, SECOND, ShownStatus},
+    kubelet::ModelPod,
+    status::{EventSnapshot, PodSnapshot},
 };
 
 const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
 
 /// All that is true.
-pub struct Cluster {
+pub struct ModelCluster {
     /// Milliseconds since 1970.
     pub now: i64,
     /// How many seconds each node's clock is ahead.
     pub skews: Vec<i64>,
     /// All Pods that ever were; what the API server shows of each, while it has it.
-    pub pods: Vec<Pod>,
-    pub stored: Vec<Option<Snapshot>>,
+    pub pods: Vec<ModelPod>,
+    pub stored: Vec<Option<PodSnapshot>>,
     /// All that the API server was told, in order.
-    pub history: Vec<Change>,
+    pub history: Vec<PodChange>,
     /// The Events that are on their way, each with the time of its arrival.
     pub events: Vec<(i64, EventSnapshot)>,
-    recorders: Vec<Recorder>,
+    recorders: Vec<EventRecorder>,
     temper: Temper,
 }
 
 #[derive(Clone, Debug)]
-pub enum Change {
-    Written(Snapshot),
-    Deleted(Snapshot),
+pub enum PodChange {
+    Written(PodSnapshot),
+    Deleted(PodSnapshot),
 }
 
-impl Change {
-    pub fn snapshot(&self) -> &Snapshot {
+impl PodChange {
+    pub fn snapshot(&self) -> &PodSnapshot {
         match self {
             Self::Written(snapshot) | Self::Deleted(snapshot) => snapshot,
         }
@@ -55,7 +55,7 @@ struct Temper {
 
 /// What a kubelet's Event recorder knows of a Pod (client-go, `tools/record/events_cache.go`).
 #[derive(Default)]
-struct Recorder {
+struct EventRecorder {
     spent: f64,
     refilled: i64,
     window: i64,
@@ -63,7 +63,7 @@ struct Recorder {
     similar: u32,
 }
 
-impl Cluster {
+impl ModelCluster {
     pub fn new(rng: &mut Rng) -> Self {
         let skew = |rng: &mut Rng| if rng.bool() { 0 } else { rng.i64(-3600..=3600) };
         let mut cluster = Self {
@@ -102,8 +102,8 @@ impl Cluster {
         };
         match rng.u8(..128) {
             0..=1 if !self.pods[pod].is_over() => self.pods[pod].restart_all_containers(self.now),
-            2..=3 => self.pods[pod].containers.iter_mut().for_each(Container::find_last),
-            4..=9 => self.pods[pod].containers.iter_mut().for_each(Container::correct),
+            2..=3 => self.pods[pod].containers.iter_mut().for_each(ModelContainer::find_last),
+            4..=9 => self.pods[pod].containers.iter_mut().for_each(ModelContainer::correct),
             10 => self.reboot(rng, pod),
             11..=13 => self.delete(rng, pod),
             14 if self.pods[pod].is_static => self.make_anew(pod),
@@ -160,32 +160,33 @@ impl Cluster {
     fn create(&mut self, rng: &mut Rng, name: String) {
         let node = rng.usize(..self.skews.len());
         let number = self.pods.len();
-        self.pods.push(Pod::random(rng, number, name, node));
-        self.recorders.push(Recorder::default());
+        self.pods.push(ModelPod::random(rng, number, name, node));
+        self.recorders.push(EventRecorder::default());
         self.stored.push(None);
         self.store(number, None);
     }
 
     /// The status manager tells the API server how the Pod is now.
     fn write(&mut self, pod: usize) {
-        let shown = self.pods[pod].containers.iter().map(Container::show).collect();
+        let shown = self.pods[pod].containers.iter().map(ModelContainer::show).collect();
         self.store(pod, Some(shown));
     }
 
-    fn store(&mut self, pod: usize, containers: Option<Vec<Shown>>) {
-        let Pod { incarnation, phase, .. } = self.pods[pod];
+    fn store(&mut self, pod: usize, containers: Option<Vec<ShownStatus>>) {
+        let ModelPod { incarnation, phase, .. } = self.pods[pod];
         let phase = if containers.is_some() { phase } else { "Pending" };
         let version = self.history.len();
         let falls = self.pods[pod].containers.iter().map(|container| container.falls).sum();
-        let snapshot = Snapshot { pod, incarnation, phase, containers, version, written_at: self.now, falls };
+        let snapshot =
+            PodSnapshot { pod, incarnation, phase, containers, version, written_at: self.now, falls };
         self.stored[pod] = Some(snapshot.clone());
-        self.history.push(Change::Written(snapshot));
+        self.history.push(PodChange::Written(snapshot));
     }
 
     fn forget(&mut self, pod: usize) {
         if let Some(last) = self.stored[pod].take() {
-            let deleted = Snapshot { version: self.history.len(), written_at: self.now, ..last };
-            self.history.push(Change::Deleted(deleted));
+            let deleted = PodSnapshot { version: self.history.len(), written_at: self.now, ..last };
+            self.history.push(PodChange::Deleted(deleted));
         }
     }
 
@@ -240,7 +241,7 @@ impl Cluster {
     }
 }
 
-impl Recorder {
+impl EventRecorder {
     /// Which container the Event names, and whether it stands for several; `None` if it is dropped.
     fn take(&mut self, now: i64, container: usize, temper: &Temper) -> Option<(usize, bool)> {
         #[allow(clippy::cast_precision_loss, reason = "hours in milliseconds")]

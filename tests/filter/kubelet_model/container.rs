@@ -7,15 +7,15 @@ use super::kubelet::{Policy, Quirk};
 
 pub const SECOND: i64 = 1_000;
 
-pub struct Container {
+pub struct ModelContainer {
     pub name: String,
     pub kind: ContainerKind,
     /// A rule restarts it whatever the Pod's policy.
     pub has_rule: bool,
-    pub instances: Vec<Instance>,
-    pub shown: Shown,
+    pub instances: Vec<TrueInstance>,
+    pub shown: ShownStatus,
     /// A `lastState` that is lost, and may come back.
-    lost_last: Option<Record>,
+    lost_last: Option<ShownEnd>,
     /// The number that the next instance gets, where it isn't the next higher.
     next_count: Option<u32>,
     /// It isn't started sooner than that.
@@ -29,7 +29,7 @@ pub struct Container {
 }
 
 /// An instance of a container, as it truly was.
-pub struct Instance {
+pub struct TrueInstance {
     /// `None` if it never came to run.
     pub started: Option<i64>,
     pub ended: Option<i64>,
@@ -45,30 +45,30 @@ pub struct Instance {
 
 /// What a status says of a container.
 #[derive(Clone, Debug)]
-pub struct Shown {
+pub struct ShownStatus {
     pub count: u32,
-    pub state: State,
-    pub last: Option<Record>,
+    pub state: ShownState,
+    pub last: Option<ShownEnd>,
     /// How many instances had truly ended by then: what a status can't be trusted for.
     pub ended: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum ShownState {
     Waiting,
     Running(usize),
-    Ended(Record),
+    Ended(ShownEnd),
 }
 
 /// A `terminated` in a status: of which instance, unless the kubelet made it up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record {
+pub struct ShownEnd {
     pub instance: Option<usize>,
     pub reason: &'static str,
     pub exit_code: i32,
 }
 
-impl Record {
+impl ShownEnd {
     pub fn made_up(reason: &'static str) -> Self {
         Self { instance: None, reason, exit_code: 137 }
     }
@@ -79,11 +79,11 @@ impl Record {
     }
 }
 
-impl Shown {
+impl ShownStatus {
     /// The ends that it shows, oldest first.
-    pub fn records(&self) -> impl Iterator<Item = Record> {
+    pub fn records(&self) -> impl Iterator<Item = ShownEnd> {
         let ended = match self.state {
-            State::Ended(record) => Some(record),
+            ShownState::Ended(record) => Some(record),
             _ => None,
         };
         self.last.into_iter().chain(ended)
@@ -92,21 +92,21 @@ impl Shown {
     /// The instance in `state`.
     pub fn current(&self) -> Option<usize> {
         match self.state {
-            State::Waiting => None,
-            State::Running(instance) => Some(instance),
-            State::Ended(record) => record.instance,
+            ShownState::Waiting => None,
+            ShownState::Running(instance) => Some(instance),
+            ShownState::Ended(record) => record.instance,
         }
     }
 }
 
-impl Container {
+impl ModelContainer {
     pub fn new(name: String, kind: ContainerKind, rng: &mut Rng) -> Self {
         Self {
             name,
             kind,
             has_rule: rng.u8(..4) == 0,
             instances: Vec::new(),
-            shown: Shown { count: 0, state: State::Waiting, last: None, ended: 0 },
+            shown: ShownStatus { count: 0, state: ShownState::Waiting, last: None, ended: 0 },
             lost_last: None,
             next_count: None,
             not_before: 0,
@@ -120,7 +120,7 @@ impl Container {
         self.instances.last().and_then(|instance| instance.ended).unwrap_or_default()
     }
 
-    pub fn restarts(&self, policy: Policy, end: Record) -> bool {
+    pub fn restarts(&self, policy: Policy, end: ShownEnd) -> bool {
         let failed = end.exit_code != 0;
         match self.kind {
             ContainerKind::Ephemeral => false,
@@ -144,7 +144,7 @@ impl Container {
             Quirk::VirtualWithoutTimes => true,
             _ => false,
         };
-        self.instances.push(Instance {
+        self.instances.push(TrueInstance {
             started: runs.then_some(now),
             ended: (!runs).then_some(now),
             killed: false,
@@ -160,15 +160,15 @@ impl Container {
             self.is_plain = false;
         }
         self.shown.state = if runs {
-            State::Running(number)
+            ShownState::Running(number)
         } else {
-            State::Ended(Record { instance: Some(number), reason: "StartError", exit_code: 128 })
+            ShownState::Ended(ShownEnd { instance: Some(number), reason: "StartError", exit_code: 128 })
         };
         runs
     }
 
     pub fn end(&mut self, rng: &mut Rng, now: i64, quirk: Quirk) {
-        let State::Running(instance) = self.shown.state else { return };
+        let ShownState::Running(instance) = self.shown.state else { return };
         let marked = [0, 1, 143][rng.usize(..3)];
         match rng.u8(..24) {
             0..=8 => self.ends_as(instance, now, "OOMKilled", 137, true),
@@ -198,14 +198,14 @@ impl Container {
     pub fn ends_as(&mut self, instance: usize, now: i64, reason: &'static str, exit_code: i32, killed: bool) {
         let ended = &mut self.instances[instance];
         (ended.ended, ended.exit_code, ended.killed) = (Some(now), exit_code, killed);
-        self.shown.state = State::Ended(Record { instance: Some(instance), reason, exit_code });
+        self.shown.state = ShownState::Ended(ShownEnd { instance: Some(instance), reason, exit_code });
         self.lost_last = None;
     }
 
     /// The runtime no longer knows its containers. The kubelet makes up an end, or carries along the
     /// `lastState` that there was.
     pub fn vanish(&mut self, now: i64, made_up: Option<&'static str>) {
-        if let State::Running(instance) = self.shown.state {
+        if let ShownState::Running(instance) = self.shown.state {
             self.instances[instance].ended = Some(now);
         }
         if self.instances.is_empty() {
@@ -213,11 +213,11 @@ impl Container {
         }
         self.is_plain = false;
         self.lost_last = None;
-        self.shown.state = State::Waiting;
+        self.shown.state = ShownState::Waiting;
         if let Some(reason) = made_up {
             // Vanished once more before anything was started, it is still the same instance that is to come.
             self.count_to(self.next_count.unwrap_or(self.shown.count + 1));
-            self.shown.last = Some(Record::made_up(reason));
+            self.shown.last = Some(ShownEnd::made_up(reason));
         } else {
             self.was_carried = true;
         }
@@ -237,19 +237,19 @@ impl Container {
     }
 
     /// What the kubelet says of it now.
-    pub fn show(&self) -> Shown {
+    pub fn show(&self) -> ShownStatus {
         let ended = self.instances.iter().filter(|instance| instance.ended.is_some()).count();
         // What is still shown as ended hasn't been overtaken by anything.
         let overtaken =
-            ended - usize::from(matches!(self.shown.state, State::Ended(r) if r.instance.is_some()));
-        Shown { ended: overtaken, ..self.shown.clone() }
+            ended - usize::from(matches!(self.shown.state, ShownState::Ended(r) if r.instance.is_some()));
+        ShownStatus { ended: overtaken, ..self.shown.clone() }
     }
 
     /// The reason of a kill that was misread is corrected, if it is still shown.
     pub fn correct(&mut self) {
         let Self { instances, shown, lost_last, .. } = self;
         let ended = match &mut shown.state {
-            State::Ended(record) => Some(record),
+            ShownState::Ended(record) => Some(record),
             _ => None,
         };
         for record in ended.into_iter().chain(&mut shown.last).chain(lost_last) {
@@ -261,7 +261,7 @@ impl Container {
 
     /// The `lastState` that was lost comes back.
     pub fn find_last(&mut self) {
-        if self.shown.last.is_none() && matches!(self.shown.state, State::Running(_)) {
+        if self.shown.last.is_none() && matches!(self.shown.state, ShownState::Running(_)) {
             self.shown.last = self.lost_last.take();
         }
     }

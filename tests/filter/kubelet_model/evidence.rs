@@ -10,21 +10,21 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
-    cluster::Cluster,
-    container::{Container, Record, Shown, State},
-    kubelet::{Pod, Quirk},
-    status::{EventSnapshot, Snapshot},
+    cluster::ModelCluster,
+    container::{ModelContainer, ShownEnd, ShownState, ShownStatus},
+    kubelet::{ModelPod, Quirk},
+    status::{EventSnapshot, PodSnapshot},
 };
 
 /// The identity of a kill, as the contract has it.
-pub type Kill = String;
+pub type KillName = String;
 
 /// A container, by its Pod's number and its own.
-pub type Place = (usize, usize);
+pub type ContainerPlace = (usize, usize);
 
 /// How a status came.
 #[derive(Clone, Copy)]
-pub enum Way {
+pub enum Delivery {
     /// In a list; what happened no later than that, in seconds, is history.
     Listed(i64),
     Watched,
@@ -35,26 +35,26 @@ pub enum Way {
 pub struct Evidence {
     report_unrestarted: bool,
     /// The kills that were found, or reported before.
-    pub settled: HashSet<Kill>,
+    pub settled: HashSet<KillName>,
     /// The kills that were too old for the list that showed them.
-    pub history: HashSet<Kill>,
+    pub history: HashSet<KillName>,
     /// The kills that must be found by what was delivered last.
-    pub due: Vec<Kill>,
+    pub due: Vec<KillName>,
     /// The instances that a status showed to be killed, and whether one that was older than one before.
-    pub shown: HashMap<(Place, usize), bool>,
+    pub shown: HashMap<(ContainerPlace, usize), bool>,
     /// The Pods that were seen to be over or gone.
     pub over: HashSet<usize>,
     /// The times of the starts that Events told.
-    pub starts: HashMap<Place, HashSet<i64>>,
+    pub starts: HashMap<ContainerPlace, HashSet<i64>>,
     /// The instances that ended unseen, by the names of Pod and container.
-    pub unseen: HashMap<(String, String), Unseen>,
+    pub unseen: HashMap<(String, String), UnseenEnds>,
     pods: HashMap<usize, KnownPod>,
 }
 
 /// The instances of the containers of one name that ended unseen.
 #[derive(Default)]
-pub struct Unseen {
-    pub instances: HashSet<(Place, usize)>,
+pub struct UnseenEnds {
+    pub instances: HashSet<(ContainerPlace, usize)>,
     /// Whether the ends of some of them may seem to be shown.
     pub may_seem_seen: bool,
     /// Whether the instances can't be told apart for sure.
@@ -81,21 +81,21 @@ struct KnownContainer {
 
 /// A container as it truly is, with what it takes to name its kills.
 #[derive(Clone, Copy)]
-struct Truth<'a> {
-    pod: &'a Pod,
+struct TrueContainer<'a> {
+    pod: &'a ModelPod,
     incarnation: u32,
-    container: &'a Container,
-    place: Place,
+    container: &'a ModelContainer,
+    place: ContainerPlace,
     skew: i64,
 }
 
-impl<'a> Truth<'a> {
-    fn of(cluster: &'a Cluster, place: Place, incarnation: u32) -> Self {
+impl<'a> TrueContainer<'a> {
+    fn of(cluster: &'a ModelCluster, place: ContainerPlace, incarnation: u32) -> Self {
         let pod = &cluster.pods[place.0];
         Self { pod, incarnation, container: &pod.containers[place.1], place, skew: cluster.skew(place.0) }
     }
 
-    fn kill(&self, instance: usize) -> Kill {
+    fn kill(&self, instance: usize) -> KillName {
         kill(self.pod, self.incarnation, self.container, instance, self.skew)
     }
 
@@ -105,7 +105,13 @@ impl<'a> Truth<'a> {
 }
 
 /// The identity of the kill of an instance.
-pub fn kill(pod: &Pod, incarnation: u32, container: &Container, instance: usize, skew: i64) -> Kill {
+pub fn kill(
+    pod: &ModelPod,
+    incarnation: u32,
+    container: &ModelContainer,
+    instance: usize,
+    skew: i64,
+) -> KillName {
     let killed = &container.instances[instance];
     killed.id.clone().unwrap_or_else(|| {
         let list = container.kind.spec_field();
@@ -114,29 +120,29 @@ pub fn kill(pod: &Pod, incarnation: u32, container: &Container, instance: usize,
 }
 
 impl Evidence {
-    pub fn new(report_unrestarted: bool, settled: HashSet<Kill>) -> Self {
+    pub fn new(report_unrestarted: bool, settled: HashSet<KillName>) -> Self {
         Self { report_unrestarted, settled, ..Self::default() }
     }
 
     /// An Event is delivered that isn't combined.
-    pub fn event(&mut self, cluster: &Cluster, event: EventSnapshot) {
+    pub fn event(&mut self, cluster: &ModelCluster, event: EventSnapshot) {
         let place = (event.pod, event.container);
         self.starts.entry(place).or_default().insert(event.at);
         let known = self.pods.get_mut(&event.pod);
         let Some(known) = known.and_then(|pod| pod.containers.get_mut(&event.container)) else { return };
-        let truth = Truth::of(cluster, place, cluster.pods[event.pod].incarnation);
+        let truth = TrueContainer::of(cluster, place, cluster.pods[event.pod].incarnation);
         let is_confirmed = |instance: usize| truth.end(instance).is_some_and(|end| end < event.at);
         let confirmed = known.pending.extract_if(.., |instance, _| is_confirmed(*instance));
         self.due.extend(confirmed.map(|(instance, _)| truth.kill(instance)));
     }
 
     /// A status is delivered.
-    pub fn status(&mut self, cluster: &Cluster, snapshot: &Snapshot, way: Way) {
+    pub fn status(&mut self, cluster: &ModelCluster, snapshot: &PodSnapshot, way: Delivery) {
         let mut known = self.pods.remove(&snapshot.pod);
         let is_first = known.is_none();
         let mut known_pod = known.take().unwrap_or_default();
         let horizon = match way {
-            Way::Listed(horizon) if is_first => Some(horizon),
+            Delivery::Listed(horizon) if is_first => Some(horizon),
             _ => None,
         };
         let is_stale = snapshot.version < known_pod.version;
@@ -145,7 +151,7 @@ impl Evidence {
             self.over.insert(snapshot.pod);
         }
         for (number, shown) in snapshot.containers.iter().flatten().enumerate() {
-            let truth = Truth::of(cluster, (snapshot.pod, number), snapshot.incarnation);
+            let truth = TrueContainer::of(cluster, (snapshot.pod, number), snapshot.incarnation);
             let first = if is_first { shown.ended } else { 0 };
             let new = || KnownContainer { first, ..KnownContainer::default() };
             let known = known_pod.containers.entry(number).or_insert_with(new);
@@ -165,16 +171,16 @@ impl Evidence {
     }
 
     /// The Pod is gone.
-    pub fn gone(&mut self, cluster: &Cluster, pod: usize, incarnation: u32) {
+    pub fn gone(&mut self, cluster: &ModelCluster, pod: usize, incarnation: u32) {
         let Some(known) = self.pods.remove(&pod) else { return };
         self.over.insert(pod);
         for (number, mut known) in known.containers {
-            self.end(Truth::of(cluster, (pod, number), incarnation), &mut known);
+            self.end(TrueContainer::of(cluster, (pod, number), incarnation), &mut known);
         }
     }
 
     /// What is known and wasn't in the list is gone.
-    pub fn list_ends(&mut self, cluster: &Cluster, listed: &HashSet<usize>) {
+    pub fn list_ends(&mut self, cluster: &ModelCluster, listed: &HashSet<usize>) {
         let gone: Vec<usize> = self.pods.keys().filter(|pod| !listed.contains(pod)).copied().collect();
         for pod in gone {
             self.gone(cluster, pod, cluster.pods[pod].incarnation);
@@ -189,16 +195,28 @@ impl Evidence {
         self.pods.len() + containers.sum::<usize>()
     }
 
-    fn kills_shown(&mut self, truth: Truth<'_>, shown: &Shown, known: &mut KnownContainer, is_stale: bool) {
-        for instance in shown.records().filter_map(Record::kill) {
+    fn kills_shown(
+        &mut self,
+        truth: TrueContainer<'_>,
+        shown: &ShownStatus,
+        known: &mut KnownContainer,
+        is_stale: bool,
+    ) {
+        for instance in shown.records().filter_map(ShownEnd::kill) {
             *self.shown.entry((truth.place, instance)).or_default() |= is_stale;
             known.was_killed = true;
         }
         known.restarted |= shown.count > 0 || known.was_killed;
     }
 
-    fn ends_shown(&mut self, truth: Truth<'_>, shown: &Shown, known: &mut KnownContainer, is_stale: bool) {
-        let Truth { pod, container, place, .. } = truth;
+    fn ends_shown(
+        &mut self,
+        truth: TrueContainer<'_>,
+        shown: &ShownStatus,
+        known: &mut KnownContainer,
+        is_stale: bool,
+    ) {
+        let TrueContainer { pod, container, place, .. } = truth;
         let unseen = self.unseen.entry((pod.name.clone(), container.name.clone())).or_default();
         unseen.may_seem_seen |= pod.is_static || !container.is_plain;
         // A status that shows no times is neither older nor newer than another.
@@ -214,18 +232,18 @@ impl Evidence {
     /// The kills that the status shows, if they are news.
     fn new_kills(
         &mut self,
-        truth: Truth<'_>,
-        shown: &Shown,
+        truth: TrueContainer<'_>,
+        shown: &ShownStatus,
         known: &mut KnownContainer,
         is_over: bool,
         horizon: Option<i64>,
     ) {
         let instances = &truth.container.instances;
         let is_old = |at: Option<i64>| horizon.is_some_and(|horizon| at.is_none_or(|at| at <= horizon));
-        for instance in shown.records().filter_map(Record::kill) {
+        for instance in shown.records().filter_map(ShownEnd::kill) {
             let killed = truth.kill(instance);
             // While a container waits that the runtime lost, nobody can tell whose count it is.
-            let is_unclear = shown.state == State::Waiting && shown.count != instances[instance].count;
+            let is_unclear = shown.state == ShownState::Waiting && shown.count != instances[instance].count;
             if is_unclear || self.settled.contains(&killed) || self.history.contains(&killed) {
                 continue;
             }
@@ -243,7 +261,7 @@ impl Evidence {
     }
 
     /// The pending kills after which a start is known.
-    fn confirm(&mut self, truth: Truth<'_>, shown: &Shown, known: &mut KnownContainer) {
+    fn confirm(&mut self, truth: TrueContainer<'_>, shown: &ShownStatus, known: &mut KnownContainer) {
         let instances = shown.records().filter_map(|record| record.instance).chain(shown.current());
         let newest =
             instances.filter(|instance| truth.container.instances[*instance].started.is_some()).max();
@@ -256,14 +274,14 @@ impl Evidence {
     }
 
     /// The pending kills after which no start will be known.
-    fn end(&mut self, truth: Truth<'_>, known: &mut KnownContainer) {
+    fn end(&mut self, truth: TrueContainer<'_>, known: &mut KnownContainer) {
         let ended = std::mem::take(&mut known.pending).into_iter();
         let news = ended.filter(|(_, is_old)| self.report_unrestarted && !is_old);
         self.due.extend(news.map(|(instance, _)| truth.kill(instance)));
     }
 
     /// When the container was last started, by the word of an Event.
-    fn started(&self, truth: Truth<'_>) -> Option<i64> {
+    fn started(&self, truth: TrueContainer<'_>) -> Option<i64> {
         self.starts.get(&truth.place)?.iter().max().copied()
     }
 }

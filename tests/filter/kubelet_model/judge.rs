@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use kubernetes_oom_event_generator::filter::Conclusion;
 
 use super::{
-    cluster::Cluster,
-    container::Container,
-    evidence::{Evidence, Kill, Place, kill},
-    kubelet::{Pod, Quirk},
+    cluster::ModelCluster,
+    container::ModelContainer,
+    evidence::{ContainerPlace, Evidence, KillName, kill},
+    kubelet::{ModelPod, Quirk},
     status::NAMESPACE,
 };
 
@@ -21,7 +21,7 @@ const EVENT_TTL: i64 = 3_600_000;
 pub struct Judge {
     report_unrestarted: bool,
     /// Every kill that was found, and when last.
-    found: HashMap<Kill, (Finding, i64)>,
+    found: HashMap<KillName, (Finding, i64)>,
     /// How many instances are said to have ended unobserved, by the names of Pod and container.
     unobserved: HashMap<(String, String), usize>,
     /// What the program saw since it was started.
@@ -44,7 +44,11 @@ impl Judge {
     }
 
     /// Judges what came of an observation.
-    pub fn conclusions(&mut self, cluster: &Cluster, conclusions: Vec<Conclusion>) -> Result<(), String> {
+    pub fn conclusions(
+        &mut self,
+        cluster: &ModelCluster,
+        conclusions: Vec<Conclusion>,
+    ) -> Result<(), String> {
         for conclusion in conclusions {
             match conclusion {
                 Conclusion::Finding(finding) => {
@@ -71,9 +75,9 @@ impl Judge {
         Ok(())
     }
 
-    fn finding(&mut self, cluster: &Cluster, finding: &Finding) -> Result<(), &'static str> {
+    fn finding(&mut self, cluster: &ModelCluster, finding: &Finding) -> Result<(), &'static str> {
         let (pod, incarnation) = pod(cluster, finding).ok_or("no such Pod")?;
-        let named = |container: &&Container| {
+        let named = |container: &&ModelContainer| {
             container.name == finding.container.name && container.kind == finding.container.kind
         };
         let container = pod.containers.iter().find(named).ok_or("no such container")?;
@@ -120,8 +124,8 @@ impl Judge {
     /// Whether such an instance was started after that one.
     fn was_started(
         &self,
-        place: Place,
-        container: &Container,
+        place: ContainerPlace,
+        container: &ModelContainer,
         killed: usize,
         restarted: &Restarted,
         skew: i64,
@@ -143,7 +147,7 @@ impl Judge {
 }
 
 /// The Pod that the finding is about, and which of its incarnations.
-fn pod<'a>(cluster: &'a Cluster, finding: &Finding) -> Option<(&'a Pod, u32)> {
+fn pod<'a>(cluster: &'a ModelCluster, finding: &Finding) -> Option<(&'a ModelPod, u32)> {
     cluster.pods.iter().find_map(|pod| {
         let incarnation =
             (0..=pod.incarnation).find(|incarnation| pod.uid(*incarnation) == finding.pod.uid)?;
@@ -153,7 +157,7 @@ fn pod<'a>(cluster: &'a Cluster, finding: &Finding) -> Option<(&'a Pod, u32)> {
 }
 
 /// Whether the instance was killed, and as the finding tells.
-fn was_killed(container: &Container, instance: usize, told: &Killed, skew: i64, is_vague: bool) -> bool {
+fn was_killed(container: &ModelContainer, instance: usize, told: &Killed, skew: i64, is_vague: bool) -> bool {
     let truth = &container.instances[instance];
     truth.killed
         && truth.id == told.container_id

@@ -6,10 +6,10 @@
 use fastrand::Rng;
 use finding::ContainerKind;
 
-use super::container::{Container, Record, SECOND, State};
+use super::container::{ModelContainer, SECOND, ShownEnd, ShownState};
 
 /// A Pod, as it truly is.
-pub struct Pod {
+pub struct ModelPod {
     pub name: String,
     pub number: usize,
     /// How often its object was made anew: only a mirror pod's is.
@@ -20,7 +20,7 @@ pub struct Pod {
     pub quirk: Quirk,
     pub phase: &'static str,
     pub terminating: bool,
-    pub containers: Vec<Container>,
+    pub containers: Vec<ModelContainer>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,9 +50,9 @@ impl Quirk {
     }
 }
 
-impl Pod {
+impl ModelPod {
     pub fn random(rng: &mut Rng, number: usize, name: String, node: usize) -> Self {
-        let mut containers = vec![Container::new("app".into(), ContainerKind::Container, rng)];
+        let mut containers = vec![ModelContainer::new("app".into(), ContainerKind::Container, rng)];
         for (name, kind) in [
             ("helper", ContainerKind::Container),
             ("setup", ContainerKind::Init),
@@ -60,7 +60,7 @@ impl Pod {
             ("debug", ContainerKind::Ephemeral),
         ] {
             if rng.u8(..4) == 0 {
-                containers.push(Container::new(name.into(), kind, rng));
+                containers.push(ModelContainer::new(name.into(), kind, rng));
             }
         }
         let is_static = rng.u8(..6) == 0;
@@ -107,18 +107,18 @@ impl Pod {
             container.not_before = container.not_before.max(container.last_end() + SECOND);
         }
         let started = match container.shown.state {
-            State::Running(_) => {
+            ShownState::Running(_) => {
                 container.end(rng, now, quirk);
                 false
             }
             _ if now < container.not_before => false,
-            State::Ended(record) if !terminating && container.restarts(policy, record) => {
+            ShownState::Ended(record) if !terminating && container.restarts(policy, record) => {
                 let backs_off = rng.bool();
                 container.shown.last = Some(record);
-                container.shown.state = State::Waiting;
+                container.shown.state = ShownState::Waiting;
                 !backs_off && container.start(rng, now, quirk, self.number, chosen)
             }
-            State::Waiting if !terminating => container.start(rng, now, quirk, self.number, chosen),
+            ShownState::Waiting if !terminating => container.start(rng, now, quirk, self.number, chosen),
             _ => false,
         };
         self.phase = if self.containers.iter().all(|container| container.instances.is_empty()) {
@@ -133,14 +133,14 @@ impl Pod {
     /// Its phase, once its containers ended for good. Sidecars are stopped then.
     fn come_to_an_end(&mut self, now: i64) {
         let policy = self.policy;
-        let end = |container: &Container| match container.shown.state {
-            State::Ended(record) if !container.restarts(policy, record) => Some(record.exit_code),
+        let end = |container: &ModelContainer| match container.shown.state {
+            ShownState::Ended(record) if !container.restarts(policy, record) => Some(record.exit_code),
             _ => None,
         };
         let main = self.containers.iter().filter(|container| container.kind == ContainerKind::Container);
         let Some(ends) = main.map(end).collect::<Option<Vec<_>>>() else { return };
         for container in &mut self.containers {
-            if let State::Running(instance) = container.shown.state {
+            if let ShownState::Running(instance) = container.shown.state {
                 container.ends_as(instance, now, "Error", 143, false);
             }
         }
@@ -159,7 +159,7 @@ impl Pod {
     /// Its node starts anew.
     pub fn reboot(&mut self, rng: &mut Rng, now: i64) {
         for container in &mut self.containers {
-            let State::Running(instance) = container.shown.state else { continue };
+            let ShownState::Running(instance) = container.shown.state else { continue };
             container.ends_as(instance, now, "Unknown", 255, false);
             if self.quirk == Quirk::LosesLogs && rng.bool() {
                 container.lose_logs(now);
@@ -172,11 +172,12 @@ impl Pod {
         for container in &mut self.containers {
             if rng.bool() {
                 match container.shown.state {
-                    State::Running(_) => container.end(rng, now, self.quirk),
-                    State::Waiting => {
-                        container.shown.state = State::Ended(Record::made_up("ContainerStatusUnknown"));
+                    ShownState::Running(_) => container.end(rng, now, self.quirk),
+                    ShownState::Waiting => {
+                        container.shown.state =
+                            ShownState::Ended(ShownEnd::made_up("ContainerStatusUnknown"));
                     }
-                    State::Ended(_) => {}
+                    ShownState::Ended(_) => {}
                 }
             }
         }

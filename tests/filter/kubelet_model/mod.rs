@@ -15,7 +15,7 @@ mod status;
 use std::{collections::BTreeMap, env, thread};
 
 use fastrand::Rng;
-use program::Program;
+use program::ModelProgram;
 
 const RUNS: u64 = 2_000;
 
@@ -27,7 +27,7 @@ fn every_kill_is_found_once_and_none_is_made_up() {
         None => 0..number("KUBELET_MODEL_RUNS").unwrap_or(RUNS),
     };
     let workers = thread::available_parallelism().map_or(1, usize::from);
-    let failures: Vec<(u64, Failure)> = thread::scope(|scope| {
+    let failures: Vec<(u64, FailedRun)> = thread::scope(|scope| {
         let share = |worker| {
             let seeds = seeds.clone().skip(worker).step_by(workers);
             move || seeds.filter_map(|seed| Some((seed, play(seed, false).err()?))).collect::<Vec<_>>()
@@ -42,7 +42,7 @@ fn every_kill_is_found_once_and_none_is_made_up() {
         shortest.entry(kind).and_modify(|other| *other = this.min(*other)).or_insert(this);
     }
     if let Some((_, seed)) = shortest.values().min() {
-        let Failure { told, wrong, .. } = play(*seed, true).expect_err("it failed before");
+        let FailedRun { told, wrong, .. } = play(*seed, true).expect_err("it failed before");
         let kinds: Vec<_> = shortest.iter().map(|(kind, (_, seed))| format!("{seed}: {kind}")).collect();
         let (count, kinds) = (failures.len(), kinds.join("\n"));
         panic!(
@@ -52,7 +52,7 @@ fn every_kill_is_found_once_and_none_is_made_up() {
 }
 
 /// How a run failed.
-struct Failure {
+struct FailedRun {
     observations: usize,
     /// What happened until then, if that was asked for.
     told: String,
@@ -61,9 +61,9 @@ struct Failure {
 }
 
 /// Plays one cluster's life.
-fn play(seed: u64, tells: bool) -> Result<(), Failure> {
+fn play(seed: u64, tells: bool) -> Result<(), FailedRun> {
     let mut rng = Rng::with_seed(seed);
-    let mut program = Program::new(&mut rng, tells);
+    let mut program = ModelProgram::new(&mut rng, tells);
     let steps = rng.usize(5..150);
     let played = (0..steps).try_for_each(|_| program.step(&mut rng)).and_then(|()| program.end(&mut rng));
     played.map_err(|wrong| program.failure(wrong))

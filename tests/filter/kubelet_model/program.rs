@@ -14,22 +14,22 @@ use kubernetes_oom_event_generator::{
 };
 
 use super::{
-    Failure,
-    cluster::{Change, Cluster},
-    evidence::Way,
+    FailedRun,
+    cluster::{ModelCluster, PodChange},
+    evidence::Delivery,
     judge::Judge,
-    status::{EventSnapshot, NAMESPACE, Snapshot, complete, decode_event, describe, timestamp},
+    status::{EventSnapshot, NAMESPACE, PodSnapshot, complete, decode_event, describe, timestamp},
 };
 
 const LOOKBACK: Duration = Duration::from_mins(55);
 const MINUTE: i64 = 60_000;
 
-pub struct Program {
-    cluster: Cluster,
+pub struct ModelProgram {
+    cluster: ModelCluster,
     filter: Filter,
     judge: Judge,
     settings: FilterSettings,
-    watch: Watch,
+    watch: PodWatch,
     /// Where the watch of Pods is in the cluster's history.
     place: usize,
     described: HashMap<usize, Pod>,
@@ -39,7 +39,7 @@ pub struct Program {
     told: Option<String>,
 }
 
-enum Watch {
+enum PodWatch {
     Open,
     /// Broken; the Pods were last known as they are then.
     Broken(i64),
@@ -47,7 +47,7 @@ enum Watch {
     Down,
 }
 
-impl Program {
+impl ModelProgram {
     pub fn new(rng: &mut Rng, tells: bool) -> Self {
         let settings = FilterSettings {
             report_unrestarted: rng.bool(),
@@ -55,7 +55,7 @@ impl Program {
             ..support::pod_dsl::settings()
         };
         let judge = Judge::new(settings.report_unrestarted);
-        let cluster = Cluster::new(rng);
+        let cluster = ModelCluster::new(rng);
         let told = tells.then(|| format!("{settings:?}, {:?}\n", cluster.skews));
         let filter = Filter::new(settings.clone());
         Self {
@@ -63,7 +63,7 @@ impl Program {
             filter,
             judge,
             settings,
-            watch: Watch::Down,
+            watch: PodWatch::Down,
             place: 0,
             described: HashMap::new(),
             observations: 0,
@@ -75,27 +75,27 @@ impl Program {
     pub fn step(&mut self, rng: &mut Rng) -> Result<(), String> {
         self.cluster.step(rng);
         match (&self.watch, rng.u8(..)) {
-            (Watch::Down, 0..=80) => self.start(rng),
-            (Watch::Down, _) => Ok(()),
+            (PodWatch::Down, 0..=80) => self.start(rng),
+            (PodWatch::Down, _) => Ok(()),
             (_, 0..=1) => {
-                self.watch = Watch::Down;
+                self.watch = PodWatch::Down;
                 Ok(())
             }
-            (Watch::Open, 2..=5) => {
+            (PodWatch::Open, 2..=5) => {
                 let unread = self.cluster.history.get(self.place).map(|change| change.snapshot().written_at);
-                self.watch = Watch::Broken(unread.unwrap_or(self.cluster.now));
+                self.watch = PodWatch::Broken(unread.unwrap_or(self.cluster.now));
                 Ok(())
             }
-            (Watch::Broken(since), 0..=80) => self.relist(rng, *since),
+            (PodWatch::Broken(since), 0..=80) => self.relist(rng, *since),
             (_, 81..=140) => self.events(rng),
-            (Watch::Open, 141..=150) => self.repeat(rng),
-            (Watch::Open, _) => {
+            (PodWatch::Open, 141..=150) => self.repeat(rng),
+            (PodWatch::Open, _) => {
                 for _ in 0..rng.u8(..5) {
                     self.watch()?;
                 }
                 Ok(())
             }
-            (Watch::Broken(_), _) => Ok(()),
+            (PodWatch::Broken(_), _) => Ok(()),
         }
     }
 
@@ -107,10 +107,10 @@ impl Program {
             }
             loop {
                 match self.watch {
-                    Watch::Open if self.place == self.cluster.history.len() => break,
-                    Watch::Open => self.watch()?,
-                    Watch::Broken(since) => self.relist(rng, since)?,
-                    Watch::Down => self.start(rng)?,
+                    PodWatch::Open if self.place == self.cluster.history.len() => break,
+                    PodWatch::Open => self.watch()?,
+                    PodWatch::Broken(since) => self.relist(rng, since)?,
+                    PodWatch::Down => self.start(rng)?,
                 }
             }
         }
@@ -120,8 +120,8 @@ impl Program {
         }
     }
 
-    pub fn failure(self, wrong: String) -> Failure {
-        Failure { observations: self.observations, told: self.told.unwrap_or_default(), wrong }
+    pub fn failure(self, wrong: String) -> FailedRun {
+        FailedRun { observations: self.observations, told: self.told.unwrap_or_default(), wrong }
     }
 
     fn start(&mut self, rng: &mut Rng) -> Result<(), String> {
@@ -146,19 +146,19 @@ impl Program {
         let horizon = in_sync.checked_sub(LOOKBACK).map_err(|error| error.to_string())?.as_second();
         self.tell(|| format!("list, in sync {in_sync}"));
         self.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync })?;
-        let mut stored: Vec<Snapshot> = self.cluster.stored.iter().flatten().cloned().collect();
+        let mut stored: Vec<PodSnapshot> = self.cluster.stored.iter().flatten().cloned().collect();
         rng.shuffle(&mut stored);
         let place = self.cluster.history.len();
         for snapshot in &stored {
             if rng.u8(..20) == 0 {
                 self.tell(|| "the list breaks".to_owned());
-                self.watch = Watch::Broken(in_sync.as_millisecond());
+                self.watch = PodWatch::Broken(in_sync.as_millisecond());
                 return Ok(());
             }
             if rng.u8(..8) == 0 {
                 self.events(rng)?;
             }
-            self.judge.evidence.status(&self.cluster, snapshot, Way::Listed(horizon));
+            self.judge.evidence.status(&self.cluster, snapshot, Delivery::Listed(horizon));
             self.show("listed", snapshot);
             let pod = self.decode(snapshot);
             self.observe(Observation::Listed(Scope::WHOLE, pod))?;
@@ -167,7 +167,7 @@ impl Program {
         self.judge.evidence.list_ends(&self.cluster, &listed);
         self.tell(|| "list ends".to_owned());
         self.observe(Observation::ListEnds(Scope::WHOLE))?;
-        (self.watch, self.place) = (Watch::Open, place);
+        (self.watch, self.place) = (PodWatch::Open, place);
         if rng.u8(..3) == 0 { self.replay(rng) } else { Ok(()) }
     }
 
@@ -191,12 +191,12 @@ impl Program {
     }
 
     /// What the watch showed from there on, of Pods that still are what they were.
-    fn shown_before(&self, first: usize) -> Vec<Snapshot> {
-        let of = |snapshot: &Snapshot| (snapshot.pod, snapshot.incarnation, snapshot.falls);
-        let is_alive = |old: &&Snapshot| self.cluster.stored[old.pod].as_ref().map(of) == Some(of(old));
-        let written = |change: &Change| match change {
-            Change::Written(snapshot) => Some(snapshot.clone()),
-            Change::Deleted(_) => None,
+    fn shown_before(&self, first: usize) -> Vec<PodSnapshot> {
+        let of = |snapshot: &PodSnapshot| (snapshot.pod, snapshot.incarnation, snapshot.falls);
+        let is_alive = |old: &&PodSnapshot| self.cluster.stored[old.pod].as_ref().map(of) == Some(of(old));
+        let written = |change: &PodChange| match change {
+            PodChange::Written(snapshot) => Some(snapshot.clone()),
+            PodChange::Deleted(_) => None,
         };
         let written = self.cluster.history[first..self.place].iter().filter_map(written);
         written.filter(|snapshot| is_alive(&snapshot)).collect()
@@ -207,9 +207,9 @@ impl Program {
         let Some(change) = self.cluster.history.get(self.place).cloned() else { return Ok(()) };
         self.place += 1;
         match change {
-            Change::Written(snapshot) => self.changed("changed", &snapshot),
-            Change::Deleted(snapshot) => {
-                self.judge.evidence.status(&self.cluster, &snapshot, Way::Watched);
+            PodChange::Written(snapshot) => self.changed("changed", &snapshot),
+            PodChange::Deleted(snapshot) => {
+                self.judge.evidence.status(&self.cluster, &snapshot, Delivery::Watched);
                 self.judge.evidence.gone(&self.cluster, snapshot.pod, snapshot.incarnation);
                 self.show("deleted", &snapshot);
                 let pod = self.decode(&snapshot);
@@ -218,8 +218,8 @@ impl Program {
         }
     }
 
-    fn changed(&mut self, how: &str, snapshot: &Snapshot) -> Result<(), String> {
-        self.judge.evidence.status(&self.cluster, snapshot, Way::Watched);
+    fn changed(&mut self, how: &str, snapshot: &PodSnapshot) -> Result<(), String> {
+        self.judge.evidence.status(&self.cluster, snapshot, Delivery::Watched);
         self.show(how, snapshot);
         let pod = self.decode(snapshot);
         self.observe(Observation::Changed(Scope::WHOLE, pod))
@@ -246,13 +246,13 @@ impl Program {
         Ok(())
     }
 
-    fn decode(&mut self, snapshot: &Snapshot) -> Box<Pod> {
+    fn decode(&mut self, snapshot: &PodSnapshot) -> Box<Pod> {
         let pod = &self.cluster.pods[snapshot.pod];
         let described = self.described.entry(snapshot.pod).or_insert_with(|| describe(pod));
         complete(pod, described, snapshot, self.cluster.skew(snapshot.pod))
     }
 
-    fn show(&mut self, how: &str, snapshot: &Snapshot) {
+    fn show(&mut self, how: &str, snapshot: &PodSnapshot) {
         if self.told.is_none() {
             return;
         }

@@ -2,25 +2,25 @@
 
 use finding::ContainerKind;
 use kubernetes_oom_event_generator::source::objects::{
-    ContainerState, ContainerStatus, Event, Phase, Pod as SourcePod, Running, Started, Terminated,
+    ContainerState, ContainerStatus, Event, Phase, Pod, Running, Started, Terminated,
 };
 use serde_json::json;
 
 use super::{
-    container::{Container, Instance, Record, Shown, State},
-    kubelet::Pod,
+    container::{ModelContainer, ShownEnd, ShownState, ShownStatus, TrueInstance},
+    kubelet::ModelPod,
 };
 
 pub const NAMESPACE: &str = "shop";
 
 /// A Pod as the API server shows it, by reference to what is true.
 #[derive(Clone, Debug)]
-pub struct Snapshot {
+pub struct PodSnapshot {
     pub pod: usize,
     pub incarnation: u32,
     pub phase: &'static str,
     /// None before the kubelet has said anything.
-    pub containers: Option<Vec<Shown>>,
+    pub containers: Option<Vec<ShownStatus>>,
     /// Its place among all that the API server was told.
     pub version: usize,
     pub written_at: i64,
@@ -28,7 +28,7 @@ pub struct Snapshot {
     pub falls: u32,
 }
 
-impl Snapshot {
+impl PodSnapshot {
     pub fn is_over(&self) -> bool {
         matches!(self.phase, "Failed" | "Succeeded")
     }
@@ -47,7 +47,7 @@ pub struct EventSnapshot {
     pub at: i64,
 }
 
-impl Pod {
+impl ModelPod {
     pub fn uid(&self, incarnation: u32) -> String {
         format!("uid-{}-{incarnation}", self.number)
     }
@@ -58,7 +58,7 @@ impl Pod {
     }
 }
 
-impl Instance {
+impl TrueInstance {
     /// When it was started, as a status shows it.
     pub fn start_shown(&self, skew: i64) -> Option<i64> {
         self.started.filter(|_| self.shows.0).map(|at| at.div_euclid(1000) + skew)
@@ -71,10 +71,10 @@ impl Instance {
 }
 
 /// The Pod as the source would decode it, but for its status.
-pub fn describe(pod: &Pod) -> SourcePod {
+pub fn describe(pod: &ModelPod) -> Pod {
     let list = |name: &str| {
         let containers = pod.containers.iter().filter(|container| container.kind.spec_field() == name);
-        let spec = |container: &Container| match container.kind {
+        let spec = |container: &ModelContainer| match container.kind {
             ContainerKind::Sidecar => json!({"name": container.name, "restartPolicy": "Always"}),
             _ => json!({"name": container.name}),
         };
@@ -94,7 +94,7 @@ pub fn describe(pod: &Pod) -> SourcePod {
 }
 
 /// The Pod with the status that the API server shows.
-pub fn complete(pod: &Pod, described: &SourcePod, shown: &Snapshot, skew: i64) -> Box<SourcePod> {
+pub fn complete(pod: &ModelPod, described: &Pod, shown: &PodSnapshot, skew: i64) -> Box<Pod> {
     let mut described = Box::new(described.clone());
     described.metadata.uid = pod.uid(shown.incarnation);
     let status = &mut described.status;
@@ -110,20 +110,20 @@ pub fn complete(pod: &Pod, described: &SourcePod, shown: &Snapshot, skew: i64) -
     described
 }
 
-fn container_status(container: &Container, shown: &Shown, skew: i64) -> ContainerStatus {
+fn container_status(container: &ModelContainer, shown: &ShownStatus, skew: i64) -> ContainerStatus {
     let instances = &container.instances;
     let newest = shown.current().or(shown.last.and_then(|last| last.instance));
-    let ended = |record: Record| ContainerState {
+    let ended = |record: ShownEnd| ContainerState {
         terminated: Some(terminated(instances, record, skew)),
         running: None,
     };
     let state = match shown.state {
-        State::Waiting => ContainerState::default(),
-        State::Running(running) => {
+        ShownState::Waiting => ContainerState::default(),
+        ShownState::Running(running) => {
             let started_at = instances[running].start_shown(skew).map(timestamp);
             ContainerState { running: Some(Running { started_at }), terminated: None }
         }
-        State::Ended(record) => ended(record),
+        ShownState::Ended(record) => ended(record),
     };
     ContainerStatus {
         name: container.name.clone(),
@@ -135,7 +135,7 @@ fn container_status(container: &Container, shown: &Shown, skew: i64) -> Containe
     }
 }
 
-fn terminated(instances: &[Instance], record: Record, skew: i64) -> Terminated {
+fn terminated(instances: &[TrueInstance], record: ShownEnd, skew: i64) -> Terminated {
     let instance = record.instance.map(|instance| &instances[instance]);
     Terminated {
         reason: record.reason.to_owned(),
@@ -151,7 +151,7 @@ pub fn timestamp(seconds: i64) -> jiff::Timestamp {
 }
 
 /// The start that the source would read out of the Event.
-pub fn decode_event(pod: &Pod, event: EventSnapshot) -> Option<Started> {
+pub fn decode_event(pod: &ModelPod, event: EventSnapshot) -> Option<Started> {
     let container = &pod.containers[event.named];
     let combined = if event.combined { "(combined from similar events): " } else { "" };
     let object = json!({
