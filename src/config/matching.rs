@@ -85,39 +85,22 @@ mod tests {
     use std::path::PathBuf;
 
     use figment::value::{Dict, Value};
-    use finding::{AffectedContainer, AffectedPod, ContainerKind, KillId, Killed, Schema, Workload};
+    use finding::AffectedPod;
 
     use super::*;
 
     /// A kill in shop/cart-1 of the Deployment cart, container app.
     fn finding() -> Finding {
         let labels = [("team", "shop"), ("tier", "front")];
+        let full = Finding::full();
         Finding {
-            schema: Schema::V1,
-            test: false,
-            id: KillId::new(&[]),
-            cluster: None,
-            detected_at: None,
             namespace: "shop-eu".to_owned(),
             pod: AffectedPod {
                 name: "cart-1".to_owned(),
-                uid: String::new(),
-                node: None,
-                memory_limit_bytes: None,
-                workload: Workload { kind: "Deployment".to_owned(), name: "cart".to_owned() },
-                event_uid: String::new(),
                 labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+                ..full.pod
             },
-            container: AffectedContainer {
-                name: "app".to_owned(),
-                kind: ContainerKind::Container,
-                image: None,
-                memory_limit_bytes: None,
-                memory_request_bytes: None,
-            },
-            killed: Killed { container_id: None, exit_code: 137, started_at: None, finished_at: None },
-            restarted: None,
-            message: String::new(),
+            ..full
         }
     }
 

@@ -7,13 +7,14 @@ use std::collections::HashSet;
 
 use proptest::prelude::*;
 use sinks::{AttemptOutcome, SinkLimits};
+use support::log::logged;
 use tokio::time::sleep;
 
 use super::*;
 pub(crate) use fakes::finding;
 use fakes::{
-    FakeBehaviour, FakeSink, HOUR, NARROW, SECOND, ShownAccount, WIDE, gone, logged, refused, retry,
-    retry_after, route, send, shown, start,
+    FakeBehaviour, FakeSink, HOUR, NARROW, SECOND, ShownAccount, WIDE, gone, refused, retry, retry_after,
+    route, send, shown, start,
 };
 
 #[tokio::test(start_paused = true)]

@@ -10,13 +10,14 @@ use std::{
 };
 
 use async_trait::async_trait;
-use finding::{AffectedContainer, AffectedPod, ContainerKind, Finding, KillId, Killed, Schema, Workload};
+use finding::{AffectedPod, Finding, KillId, Workload};
 use kubernetes_oom_event_generator::{
     config::{Config, SinkConfig},
     fanout::{Fanout, Route},
     metrics::Metrics,
 };
 use sinks::{AttemptOutcome, Delivery, Sink, SinkContext, SinkLimits};
+use support::log::{self, logged};
 use tokio::{
     task::spawn_blocking,
     time::{Instant, sleep},
@@ -25,7 +26,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     api_server::ApiServer,
-    log,
     manner::Asked,
     slack::{POD, Slack},
 };
@@ -54,37 +54,18 @@ pub struct Ends {
 /// The kill of the one container of a Pod of its own, which is its own workload.
 pub fn kill(namespace: &str, number: usize) -> Finding {
     let name = format!("{POD}{number:04}");
+    let full = Finding::full();
     Finding {
-        schema: Schema::V1,
-        test: false,
         id: KillId::new(&[namespace, &name]),
-        cluster: Some("prod".to_owned()),
-        detected_at: "2026-05-01T12:00:07Z".parse().ok(),
         namespace: namespace.to_owned(),
         pod: AffectedPod {
-            name: name.clone(),
             uid: format!("{name}-uid"),
-            node: Some("node-a".to_owned()),
-            memory_limit_bytes: None,
-            workload: Workload { kind: "Pod".to_owned(), name: name.clone() },
             event_uid: format!("{name}-uid"),
-            labels: BTreeMap::new(),
+            workload: Workload { kind: "Pod".to_owned(), name: name.clone() },
+            name,
+            ..full.pod
         },
-        container: AffectedContainer {
-            name: "app".to_owned(),
-            kind: ContainerKind::Container,
-            image: None,
-            memory_limit_bytes: Some(64 << 20),
-            memory_request_bytes: None,
-        },
-        killed: Killed {
-            container_id: Some(format!("containerd://{name}")),
-            exit_code: 137,
-            started_at: "2026-05-01T11:00:00Z".parse().ok(),
-            finished_at: "2026-05-01T12:00:00Z".parse().ok(),
-        },
-        restarted: None,
-        message: format!("The previous instance of the container 'app' (containerd://{name}) was OOMKilled"),
+        ..full
     }
 }
 
@@ -150,11 +131,11 @@ impl Books {
 
     /// The Pods whose findings the log has as undelivered to a sink, whole.
     pub fn undelivered(&self, sink: &str) -> Vec<String> {
-        let lines = log::logged("undelivered finding").into_iter().filter(|line| line["sink"] == sink);
-        lines
+        logged(&["undelivered finding", &format!(" sink={sink} ")])
+            .iter()
             .map(|line| {
-                let finding: serde_json::Value =
-                    serde_json::from_str(line["finding"].as_str().unwrap()).unwrap();
+                let (_, finding) = line.split_once(" finding=").unwrap();
+                let finding: serde_json::Value = serde_json::from_str(finding).unwrap();
                 assert!(finding["message"].as_str().unwrap().contains("OOMKilled"));
                 self.sent[finding["id"].as_str().unwrap()].clone()
             })
@@ -163,9 +144,11 @@ impl Books {
 
     /// The Pods whose findings had no place any more, as the log says.
     pub fn gone(&self, sink: &str) -> Vec<String> {
-        let lines = log::logged("not delivered: its place is gone").into_iter();
-        let lines = lines.filter(|line| line["sink"] == sink);
-        lines.map(|line| self.sent[line["id"].as_str().unwrap()].clone()).collect()
+        let lines = logged(&["not delivered: its place is gone", &format!(" sink={sink} ")]);
+        let id = |line: &String| {
+            line.split(" id=").nth(1).unwrap().split(' ').next().unwrap().trim_matches('"').to_owned()
+        };
+        lines.iter().map(|line| self.sent[&id(line)].clone()).collect()
     }
 
     /// Waits until nothing waits for these sinks, and drains. Each finding has had exactly one end at

@@ -8,14 +8,11 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use kube::Client;
 use serde_json::{Value, json};
-use support::{ControlPlane, Error, eventually, program::PATIENCE, sockets::Authority};
+use support::{ControlPlane, Error, eventually, log::logged, program::PATIENCE, sockets::Authority};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::bytes::Bytes;
 
-use super::{
-    books::{Books, Ends, kill},
-    log,
-};
+use super::books::{Books, Ends, kill};
 
 async fn create(client: &Client, path: &str, object: &Value) {
     let request = Request::post(path).body(object.to_string().into_bytes()).unwrap();
@@ -97,8 +94,7 @@ async fn effective(client: &Client, namespace: &str) {
 
 /// The reasons that the log has for failures.
 fn reasons() -> String {
-    let said = log::logged("delivery fails; trying again");
-    said.iter().map(|line| line["reason"].as_str().unwrap().to_owned() + "\n").collect()
+    logged(&["delivery fails; trying again"]).join("\n")
 }
 
 #[tokio::test]

@@ -11,7 +11,6 @@ mod denials;
 mod events;
 mod gathering;
 mod hanging;
-mod log;
 mod manner;
 mod namespaces;
 mod outcomes;

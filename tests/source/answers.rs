@@ -20,7 +20,7 @@ async fn says_an_object_that_cannot_be_read() {
     day.finds(&["cart-0"]);
     assert!(day.is_ready());
     assert_eq!(day.metric("undecodable_total", "pods"), 10);
-    assert_eq!(day.logged("ERROR").len(), 1, "said once");
+    assert_eq!(Watching::logged("ERROR").len(), 1, "said once");
     sleep(HOUR).await;
     let asked = server.asked();
     assert_eq!(asked.iter().filter(|asked| asked.is_list("pods")).count(), 1);
@@ -77,7 +77,7 @@ async fn ends_every_watch_with_an_error_without_a_code() {
         day.recovers().await;
     }
     day.finds(&["afterwards-0"]);
-    assert!(!day.logged("WARN").join("").contains('\u{1b}'));
+    assert!(!Watching::logged("WARN").join("").contains('\u{1b}'));
 }
 
 #[tokio::test(start_paused = true)]

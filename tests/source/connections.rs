@@ -24,7 +24,7 @@ async fn cannot_be_reached_for_hours() {
     day.finds(&[]);
     day.has_slowed_down("pods");
     day.has_slowed_down("events");
-    let said = day.logged("WARN").len();
+    let said = Watching::logged("WARN").len();
     assert!((2..=2 * 31).contains(&said), "said once in ten minutes for each watch: {said}");
     day.recovers().await;
     day.finds(&["afterwards-0", "cart-0", "cart-1", "cart-2"]);

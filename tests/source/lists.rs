@@ -41,7 +41,7 @@ async fn fails_for_long(refusal: Value, speaks_of: &str) {
     day.has_slowed_down("pods");
     day.recovers().await;
     day.finds(&["cart-0", "afterwards-0"]);
-    let said = day.logged("WARN").len();
+    let said = Watching::logged("WARN").len();
     assert!((1..=19).contains(&said), "said once in ten minutes: {said}");
 }
 
@@ -142,7 +142,7 @@ async fn lists_one_object_among_500_that_cannot_be_read() {
     day.finds(&found(&expected));
     assert!(day.is_ready());
     assert_eq!(day.metric("undecodable_total", "pods"), 1);
-    let said = day.logged("ERROR").join("\n");
+    let said = Watching::logged("ERROR").join("\n");
     assert!(said.contains("shop/pod321") && !said.contains('\u{1b}'), "{said}");
 }
 

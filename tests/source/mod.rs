@@ -16,7 +16,6 @@ mod watches;
 
 use std::{
     collections::BTreeMap,
-    io,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -34,10 +33,10 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
 };
-use tracing::{Level, subscriber::DefaultGuard};
 
 use support::{
     api_server::Server,
+    log,
     pod_dsl::{id, settings},
 };
 
@@ -55,9 +54,7 @@ struct Watching {
     metrics: Arc<Metrics>,
     readiness: Readiness,
     found: Arc<Mutex<Vec<String>>>,
-    log: Arc<Mutex<Vec<u8>>>,
     _task: JoinSet<()>,
-    _logging: DefaultGuard,
 }
 
 impl Watching {
@@ -68,14 +65,7 @@ impl Watching {
 
     /// As [`begin`](Self::begin), these namespaces alone.
     async fn begin_in(server: &Server, namespaces: &[&str]) -> Self {
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let writer = {
-            let log = Arc::clone(&log);
-            move || Writer(Arc::clone(&log))
-        };
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(writer);
-        let subscriber = subscriber.with_max_level(Level::DEBUG).finish();
-        let logging = tracing::subscriber::set_default(subscriber);
+        log::begin();
         let (metrics, readiness) = (Arc::new(Metrics::new()), Readiness::new());
         let found = Arc::new(Mutex::new(Vec::new()));
         let namespaces: Vec<_> = namespaces.iter().map(|name| (*name).to_owned()).collect();
@@ -94,7 +84,7 @@ impl Watching {
         });
         sleep(SECOND * 10).await;
         let server = server.clone();
-        Self { server, metrics, readiness, found, log, _task: task, _logging: logging }
+        Self { server, metrics, readiness, found, _task: task }
     }
 
     /// These kills were found, each once, and the API server wasn't asked more often than is right.
@@ -153,18 +143,16 @@ impl Watching {
     }
 
     /// The lines that were logged at this level.
-    fn logged(&self, level: &str) -> Vec<String> {
-        let log = String::from_utf8(self.log.lock().unwrap().clone()).unwrap();
-        let is_of_level = |line: &&str| line.contains(&format!(" {level} kubernetes_oom_event_generator"));
-        log.lines().filter(is_of_level).map(str::to_owned).collect()
+    fn logged(level: &str) -> Vec<String> {
+        log::logged(&[&format!(" {level} kubernetes_oom_event_generator")])
     }
 
     /// Nobody was alarmed.
     #[track_caller]
     fn is_quiet(&self) {
         assert!(self.is_ready(), "{}", self.readyz());
-        assert_eq!(self.logged("WARN"), [""; 0]);
-        assert_eq!(self.logged("ERROR"), [""; 0]);
+        assert_eq!(Self::logged("WARN"), [""; 0]);
+        assert_eq!(Self::logged("ERROR"), [""; 0]);
         for resource in ["pods", "events"] {
             assert_eq!(self.metric("watch_errors_total", resource), 0);
         }
@@ -179,19 +167,6 @@ impl Watching {
         sleep(SECOND).await;
         let found = self.found.lock().unwrap().iter().any(|found| *found == id("afterwards-0"));
         assert!(found, "a kill after the trouble was not found");
-    }
-}
-
-struct Writer(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Writer {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

@@ -82,8 +82,8 @@ async fn forbids_events_while_pods_are_allowed() {
     assert!(!day.is_ready());
     let rule = "Grant the account the verbs list and watch on events (API group \"\") by a ClusterRole";
     assert!(day.readyz().contains(rule), "{}", day.readyz());
-    assert!(day.logged("WARN").iter().all(|line| line.contains(rule)));
-    let said = day.logged("WARN").len();
+    assert!(Watching::logged("WARN").iter().all(|line| line.contains(rule)));
+    let said = Watching::logged("WARN").len();
     assert!((2..=8).contains(&said), "once in ten minutes, and once as nothing was read back: {said}");
     day.recovers().await;
 }
@@ -156,10 +156,12 @@ async fn gives_another_reason_every_time() {
         server.misbehave(Misbehaviour::Refuses(status(500, "InternalError", &message)), |_| true);
         sleep(MINUTE).await;
     }
-    let warnings = day.logged("WARN");
+    let warnings = Watching::logged("WARN");
     assert!((2..=6).contains(&warnings.len()), "once in ten minutes for each watch: {}", warnings.len());
     assert!(warnings.iter().all(|warning| warning.len() < 1000 && !warning.contains('\u{1b}')));
     assert!(day.readyz().lines().all(|line| line.len() < 1000 && !line.contains('\u{1b}')));
     day.recovers().await;
-    assert!(day.logged("INFO").iter().any(|line| line.contains("watching pods in the whole cluster again")));
+    assert!(
+        Watching::logged("INFO").iter().any(|line| line.contains("watching pods in the whole cluster again"))
+    );
 }

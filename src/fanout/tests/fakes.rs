@@ -1,15 +1,11 @@
-//! Fakes named by their misbehaviour, what a test may read of the books, and the log.
+//! Fakes named by their misbehaviour, and what a test may read of the books.
 
-use std::{
-    cell::RefCell,
-    collections::BTreeMap,
-    future, io,
-    sync::{Mutex, Once},
-};
+use std::{future, sync::Mutex};
 
 use async_trait::async_trait;
-use finding::{AffectedContainer, AffectedPod, ContainerKind, KillId, Killed, Schema, Workload};
+use finding::{AffectedContainer, KillId};
 use sinks::{AttemptOutcome, Delivery, SinkLimits};
+use support::log;
 use tokio::time::sleep;
 
 use super::super::*;
@@ -26,37 +22,13 @@ pub(super) const NARROW: SinkLimits = SinkLimits { batch: 10, concurrency: 1, in
 
 /// A kill of the container, whose message is its number.
 pub(crate) fn finding(namespace: &str, container: &str, number: usize) -> Arc<Finding> {
+    let full = Finding::full();
     Arc::new(Finding {
-        schema: Schema::V1,
-        test: false,
         id: KillId::new(&[namespace, container, &number.to_string()]),
-        cluster: None,
-        detected_at: Some("2026-05-01T12:00:07Z".parse().unwrap()),
         namespace: namespace.to_owned(),
-        pod: AffectedPod {
-            name: "cart-6c9f7-x2x".to_owned(),
-            uid: "7a".to_owned(),
-            node: None,
-            memory_limit_bytes: None,
-            workload: Workload { kind: "Deployment".to_owned(), name: "cart".to_owned() },
-            event_uid: "7a".to_owned(),
-            labels: BTreeMap::new(),
-        },
-        container: AffectedContainer {
-            name: container.to_owned(),
-            kind: ContainerKind::Container,
-            image: None,
-            memory_limit_bytes: None,
-            memory_request_bytes: None,
-        },
-        killed: Killed {
-            container_id: Some(format!("containerd://{number}")),
-            exit_code: 137,
-            started_at: None,
-            finished_at: Some("2026-05-01T12:00:00Z".parse().unwrap()),
-        },
-        restarted: None,
+        container: AffectedContainer { name: container.to_owned(), ..full.container },
         message: number.to_string(),
+        ..full
     })
 }
 
@@ -167,7 +139,7 @@ pub(super) fn route(name: &str, sink: &Arc<FakeSink>) -> Route {
 
 /// Starts a fan-out with figures of its own, and an empty log.
 pub(super) fn start(routes: Vec<Route>) -> (Fanout, Arc<Metrics>) {
-    begin_log();
+    log::begin();
     let metrics = Arc::new(Metrics::new());
     (Fanout::start(routes, Arc::clone(&metrics)), metrics)
 }
@@ -209,41 +181,4 @@ pub(super) fn shown(metrics: &Metrics, sink: &str) -> ShownAccount {
     let sum = delivered + duplicate + filtered + failed + dropped + waiting;
     assert_eq!(sum, figure("findings_total".to_owned()), "{sink}: {shown:?}");
     shown
-}
-
-thread_local! {
-    /// What this thread has logged, which is what one test has: each has a thread of its own.
-    static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Writes into [`LOG`].
-struct ToThisThread;
-
-impl io::Write for ToThisThread {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        LOG.with_borrow_mut(|log| log.extend_from_slice(bytes));
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Begins an empty log for this thread. One subscriber serves all of them, for good: where tests
-/// come and go with their own, `tracing` may take a place that logs for one that nobody heeds.
-pub(super) fn begin_log() {
-    static SUBSCRIBER: Once = Once::new();
-    SUBSCRIBER.call_once(|| {
-        let subscriber = tracing_subscriber::fmt().with_writer(|| ToThisThread).with_ansi(false).finish();
-        tracing::subscriber::set_global_default(subscriber).unwrap();
-    });
-    LOG.take();
-}
-
-/// The lines of this thread's log that contain all of these.
-pub(super) fn logged(parts: &[&str]) -> Vec<String> {
-    let text = LOG.with_borrow(|log| String::from_utf8(log.clone()).unwrap());
-    let wanted = text.lines().filter(|line| parts.iter().all(|part| line.contains(part)));
-    wanted.map(str::to_owned).collect()
 }

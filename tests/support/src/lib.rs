@@ -10,6 +10,7 @@
 
 pub mod api_server;
 mod control_plane;
+pub mod log;
 pub mod pod_dsl;
 pub mod program;
 pub mod sockets;

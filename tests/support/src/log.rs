@@ -2,10 +2,6 @@
 
 use std::{cell::RefCell, io, sync::Once};
 
-use serde_json::Value;
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::{filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
-
 thread_local! {
     /// What this thread has logged, which is what one test has: each has a thread of its own.
     static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -29,16 +25,15 @@ impl io::Write for ToThisThread {
 pub fn begin() {
     static SUBSCRIBER: Once = Once::new();
     SUBSCRIBER.call_once(|| {
-        let own = ["kubernetes_oom_event_generator", "sinks"].map(|target| (target, LevelFilter::INFO));
-        let lines = fmt::layer().json().with_writer(|| ToThisThread);
-        tracing_subscriber::registry().with(Targets::new().with_targets(own)).with(lines).init();
+        let subscriber = tracing_subscriber::fmt().with_writer(|| ToThisThread).with_ansi(false).finish();
+        tracing::subscriber::set_global_default(subscriber).unwrap();
     });
     LOG.take();
 }
 
-/// The fields of the lines with this message.
-pub fn logged(message: &str) -> Vec<Value> {
+/// Returns the lines that contain all of these parts.
+pub fn logged(parts: &[&str]) -> Vec<String> {
     let text = LOG.with_borrow(|log| String::from_utf8(log.clone()).unwrap());
-    let fields = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["fields"].take());
-    fields.filter(|fields| fields["message"] == message).collect()
+    let wanted = text.lines().filter(|line| parts.iter().all(|part| line.contains(part)));
+    wanted.map(str::to_owned).collect()
 }
