@@ -1,5 +1,5 @@
-//! Wires source, filter, fan-out and sinks, runs them, and shuts them down in order: first no new
-//! observations, then what is queued is delivered, then the end.
+//! Connects source, filter, fan-out and sinks, runs them, and shuts them down in order: first the source
+//! stops, then the queues are delivered.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,13 +23,13 @@ use crate::{
     stop::Stop,
 };
 
-/// How often the pipeline says that it goes round.
-const BEAT: Duration = Duration::from_secs(5);
+/// How often the pipeline reports progress to the health check.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Why the pipeline failed.
 #[derive(Debug, Error)]
 pub enum PipelineError {
-    /// The HTTP endpoint can't be had.
+    /// The HTTP endpoint can't be opened.
     #[error(transparent)]
     Bind(#[from] BindError),
     /// A sink can't be made.
@@ -41,21 +41,20 @@ pub enum PipelineError {
         source: SinkBuildError,
     },
     /// A watch panicked.
-    #[error("a watch of the cluster ended by a fault of its own; please report it with the log above")]
+    #[error("a watch of the cluster panicked; please report this bug with the log above")]
     Source,
     /// Not everything was delivered.
-    #[error("findings that were not delivered: {0}; each is in the log above, whole")]
+    #[error("findings that were not delivered: {0}; the log above has each of them whole")]
     Undelivered(u64),
 }
 
-/// Watches the cluster and delivers findings until it is told to stop, then delivers what is
-/// queued.
+/// Watches the cluster and delivers findings until it is told to stop, then delivers what is queued.
 ///
 /// # Errors
 ///
-/// If it can't start, if the source broke, or if findings were left undelivered.
+/// It can't start, a watch panicked, or findings were left undelivered.
 pub async fn run(config: Config, client: Client, stop: Stop) -> Result<(), PipelineError> {
-    say_hello(&config);
+    log_start(&config);
     let metrics = Arc::new(Metrics::new());
     let readiness = Readiness::new();
     let listener = match config.server {
@@ -71,7 +70,7 @@ pub async fn run(config: Config, client: Client, stop: Stop) -> Result<(), Pipel
         .map(|listener| tokio::spawn(server::serve(listener, Arc::clone(&metrics), readiness.clone())));
     let fanout = Fanout::start(routes, Arc::clone(&metrics));
     let mut filter = Filter::new(settings(&config));
-    let mut beat = interval(BEAT);
+    let mut beat = interval(HEARTBEAT_INTERVAL);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let ended = loop {
         tokio::select! {
@@ -103,8 +102,8 @@ pub async fn run(config: Config, client: Client, stop: Stop) -> Result<(), Pipel
     }
 }
 
-/// What stands at the top of the log: what this is, what it watches, where findings go.
-fn say_hello(config: &Config) {
+/// Logs the version, what is watched, and where findings go.
+fn log_start(config: &Config) {
     let sinks = config.sinks.iter().map(|sink| format!("{} ({})", sink.name, sink.sink_type.name));
     let namespaces = match config.namespaces.include() {
         [] => "the whole cluster".to_owned(),
@@ -118,7 +117,7 @@ fn say_hello(config: &Config) {
     );
 }
 
-/// What the filter is to know of the configuration.
+/// Returns the filter's settings.
 pub fn settings(config: &Config) -> FilterSettings {
     FilterSettings {
         cluster: config.cluster.clone(),

@@ -1,6 +1,6 @@
-//! Tells probes how the program is and Prometheus what it did: `/healthz`, `/readyz`, `/metrics`.
+//! Answers probes and Prometheus over HTTP: `/healthz`, `/readyz`, `/metrics`.
 //!
-//! It only reads; what it shows is in [`crate::health`] and [`crate::metrics`].
+//! It only shows what [`crate::health`] and [`crate::metrics`] know.
 
 use std::{
     convert::Infallible,
@@ -30,35 +30,35 @@ use crate::{
     metrics::{self, Metrics},
 };
 
-/// Connections open at once; more wait in the kernel's queue.
-const CONNECTIONS: usize = 64;
+/// The most connections open at once; more wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 64;
 
-/// From accepting a connection to the last byte of its one answer: who is slower is cut off.
+/// How long a connection may be open for its one request and answer.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
 
-/// The address could not be listened on.
+/// The program can't listen on the address.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot listen on {address} for metrics and probes: {source}; \
-     set server.listen to a free address, or to null for none"
+    "can't listen on {address} for metrics and probes: {source}. \
+     Set server.listen to a free address, or server to null"
 )]
 pub struct BindError {
-    /// What was asked for.
+    /// The configured address.
     pub address: SocketAddr,
     source: io::Error,
 }
 
-/// Listens on the address. Where it is `[::]` and IPv6 is off, `0.0.0.0` is taken.
+/// Listens on the address; on `0.0.0.0` if it is `[::]` and IPv6 is off.
 ///
-/// Outside of a pod a port that is taken is no reason to stop: the answer is `None`, after a
-/// warning in the log.
+/// Outside of a Pod, logs a warning and returns `None` if the port is taken.
 ///
 /// # Errors
 ///
-/// The address can't be listened on; in a pod, where probes depend on it, also when it is taken.
+/// The program can't listen on the address. A port that is taken is an error only in a Pod, because probes
+/// need it there.
 pub async fn bind(address: SocketAddr, in_pod: bool) -> Result<Option<TcpListener>, BindError> {
     let bound = match (TcpListener::bind(address).await, without_ipv6(address)) {
-        // A port that is taken stays the error: taking the IPv4 half of it alone would surprise.
+        // If the port is taken, listening on its IPv4 half alone would be a surprise.
         (Err(error), Some(fallback)) if error.kind() != io::ErrorKind::AddrInUse => {
             TcpListener::bind(fallback).await.map_err(|_| error)
         }
@@ -72,7 +72,7 @@ pub async fn bind(address: SocketAddr, in_pod: bool) -> Result<Option<TcpListene
             if in_pod || !taken {
                 return Err(error);
             }
-            tracing::warn!("{error}; going on without");
+            tracing::warn!("{error}. Continuing without metrics and probes");
             Ok(None)
         }
     }
@@ -83,7 +83,7 @@ fn without_ipv6(address: SocketAddr) -> Option<SocketAddr> {
     everywhere.then(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
 }
 
-/// Answers requests until it is dropped, one a connection.
+/// Answers requests, one per connection, until it is dropped.
 ///
 /// # Cancel safety
 ///
@@ -93,12 +93,12 @@ pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, readiness: Read
     loop {
         tokio::select! {
             Some(_ended) = connections.join_next(), if !connections.is_empty() => {}
-            accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
+            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                 Ok((stream, _)) => {
                     connections.spawn(converse(stream, Arc::clone(&metrics), readiness.clone()));
                 }
                 Err(error) => {
-                    // Out of file descriptors, most likely: at once it would fail again.
+                    // Probably there are no file descriptors left, and an immediate retry would fail too.
                     tracing::warn!(%error, "could not accept a connection for metrics and probes");
                     sleep(Duration::from_secs(1)).await;
                 }
@@ -229,7 +229,7 @@ mod tests {
     async fn idle_connections_are_closed_and_make_room() {
         let (address, _, _server) = served().await;
         let mut idle = Vec::new();
-        for _ in 0..CONNECTIONS {
+        for _ in 0..MAX_CONNECTIONS {
             idle.push(TcpStream::connect(address).await.unwrap());
         }
         // Time runs on only when everything waits, and then the idle ones are the first to be cut.
@@ -244,7 +244,7 @@ mod tests {
         let listener = bind(ANY_PORT, true).await.unwrap().unwrap();
         let taken = listener.local_addr().unwrap();
         let error = bind(taken, true).await.unwrap_err();
-        assert!(error.to_string().contains(&format!("cannot listen on {taken}")), "{error}");
+        assert!(error.to_string().contains(&format!("can't listen on {taken}")), "{error}");
         assert!(bind(taken, false).await.unwrap().is_none());
     }
 

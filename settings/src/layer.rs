@@ -1,5 +1,5 @@
-//! Where a value of the configuration was written: each layer is a file, an environment variable or
-//! an option, and figment merges them; later layers win, key by key.
+//! The layers of the configuration: a file, an environment variable or an option each. figment merges
+//! them, and later layers win key by key.
 
 use std::{fmt, path::PathBuf};
 
@@ -8,20 +8,20 @@ use figment::{
     value::{Dict, Map, Value},
 };
 
-/// Where a value comes from.
+/// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ValueOrigin {
     /// Nobody wrote it.
     Default,
     /// The configuration file.
     File(PathBuf),
-    /// An environment variable or an option of the command line, as it is written: `$OOM_LOOKBACK`,
-    /// `--sink slack`. Its value is text, whatever its key needs.
+    /// An environment variable or an option of the command line, such as `$OOM_LOOKBACK` or `--sink slack`.
+    /// Its value is text, whatever type its key needs.
     Argument(String),
 }
 
 impl ValueOrigin {
-    /// The origin that [`ConfigLayer`] put into figment's metadata.
+    /// Returns the origin that [`ConfigLayer`] put into figment's metadata.
     pub(super) fn of(metadata: Option<&Metadata>) -> Self {
         match metadata.and_then(|metadata| metadata.source.as_ref()) {
             Some(Source::File(path)) => Self::File(path.clone()),
@@ -41,19 +41,19 @@ impl fmt::Display for ValueOrigin {
     }
 }
 
-/// Values of one origin.
+/// Values with the same origin.
 pub struct ConfigLayer {
     origin: ValueOrigin,
     values: Dict,
 }
 
 impl ConfigLayer {
-    /// What stands in a file.
+    /// Makes a layer of a file's values.
     pub fn file(path: PathBuf, values: Dict) -> Self {
         Self { origin: ValueOrigin::File(path), values }
     }
 
-    /// The value of one key, whose parts are `key`.
+    /// Makes a layer of one value, whose key has the parts `key`.
     pub fn value(origin: ValueOrigin, key: &[&str], value: String) -> Self {
         let mut values = Value::from(value);
         for part in key.iter().rev() {

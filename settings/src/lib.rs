@@ -1,10 +1,9 @@
 //! Reads the configuration key by key, so that one run finds every error in it.
 //!
-//! In go the [`ConfigLayer`]s (file, environment, command line); [`read`] merges them and hands a
-//! [`ConfigSection`] to the reader. A getter that finds something wrong notes it and answers with the
-//! default or with `None`, and the reader goes on; what it never asked for is an unknown key. Out
-//! come the settings and where each value came from, or all [`ConfigErrors`] at once. No secret is in
-//! either.
+//! [`read`] merges the [`ConfigLayer`]s (file, environment, command line) and hands a [`ConfigSection`] to
+//! the reader. A getter that finds an error notes it, returns the default or `None`, and the reader
+//! continues. A key that the reader never asks for is unknown. [`read`] returns the settings and where each
+//! value came from, or all [`ConfigErrors`] at once. Neither contains a secret.
 
 mod layer;
 mod problem;
@@ -22,25 +21,25 @@ use serde::{Serialize, de::DeserializeOwned};
 pub use layer::{ConfigLayer, ValueOrigin};
 pub use problem::{ConfigErrors, ConfigProblem, did_you_mean, one_of};
 
-/// Longer than anything that is meant, short enough for every clock to add it.
-const LONGEST_DURATION: Duration = Duration::from_hours(8760);
+/// The longest duration: longer than anybody needs, short enough for every clock to add it.
+const MAX_DURATION: Duration = Duration::from_hours(8760);
 
-/// One key that was read, as it holds.
+/// One key that was read, and the value that applies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResolvedKey {
     /// The key, from the top: `sinks.team.group_wait`.
     pub path: String,
-    /// Its value, `***` for a secret, null where there is none.
+    /// Its value: `***` for a secret, null if there is none.
     pub value: serde_json::Value,
     /// Where the value was written.
     pub origin: ValueOrigin,
 }
 
-/// Merges the layers, later ones win, and reads them with `reader`.
+/// Merges the layers, of which later ones win, and reads them with `reader`.
 ///
 /// # Errors
 ///
-/// Everything that the reader found wrong, and every key that it never asked for.
+/// Everything that the reader noted as wrong, and every key that it never asked for.
 pub fn read<T>(
     layers: impl IntoIterator<Item = ConfigLayer>,
     reader: impl FnOnce(&mut ConfigSection<'_>) -> T,
@@ -66,7 +65,7 @@ struct SettingsReader {
 }
 
 impl SettingsReader {
-    /// Where a value was written; for a map, the earliest layer that wrote in it.
+    /// Returns where a value was written; for a map, the earliest layer that has a part of it.
     fn origin(&self, value: &Value) -> ValueOrigin {
         fn earliest(value: &Value) -> Tag {
             let inner = value.as_dict().and_then(|dict| dict.values().map(earliest).min());
@@ -83,7 +82,7 @@ pub struct ConfigSection<'a> {
     origin: ValueOrigin,
     values: &'a Dict,
     known: Vec<String>,
-    /// Something is so wrong with the section that more about it would only confuse.
+    /// Whether the section is so wrong that further errors about it would only confuse.
     given_up: bool,
 }
 
@@ -109,7 +108,7 @@ impl ConfigSection<'_> {
         result
     }
 
-    /// The value of a key, absent where it isn't given or isn't right.
+    /// Returns the value of a key, or `None` if it is missing or wrong.
     ///
     /// `expected` completes the sentence "expected …".
     pub fn get<T: DeserializeOwned + Serialize>(&mut self, key: &'static str, expected: &str) -> Option<T> {
@@ -118,7 +117,7 @@ impl ConfigSection<'_> {
         value
     }
 
-    /// The value of a key, or `default` where it isn't given or isn't right.
+    /// Returns the value of a key, or `default` if it is missing or wrong.
     ///
     /// `expected` completes the sentence "expected …".
     pub fn get_or<T: DeserializeOwned + Serialize>(
@@ -132,13 +131,13 @@ impl ConfigSection<'_> {
         value
     }
 
-    /// A duration such as `1h30m`; `default` where it isn't given or isn't right.
+    /// Returns a duration such as `1h30m`, or `default` if it is missing or wrong.
     pub fn duration(&mut self, key: &'static str, default: Duration) -> Duration {
         let expected = "a duration such as 2s, 15m or 1h";
         let written: Option<String> = self.decode(key, expected);
         let duration =
             written.and_then(|written| match SpanParser::new().parse_unsigned_duration(&written) {
-                Ok(duration) if duration <= LONGEST_DURATION => Some(duration),
+                Ok(duration) if duration <= MAX_DURATION => Some(duration),
                 Ok(_) => {
                     self.error(key, format!("is {}, too long", quote(&written)), "at most 8760h, a year");
                     None
@@ -153,8 +152,8 @@ impl ConfigSection<'_> {
         duration
     }
 
-    /// A secret: given in `key`, or in a file that `key` with `_file` after it names, exactly one of
-    /// the two. A line's end after it is not part of it.
+    /// Returns a secret. It stands either in `key` or in the file that `{key}_file` names. A line break at
+    /// its end is not part of it.
     pub fn secret(&mut self, key: &'static str) -> Option<SecretString> {
         let key_file = format!("{key}_file");
         let secret = match (self.find(key), self.find(&key_file)) {
@@ -188,7 +187,7 @@ impl ConfigSection<'_> {
         Some(SecretString::from(secret))
     }
 
-    /// The error doesn't name the path: what stands in place of one may be the secret itself.
+    /// Reads the file of a secret. Errors don't show the path: somebody may have written the secret there.
     fn secret_file(&mut self, key: &str) -> Option<String> {
         let expected = "the path of a file that holds the secret";
         let path: String = self.decode(key, expected)?;
@@ -199,12 +198,12 @@ impl ConfigSection<'_> {
         read.ok()
     }
 
-    /// Whether a key has a value, of any type.
+    /// Returns whether a key has a value, of any type.
     pub fn has(&self, key: &str) -> bool {
         self.values.get(key).is_some_and(|value| !matches!(value, Value::Empty(..)))
     }
 
-    /// Whether a key is given as null: nothing is wanted, which differs from nothing said.
+    /// Returns whether a key is null, which says "none" where a missing key means the default.
     pub fn is_null(&mut self, key: &'static str) -> bool {
         self.know(key);
         let null = self.values.get(key).is_some_and(|value| match value {
@@ -218,14 +217,13 @@ impl ConfigSection<'_> {
         null
     }
 
-    /// Reads a section of this one; one that isn't given is an empty one.
+    /// Reads a section within this one. A missing one is empty.
     pub fn section<T>(&mut self, key: &'static str, reader: impl FnOnce(&mut ConfigSection<'_>) -> T) -> T {
         let value = self.find(key);
         ConfigSection::enter(self.report, join(&self.path, key), value, reader)
     }
 
-    /// Reads a map of sections, whose names are the reader's first argument. Empty where it isn't
-    /// given.
+    /// Reads a map of sections; the reader's first argument is a section's name. A missing map is empty.
     pub fn sections<T>(
         &mut self,
         key: &'static str,
@@ -242,9 +240,9 @@ impl ConfigSection<'_> {
         })
     }
 
-    /// Notes that the value of a key is wrong. `problem` completes the sentence "`key` …" and
-    /// `expected` the sentence "expected …"; neither may show a secret. A secret's key stands for its
-    /// file's as well.
+    /// Notes that the value of a key is wrong. `problem` completes the sentence "`key` …" and `expected` the
+    /// sentence "expected …"; neither may show a secret. For a secret that stands in a file, the error names
+    /// the key of the file.
     pub fn error(&mut self, key: &str, problem: impl Display, expected: impl Display) {
         let in_file = format!("{key}_file");
         let (key, value) = match (self.values.get(key), self.values.get(&in_file)) {
@@ -256,25 +254,25 @@ impl ConfigSection<'_> {
         self.report.problems.push(ConfigProblem { path: join(&self.path, key), origin, text });
     }
 
-    /// Notes that a key which must be there is not.
+    /// Notes that a required key is missing.
     pub fn missing(&mut self, key: &str, expected: impl Display) {
         if !self.given_up {
             self.error(key, "is missing", expected);
         }
     }
 
-    /// Notes that something is wrong with the section as a whole.
+    /// Notes that the section as a whole is wrong.
     pub fn reject(&mut self, problem: impl Display, expected: impl Display) {
         let text = format!("{problem}; expected {expected}");
         self.note(ConfigProblem { path: self.path.clone(), origin: self.origin.clone(), text });
     }
 
-    /// Adds what was found wrong elsewhere.
+    /// Notes a problem that was found elsewhere.
     pub fn note(&mut self, problem: ConfigProblem) {
         self.report.problems.push(problem);
     }
 
-    /// Leaves the other keys unjudged: which ones there should be isn't known.
+    /// Reports no further missing or unknown keys, for when it isn't known which keys there should be.
     pub fn give_up(&mut self) {
         self.given_up = true;
     }
@@ -318,15 +316,15 @@ impl ConfigSection<'_> {
 }
 
 impl<'a> ConfigSection<'a> {
-    /// The value of a key that the reader knows; null is absent.
+    /// Returns the value of a key, which is known from then on. Null is no value.
     fn find(&mut self, key: &str) -> Option<&'a Value> {
         self.know(key);
         self.values.get(key).filter(|value| !matches!(value, Value::Empty(..)))
     }
 }
 
-/// What text from the environment means where it isn't text that is needed: `true`, `12`,
-/// `["a", "b"]` as in YAML, or a list as `[a, b]` or `a,b`.
+/// Converts text from the environment to another type: `true`, `12` and `["a", "b"]` as in YAML, and lists
+/// also as `[a, b]` or `a,b`.
 fn decode_text<T: DeserializeOwned>(text: &str) -> Option<T> {
     serde_json::from_str(text).ok().or_else(|| {
         let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
@@ -335,13 +333,14 @@ fn decode_text<T: DeserializeOwned>(text: &str) -> Option<T> {
     })
 }
 
-/// A key that holds a URL is a value after a colon whose space was forgotten.
+/// Returns the path of a key. A key that contains a URL is not shown: a space is missing after a colon, and
+/// the key includes the value.
 fn join(path: &str, key: &str) -> String {
     let key = if key.contains("://") { "…" } else { key };
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-/// A value in an error.
+/// Returns how an error shows a value.
 fn describe(value: &Value) -> String {
     match value {
         Value::String(_, text) => quote(text),
@@ -351,10 +350,10 @@ fn describe(value: &Value) -> String {
     }
 }
 
-/// Text in an error: short, and not at all if it looks like the URLs that are secrets.
+/// Returns how an error shows text: cut, and not at all if it contains a URL, which may be a secret.
 pub fn quote(text: &str) -> String {
-    const LONGEST: usize = 60;
-    match text.char_indices().nth(LONGEST) {
+    const MAX_QUOTED_CHARS: usize = 60;
+    match text.char_indices().nth(MAX_QUOTED_CHARS) {
         _ if text.contains("://") => "a URL".to_owned(),
         Some((end, _)) => format!("{:?}…", &text[..end]),
         None => format!("{text:?}"),
@@ -372,7 +371,7 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// A duration as the configuration writes it: `1h30m`.
+/// Returns a duration as the configuration writes it: `1h30m`.
 pub fn spell(duration: Duration) -> String {
     SpanPrinter::new().spacing(Spacing::None).unsigned_duration_to_string(&duration)
 }

@@ -1,17 +1,17 @@
-//! What is wrong with a configuration, said to the person who wrote it.
+//! Says what is wrong with a configuration to the person who wrote it.
 
 use std::fmt;
 
 use super::ValueOrigin;
 
-/// One thing that is wrong. Carries no secret.
+/// One error in a configuration. Carries no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigProblem {
-    /// The key, from the top: `sinks.team.group_wait`; empty for the whole.
+    /// The key, from the top: `sinks.team.group_wait`; empty for the configuration as a whole.
     pub path: String,
     /// Where it was written.
     pub origin: ValueOrigin,
-    /// What is wrong with it, and what would be right.
+    /// What is wrong, and what would be right.
     pub text: String,
 }
 
@@ -27,12 +27,12 @@ impl fmt::Display for ConfigProblem {
     }
 }
 
-/// Everything that is wrong with a configuration: displayed one line each, sorted by key.
+/// All errors in a configuration: shown one a line, sorted by key.
 #[derive(Debug)]
 pub struct ConfigErrors(Vec<ConfigProblem>);
 
 impl ConfigErrors {
-    /// At least one problem, in any order.
+    /// Takes at least one problem, in any order.
     pub fn new(mut problems: Vec<ConfigProblem>) -> Self {
         problems.sort_by(|a, b| a.path.cmp(&b.path));
         Self(problems)
@@ -53,7 +53,7 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// `kubernetes, slack or stdout`.
+/// Returns `kubernetes, slack or stdout`.
 pub fn one_of(words: &[&str]) -> String {
     match words {
         [] => String::new(),
@@ -62,7 +62,7 @@ pub fn one_of(words: &[&str]) -> String {
     }
 }
 
-/// ` (did you mean slack?)` where a known word is close to the unknown one, else nothing.
+/// Returns ` (did you mean slack?)` if a known word is similar to the unknown one, else nothing.
 pub fn did_you_mean(word: &str, known: &[&str]) -> String {
     let similarity = |candidate: &str| strsim::normalized_damerau_levenshtein(word, candidate);
     let closest = known.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)));

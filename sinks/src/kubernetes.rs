@@ -1,7 +1,7 @@
-//! The `kubernetes` sink: one core/v1 Event per kill, on the Pod, where `kubectl describe` shows it.
+//! The `kubernetes` sink: writes one core/v1 Event per kill, on the Pod, where `kubectl describe` shows it.
 //!
-//! The Event's name derives from the kill's identity, so the API server itself refuses to store a kill
-//! twice, whoever writes it and however often. The verb `create` on `events` is all it takes.
+//! The Event's name derives from the kill's identity, so the API server refuses to store a kill twice,
+//! whoever writes it and however often. It needs no right but `create` on `events`.
 
 mod test_event;
 
@@ -32,18 +32,19 @@ pub const TYPE: SinkType = SinkType {
     ..SinkType::PLAIN
 };
 
-/// Creating Events one at a time would take minutes in a storm. One namespace has twenty of these, which
-/// are written in seconds and are still few for an API server.
+/// How many Events are created at once. One namespace uses at most half of them, which writes a storm in
+/// seconds and is still few for an API server.
 const CONCURRENCY: usize = 40;
 
-/// Admission webhooks may take 10 s each by default, 30 s at most, and the API server answers after them.
+/// How long creating an Event may take. The API server answers after its admission webhooks, which may
+/// take 10 s each by default and 30 s at most.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What to do about a denial that is nobody's role.
+/// What to do about a denial that no Role can lift.
 const POLICY_REMEDY: &str =
     ". Let the webhook, policy or quota that forbids it make an exception for this program's Events";
 
-/// There is nothing to set.
+/// The settings of a `kubernetes` sink: none.
 #[derive(Debug)]
 struct KubernetesSettings;
 
@@ -60,7 +61,7 @@ pub struct KubernetesSink {
 }
 
 impl KubernetesSink {
-    /// Writes with this client, which should not retry by itself: that is the courier's.
+    /// Writes with this client. It should not retry by itself, because the courier does.
     pub fn new(client: Client) -> Self {
         Self { client }
     }
@@ -72,7 +73,7 @@ impl KubernetesSink {
                 return AttemptOutcome::Refused { reason: format!("building the request: {error}") };
             }
         };
-        // Not `Api::create`, which drops the Retry-After header.
+        // Not `Api::create`, which loses the Retry-After header.
         match send(&self.client, request).await {
             Ok(_) => AttemptOutcome::Delivered,
             Err(RequestError::Refused(refusal)) => refused(namespace, &refusal),
@@ -92,7 +93,7 @@ impl Sink for KubernetesSink {
 
     /// # Cancel safety
     ///
-    /// An Event that was stored although nobody waited for the answer is a duplicate the next time.
+    /// The Event may still be stored. A retry then returns [`AttemptOutcome::Duplicate`].
     async fn deliver(&self, batch: &[Delivery]) -> Vec<AttemptOutcome> {
         let mut outcomes = Vec::with_capacity(batch.len());
         for Delivery { finding, .. } in batch {
@@ -112,8 +113,8 @@ fn request(namespace: &str, event: &Event) -> Result<http::Request<Vec<u8>>, Box
     Ok(Request::new(path).create(&PostParams::default(), body)?)
 }
 
-/// The Event that tells of a finding. It carries none of the Pod's labels or annotations: Argo CD would
-/// take it for an object of the application's.
+/// Returns the Event for a finding. It has none of the Pod's labels or annotations, by which Argo CD would
+/// take it for one of the application's objects.
 fn event(finding: &Finding) -> Event {
     let detected_at = finding.detected_at.map(Time);
     Event {
@@ -147,7 +148,7 @@ fn event(finding: &Finding) -> Event {
     }
 }
 
-/// What an answer that is no success means.
+/// Returns the outcome that a refusal means.
 fn refused(namespace: &str, refusal: &Refusal) -> AttemptOutcome {
     let reason = |remedy: &str| format!("creating an Event in namespace {namespace}: {refusal}{remedy}");
     let retry = |remedy: &str| AttemptOutcome::Retry { reason: reason(remedy), after: refusal.retry_after };
@@ -157,14 +158,13 @@ fn refused(namespace: &str, refusal: &Refusal) -> AttemptOutcome {
         StatusCode::NOT_FOUND if refusal.reason == "NotFound" => {
             AttemptOutcome::Gone { reason: format!("namespace {namespace} is gone") }
         }
-        // Any other conflict is one between requests, such as two that count towards the same quota;
-        // any other 404 is a proxy's, while the API server is away.
+        // Any other conflict is between two requests, such as two that change the same quota. Any other
+        // 404 comes from a proxy while the API server is away.
         StatusCode::CONFLICT
         | StatusCode::NOT_FOUND
         | StatusCode::REQUEST_TIMEOUT
         | StatusCode::TOO_MANY_REQUESTS => retry(""),
-        // Set by the admission of a namespace that is being deleted (`apimachinery`:
-        // `NamespaceTerminatingCause`).
+        // `NamespaceTerminatingCause` of `apimachinery`: the namespace is being deleted.
         StatusCode::FORBIDDEN if refusal.has_cause("NamespaceTerminating") => {
             AttemptOutcome::Gone { reason: format!("namespace {namespace} is being deleted") }
         }
@@ -179,13 +179,14 @@ fn refused(namespace: &str, refusal: &Refusal) -> AttemptOutcome {
     }
 }
 
-/// A webhook's denial has whatever code the webhook gives it, 400 if it gives none (apiserver:
-/// `webhookerrors.ToStatusErr`), and a `ValidatingAdmissionPolicy`'s has 422. Someone may mend either.
+/// Returns whether a webhook or a `ValidatingAdmissionPolicy` denied it, which a person may change. A
+/// webhook chooses the status code, 400 by default (apiserver: `webhookerrors.ToStatusErr`); a policy has
+/// 422.
 fn is_denied_by_policy(message: &str) -> bool {
     message.starts_with("admission webhook ") || message.contains("ValidatingAdmissionPolicy ")
 }
 
-/// A 403 comes from the authorizer, which names the user and the verb, or from admission.
+/// Returns what to do about a 403. It comes from the authorizer, which names the user, or from admission.
 fn forbidden_remedy(namespace: &str, message: &str) -> String {
     let Some((_, rest)) = message.split_once("User \"") else {
         return POLICY_REMEDY.into();

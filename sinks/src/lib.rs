@@ -1,4 +1,4 @@
-//! What a sink is, and the sinks there are: one file or folder each.
+//! Defines what a sink is, and has the sinks: one file or folder each.
 //!
 //! A [`Sink`] says what happened to the findings it was given; queues, batches, retries and
 //! time-outs belong to its courier (`src/fanout/` of the program). A new sink is a file here and
@@ -23,23 +23,24 @@ pub use tested::TestOutcome;
 /// A place that findings are delivered to.
 #[async_trait]
 pub trait Sink: Send + Sync + 'static {
-    /// How much the sink takes at a time.
+    /// Returns how much the sink takes at a time.
     fn limits(&self) -> SinkLimits;
 
-    /// Delivers a batch of at most [`SinkLimits::batch`] findings and says what became of each: one
-    /// outcome per finding, in the batch's order.
-    ///
-    /// A failure is an outcome, never a panic.
+    /// Delivers a batch of at most [`SinkLimits::batch`] findings. Returns one outcome per finding, in the
+    /// batch's order. A failure is an outcome, never a panic.
     ///
     /// # Cancel safety
     ///
-    /// The courier drops the future when the attempt takes too long or the program must end. What
-    /// was sent by then may or may not have been stored: the courier counts the attempt as one to
-    /// retry, so a sink that can tell a repetition answers [`AttemptOutcome::Duplicate`] to it.
+    /// The courier drops the future when the call takes too long or the program must end. Findings sent by
+    /// then may have been stored, and the courier retries them: a sink that recognises a repetition returns
+    /// [`AttemptOutcome::Duplicate`] for it.
     async fn deliver(&self, batch: &[Delivery]) -> Vec<AttemptOutcome>;
 
-    /// Delivers a finding that is marked as a test, once, and says what became of it. Cancelled, it
-    /// may have arrived.
+    /// Delivers a finding that is marked as a test, once, and returns what became of it.
+    ///
+    /// # Cancel safety
+    ///
+    /// The test may still arrive.
     async fn deliver_test(&self, test: &TestFinding) -> TestOutcome {
         let outcomes = self.deliver(&[Delivery::from(test.finding())]).await;
         let outcome = outcomes.into_iter().next().unwrap_or_else(|| AttemptOutcome::Refused {
@@ -54,8 +55,8 @@ pub trait Sink: Send + Sync + 'static {
 pub struct Delivery {
     /// What is delivered.
     pub finding: Arc<Finding>,
-    /// When kills of the same container of the same workload were last due at this sink, if they are
-    /// gathered and this finding was gathered since.
+    /// When this sink was last due to hear of the same container of the same workload, if this finding was
+    /// gathered after that.
     pub previous: Option<Instant>,
 }
 
@@ -72,19 +73,19 @@ pub enum AttemptOutcome {
     Delivered,
     /// It was stored before, by this program or another replica of it.
     Duplicate,
-    /// Not now; the same finding may succeed later.
+    /// It is not stored; a retry may succeed.
     Retry {
         /// What was tried, what the answer was, and what to do. Carries no secret.
         reason: String,
-        /// How long the other side asked to be left alone, if it did.
+        /// How long the other side asks to be left alone, if it does.
         after: Option<Duration>,
     },
-    /// Never: repeating the attempt would give the same answer.
+    /// It is not stored, and a retry would fail in the same way.
     Refused {
         /// What was tried, what the answer was, and what to do. Carries no secret.
         reason: String,
     },
-    /// Never, and nobody will miss it: what it was to be attached to is gone.
+    /// It is not stored and no loss: its place, such as its namespace, is gone.
     Gone {
         /// What is gone.
         reason: String,
@@ -96,37 +97,35 @@ pub enum AttemptOutcome {
 pub struct SinkLimits {
     /// Findings in one call of [`Sink::deliver`], at least 1.
     pub batch: usize,
-    /// Calls of [`Sink::deliver`] under way at once, at least 1. A namespace has no more of them than are
-    /// free: alone half, beside another that has its half a quarter. So however many of them answer
-    /// slowly, or not at all, there is room for the others.
+    /// Calls of [`Sink::deliver`] under way at once, at least 1. A namespace may use at most as many as are
+    /// still free: the first gets half, the next a quarter. So there is room for others, however many
+    /// namespaces answer slowly or not at all.
     pub concurrency: usize,
-    /// The least time between the beginnings of two calls.
+    /// The least time from the beginning of one call to that of the next.
     pub interval: Duration,
-    /// How long one call may take before it is given up.
+    /// How long one call may take before it is cancelled.
     pub timeout: Duration,
 }
 
-/// A type of sink: what stands behind the `type` of a sink in the configuration, what it needs and does.
+/// A type of sink: its name in the configuration, what it needs and what it does.
 #[derive(Clone, Copy)]
 pub struct SinkType {
-    /// The word in the configuration.
+    /// The word after `type:` in the configuration.
     pub name: &'static str,
     /// Whether it needs [`SinkContext::kubernetes`].
     pub needs_cluster: bool,
-    /// Whether what it stores tells after a restart which kills were reported.
+    /// Whether a restarted program can read back from it which kills were reported.
     pub remembers: bool,
     /// Whether it writes to standard output.
     pub owns_stdout: bool,
-    /// How findings are gathered where the configuration doesn't say.
+    /// How findings are gathered unless the configuration says otherwise.
     pub grouping: Grouping,
-    /// Reads the settings that only this type has. Errors go to the section; with any, the answer
-    /// is `None`.
+    /// Reads the settings that only this type has. Notes errors in the section, and then returns `None`.
     pub read: fn(&mut ConfigSection<'_>) -> Option<Arc<dyn SinkSettings>>,
 }
 
 impl SinkType {
-    /// A type that needs nothing and gathers nothing: the other types are written as what they have beside
-    /// it.
+    /// A type that needs nothing and gathers nothing. Other types state how they differ from it.
     pub const PLAIN: Self = Self {
         name: "",
         needs_cluster: false,
@@ -143,17 +142,17 @@ impl fmt::Debug for SinkType {
     }
 }
 
-/// How long the findings of one container of one workload are gathered.
+/// How long findings about one container of one workload are gathered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grouping {
-    /// Before the first message about them.
+    /// How long the first finding waits for others.
     pub wait: Duration,
-    /// Before each message after that; zero sends at once.
+    /// The least time between two deliveries after that; zero delivers at once.
     pub interval: Duration,
 }
 
 impl Grouping {
-    /// Every finding at once.
+    /// Gathers nothing: every finding is due at once.
     pub const NONE: Self = Self { wait: Duration::ZERO, interval: Duration::ZERO };
 }
 
@@ -161,11 +160,11 @@ impl Grouping {
 ///
 /// `Debug` shows no secret.
 pub trait SinkSettings: fmt::Debug + Send + Sync {
-    /// Makes the sink.
+    /// Makes the sink, without connecting to anything.
     ///
     /// # Errors
     ///
-    /// What it needs is missing.
+    /// Something that it needs is missing.
     fn build(&self, context: &SinkContext) -> Result<Arc<dyn Sink>, SinkBuildError>;
 }
 
@@ -203,20 +202,20 @@ impl Error for SinkBuildError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::NoCluster => None,
-            // Its own text is said already.
+            // Its own text is part of this error's text.
             Self::Failed { source, .. } => source.source(),
         }
     }
 }
 
-/// What a sink may use of the program around it.
+/// What a sink may use of the program.
 #[derive(Clone)]
 pub struct SinkContext {
-    /// The cluster that is watched, if the program is connected to one.
+    /// The client of the cluster, if [`SinkType::needs_cluster`].
     pub kubernetes: Option<kube::Client>,
-    /// Whether there is no sink but standard output.
+    /// Whether standard output is the only sink.
     pub only_stdout: bool,
 }
 
-/// Every type of sink there is.
+/// All types of sinks.
 pub const TYPES: &[SinkType] = &[kubernetes::TYPE, slack::TYPE, stdout::TYPE];

@@ -1,7 +1,7 @@
-//! The `slack` sink: what was killed, in words, in the channel of an incoming webhook.
+//! The `slack` sink: says what was killed in the channel of an incoming webhook.
 //!
-//! Findings that come together are told together. [`wording`] says what is told, [`mrkdwn`] how that is
-//! written, [`message`] what fits into one message; [`webhook`] posts and says what the answers mean.
+//! Findings of one batch share messages. [`wording`] chooses the words, [`mrkdwn`] escapes them,
+//! [`message`] fits them into messages, and [`webhook`] posts these and interprets the answers.
 
 mod message;
 mod mrkdwn;
@@ -25,31 +25,34 @@ use webhook::{SlackWebhook, SlackWebhookUrl, WebhookAnswer};
 /// `type: slack`.
 pub const TYPE: SinkType = SinkType { name: "slack", grouping: GROUPING, read, ..SinkType::PLAIN };
 
-/// A crash loop is one message in its first seconds and one an hour after that. The wait gathers the
-/// Pods of a workload that die together.
+/// A crash loop sends its first message after 2 s, then one an hour. The first wait gathers Pods of a
+/// workload that are killed together.
 const GROUPING: Grouping = Grouping { wait: Duration::from_secs(2), interval: Duration::from_hours(1) };
 
-/// What one message has room for as a rule. Not more: what became of a message is known when the whole
-/// batch is through, and of one that is cut short by the end of the program, never.
+/// Findings that usually fit into one message. Not more, because outcomes are known only when the whole
+/// batch is through, and never if the program ends before.
 const BATCH: usize = 40;
 
-/// Slack takes "one message a second" from a webhook, and more only in short bursts.
-const PACE: Duration = Duration::from_secs(1);
+/// The least time between two messages: Slack takes "one message a second" from a webhook, and more only
+/// in short bursts.
+const MESSAGE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Slack answers within a second as a rule; a proxy or a lost connection may not answer at all.
+/// How long one post may take. Slack usually answers within a second; a proxy or a lost connection may
+/// never answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A batch of the longest possible names is some hundred messages. The sink ends in time by itself (see
-/// [`LAST_START`]), since an attempt cut short would send again what was sent already.
+/// How long one batch may take; with the longest possible names it is about a hundred messages. The sink
+/// stops in time by itself (see [`LAST_START`]), because a cancelled call would send messages twice.
 const TIMEOUT: Duration = Duration::from_secs(75);
 
-/// A message begun later in the attempt than this might not end before [`TIMEOUT`]: it may be posted
-/// twice, with and without blocks.
+/// No message of a batch begins later than this after the first: it may be posted twice, with blocks and
+/// without, and must end before [`TIMEOUT`].
 const LAST_START: Duration = Duration::from_secs(45);
-const _: () =
-    assert!(LAST_START.as_secs() + 2 * (PACE.as_secs() + REQUEST_TIMEOUT.as_secs()) < TIMEOUT.as_secs());
+const _: () = assert!(
+    LAST_START.as_secs() + 2 * (MESSAGE_INTERVAL.as_secs() + REQUEST_TIMEOUT.as_secs()) < TIMEOUT.as_secs()
+);
 
-/// What is read of the configuration.
+/// The settings of a `slack` sink.
 #[derive(Debug)]
 struct SlackSettings {
     url: SlackWebhookUrl,
@@ -73,7 +76,11 @@ fn read(section: &mut ConfigSection<'_>) -> Option<Arc<dyn SinkSettings>> {
 impl SinkSettings for SlackSettings {
     fn build(&self, _: &SinkContext) -> Result<Arc<dyn Sink>, SinkBuildError> {
         let webhook = SlackWebhook::new(self.url.clone(), REQUEST_TIMEOUT)?;
-        Ok(Arc::new(SlackSink { webhook, pace: PACE, next: tokio::sync::Mutex::new(Instant::now()) }))
+        Ok(Arc::new(SlackSink {
+            webhook,
+            pace: MESSAGE_INTERVAL,
+            next: tokio::sync::Mutex::new(Instant::now()),
+        }))
     }
 }
 
@@ -87,14 +94,14 @@ struct SlackSink {
 }
 
 impl SlackSink {
-    /// A message that Slack can't read is our fault, and no reason to lose the findings in it: they are
-    /// told once more without blocks.
+    /// Posts a message, and once more without blocks if Slack can't read it: no finding is lost because
+    /// this program made a mistake in a block.
     async fn post(&self, message: &SlackMessage<'_>) -> AttemptOutcome {
         let reason = match self.send(&message.body()).await {
             WebhookAnswer::Final(outcome) => return outcome,
             WebhookAnswer::Unreadable { reason } => reason,
         };
-        tracing::warn!(reason, "Slack could not read a message, and is sent the same as plain text");
+        tracing::warn!(reason, "Slack could not read a message; sending it as plain text");
         match self.send(&message.plain_body()).await {
             WebhookAnswer::Final(outcome) => outcome,
             WebhookAnswer::Unreadable { reason } => AttemptOutcome::Refused { reason },
@@ -113,20 +120,20 @@ impl SlackSink {
 #[async_trait]
 impl Sink for SlackSink {
     fn limits(&self) -> SinkLimits {
-        SinkLimits { batch: BATCH, concurrency: 1, interval: PACE, timeout: TIMEOUT }
+        SinkLimits { batch: BATCH, concurrency: 1, interval: MESSAGE_INTERVAL, timeout: TIMEOUT }
     }
 
-    /// Sends as few messages as Slack's limits allow. After one that must be tried again the others
-    /// are not sent: they would fare the same.
+    /// Sends as few messages as Slack's limits allow. After a message that must be retried, the others are
+    /// not sent, because they would fail in the same way.
     ///
     /// # Cancel safety
     ///
-    /// Slack knows no identity of a message: one whose answer was not waited for may be sent twice.
+    /// Slack doesn't recognise a repetition: a message whose answer was not awaited may appear twice.
     async fn deliver(&self, batch: &[Delivery]) -> Vec<AttemptOutcome> {
         let begun = Instant::now();
         let mut outcomes = vec![None; batch.len()];
         let mut rest = AttemptOutcome::Retry {
-            reason: "Slack took too long over the messages before".into(),
+            reason: "Slack took too long for the messages before it".into(),
             after: None,
         };
         for message in message::compose(batch, begun) {

@@ -1,7 +1,7 @@
-//! The `stdout` sink: one line of JSON per finding, whole, as soon as it is known.
+//! The `stdout` sink: one line of JSON per finding, flushed as it is written.
 //!
-//! A thread of its own does the writing, so a reader that stops reading blocks nothing but this sink,
-//! and the end of the program does not wait for it either.
+//! A thread of its own writes, so a reader that stops reading blocks only this sink, and not the end of
+//! the program.
 
 use std::{
     fs::File,
@@ -29,17 +29,16 @@ pub const TYPE: SinkType = SinkType {
     ..SinkType::PLAIN
 };
 
-/// Why findings are refused once the reader of standard output has ended.
-pub const CLOSED: &str = "standard output is closed: whoever read it has ended";
+/// The reason given once the reader of standard output has ended.
+pub const CLOSED_REASON: &str = "standard output is closed: whoever read it has ended";
 
-/// Enough that a burst costs few hand-overs to the thread.
+/// Lines handed to the thread at a time.
 const BATCH: usize = 64;
 
-/// Long, for waiting is harmless here: nothing else waits with it, and giving up an attempt that may
-/// yet succeed is how a line is written twice.
+/// Long, because waiting delays nothing else, and a call that is given up may write its line twice.
 const TIMEOUT: Duration = Duration::from_hours(1);
 
-/// The finding as the line that this sink writes, without the newline.
+/// Returns the line that this sink writes for a finding, without the newline.
 #[expect(
     clippy::expect_used,
     clippy::missing_panics_doc,
@@ -55,7 +54,7 @@ struct StdoutSettings;
 
 impl SinkSettings for StdoutSettings {
     fn build(&self, context: &SinkContext) -> Result<Arc<dyn Sink>, SinkBuildError> {
-        // Not `io::stdout()`: its buffer would hold the rest of a line whose write failed halfway.
+        // Not `io::stdout()`: its buffer would keep the rest of a line whose write failed halfway.
         let file = io::stdout().as_fd().try_clone_to_owned().map(File::from);
         match file.and_then(|file| StdoutSink::to(Box::new(file), context.only_stdout)) {
             Ok(sink) => Ok(Arc::new(sink)),
@@ -74,7 +73,7 @@ pub struct StdoutSink {
     writer: mpsc::Sender<WriteRequest>,
 }
 
-/// The lines of one attempt, and where their outcomes are awaited.
+/// The lines of one call of `deliver`, and where their outcomes go.
 #[derive(Debug)]
 struct WriteRequest {
     lines: Vec<String>,
@@ -82,8 +81,8 @@ struct WriteRequest {
 }
 
 impl StdoutSink {
-    /// Starts the thread that writes to `out`, one [`Write::write`] a line where `out` takes it whole.
-    /// Where nothing but `out` is written to (`alone`), nobody misses what comes after it is closed.
+    /// Starts the thread that writes to `out`, with one [`Write::write`] a line if `out` takes it whole. If
+    /// it is the only sink (`alone`), findings that come after `out` is closed are no loss.
     ///
     /// # Errors
     ///
@@ -109,8 +108,8 @@ impl Sink for StdoutSink {
 
     /// # Cancel safety
     ///
-    /// An attempt that is given up before its first line was begun writes nothing; a line that was
-    /// begun is finished before the next one.
+    /// Cancelled before its first line is begun, a call writes nothing. A line that is begun is finished
+    /// before the next one.
     async fn deliver(&self, batch: &[Delivery]) -> Vec<AttemptOutcome> {
         let (outcomes, answer) = oneshot::channel();
         let lines = batch.iter().map(|delivery| line(&delivery.finding) + "\n").collect();
@@ -124,14 +123,15 @@ impl Sink for StdoutSink {
     }
 }
 
-/// A writer that lines go to whole, one after the other.
+/// Writes whole lines, one after the other.
 struct LineWriter {
     out: Box<dyn Write + Send>,
     alone: bool,
     current: String,
     /// How many bytes of `current` were written.
     written: usize,
-    /// The line whose rest was written before another: its finding is still to be tried again.
+    /// The line whose rest was written before another line. Its finding will be retried, and must not be
+    /// written again.
     finished_late: String,
 }
 
@@ -139,14 +139,14 @@ impl LineWriter {
     fn write_all(&mut self, attempt: WriteRequest) {
         let mut outcomes = Vec::with_capacity(attempt.lines.len());
         for line in attempt.lines {
-            // Nobody waits any longer: the courier will come again with these findings.
+            // The call was cancelled: the courier will retry these findings.
             if attempt.outcomes.is_closed() {
                 break;
             }
             outcomes.push(match self.write(line) {
                 Ok(()) => AttemptOutcome::Delivered,
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => {
-                    let reason = CLOSED.into();
+                    let reason = CLOSED_REASON.into();
                     if self.alone {
                         AttemptOutcome::Gone { reason }
                     } else {
@@ -160,14 +160,12 @@ impl LineWriter {
             });
         }
         if attempt.outcomes.send(outcomes).is_err() {
-            tracing::warn!(
-                "lines were written after their time-out: they may be repeated on standard output"
-            );
+            tracing::warn!("lines were written after their time-out, so standard output may repeat them");
         }
     }
 
-    /// Writes a line. If the one before failed halfway, its rest comes first; if it is the same line
-    /// (the finding is tried again), that is all there is to write.
+    /// Writes a line. If the line before failed halfway, its rest comes first; if that was the same line
+    /// (a retry), nothing else is written.
     fn write(&mut self, line: String) -> io::Result<()> {
         if self.written > 0 {
             self.finish()?;
@@ -282,7 +280,10 @@ mod tests {
     #[tokio::test]
     async fn a_closed_pipe_refuses() {
         let (sink, _) = scripted(vec![Err(ErrorKind::BrokenPipe.into())]);
-        assert_eq!(sink.deliver(&findings(1)).await, [AttemptOutcome::Refused { reason: CLOSED.into() }]);
+        assert_eq!(
+            sink.deliver(&findings(1)).await,
+            [AttemptOutcome::Refused { reason: CLOSED_REASON.into() }]
+        );
     }
 
     /// A writer that waits in its first call until it is let go.

@@ -1,25 +1,25 @@
-//! What became of a test finding.
+//! What became of a test finding, said to the person who sent it.
 
 use std::time::Duration;
 
 use crate::AttemptOutcome;
 
-/// What became of a test.
+/// What became of a test finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TestOutcome {
     /// It arrived.
     Delivered {
-        /// Where a person finds it.
+        /// Where to look for it.
         place: String,
     },
-    /// It did not arrive; a finding would be tried again.
+    /// It did not arrive; a real finding would be retried.
     Retry {
         /// What was tried, what the answer was, and what to do. Carries no secret.
         reason: String,
-        /// How long the other side asked to be left alone, if it did.
+        /// How long the other side asks to be left alone, if it does.
         after: Option<Duration>,
     },
-    /// It did not arrive, nor would a finding ever.
+    /// It did not arrive, and a real finding would not either.
     Refused {
         /// What was tried, what the answer was, and what to do. Carries no secret.
         reason: String,
@@ -27,7 +27,7 @@ pub enum TestOutcome {
 }
 
 impl TestOutcome {
-    /// What an outcome means for a test that, delivered, is found at `place`.
+    /// Converts an outcome. A test that was delivered is found at `place`.
     pub fn new(outcome: AttemptOutcome, place: String) -> Self {
         match outcome {
             AttemptOutcome::Delivered | AttemptOutcome::Duplicate => Self::Delivered { place },

@@ -1,4 +1,4 @@
-//! Gathers what was written where: the file, the environment's `OOM_` variables, `--sink`.
+//! Gathers the layers of the configuration: the file, `OOM_` variables of the environment, `--sink`.
 
 use std::{ffi::OsString, fs, path::Path};
 
@@ -9,15 +9,15 @@ use figment::{
 use serde_saphyr::{UserMessageFormatter, figment::Yaml};
 use settings::{ConfigErrors, ConfigLayer, ConfigProblem, ValueOrigin, did_you_mean};
 
-use super::KEYS;
+use super::TOP_KEYS;
 
-/// What goes before every variable's name.
-const PREFIX: &str = "OOM_";
+/// The beginning of every variable's name.
+const VARIABLE_PREFIX: &str = "OOM_";
 
-/// Names the file itself, so it is no key in it.
+/// The variable that names the file, which is no key of the configuration.
 const FILE_VARIABLE: &str = "OOM_CONFIG";
 
-/// The layers, later ones win, and what came up on the way.
+/// The layers, of which later ones win, and the problems and warnings found while gathering them.
 pub(super) struct GatheredLayers {
     pub(super) layers: Vec<ConfigLayer>,
     pub(super) problems: Vec<ConfigProblem>,
@@ -25,7 +25,7 @@ pub(super) struct GatheredLayers {
 }
 
 impl GatheredLayers {
-    /// Gathers the layers; with `sinks`, what is said about other sinks is left out.
+    /// Gathers the layers. If there are any `sinks`, all other sinks are left out.
     pub(super) fn new(
         file: Option<&Path>,
         sinks: &[String],
@@ -54,7 +54,7 @@ impl GatheredLayers {
         Ok(gathered)
     }
 
-    /// Says whether there was a sink among it.
+    /// Adds the variables. Returns whether any of them configures a sink.
     fn add_environment(
         &mut self,
         sinks: &[String],
@@ -66,7 +66,9 @@ impl GatheredLayers {
         let mut unknown = Vec::new();
         for (name, value) in variables {
             let name = name.to_string_lossy();
-            let Some(key) = name.strip_prefix(PREFIX).filter(|_| name != FILE_VARIABLE) else { continue };
+            let Some(key) = name.strip_prefix(VARIABLE_PREFIX).filter(|_| name != FILE_VARIABLE) else {
+                continue;
+            };
             let key = key.to_lowercase();
             let path: Vec<&str> = key.split("__").collect();
             match path.as_slice() {
@@ -77,8 +79,8 @@ impl GatheredLayers {
                     }
                     any_sinks = true;
                 }
-                [first, ..] if !KEYS.contains(first) => {
-                    unknown.push(format!("${name}{}", did_you_mean(first, &KEYS)));
+                [first, ..] if !TOP_KEYS.contains(first) => {
+                    unknown.push(format!("${name}{}", did_you_mean(first, &TOP_KEYS)));
                     continue;
                 }
                 _ => {}
@@ -90,7 +92,8 @@ impl GatheredLayers {
             }
         }
         if !unknown.is_empty() {
-            self.warnings.push(format!("ignored, being no key of the configuration: {}", unknown.join(", ")));
+            self.warnings
+                .push(format!("ignored because the configuration has no such key: {}", unknown.join(", ")));
         }
         any_sinks
     }
@@ -105,7 +108,7 @@ fn read_file(path: &Path) -> Result<Dict, ConfigErrors> {
     match Yaml::from_str::<Value>(&text) {
         Ok(Value::Dict(_, values)) => Ok(values),
         Ok(Value::Empty(..)) => Ok(Dict::new()),
-        Ok(_) => Err(error(format!("is no map; expected keys such as {}", KEYS.join(", ")))),
+        Ok(_) => Err(error(format!("is no map; expected keys such as {}", TOP_KEYS.join(", ")))),
         Err(cause) => {
             let cause = cause.render_with_formatter(&UserMessageFormatter);
             Err(error(format!("is not YAML that can be read: {cause}")))
@@ -117,7 +120,7 @@ fn problem(path: String, origin: ValueOrigin, text: &str) -> ConfigProblem {
     ConfigProblem { path, origin, text: text.to_owned() }
 }
 
-/// Without a sink, that is: null and an empty map.
+/// Returns whether the value of `sinks` names no sink: null or an empty map.
 fn is_nothing(value: &Value) -> bool {
     matches!(value, Value::Empty(..)) || value.as_dict().is_some_and(Dict::is_empty)
 }

@@ -1,4 +1,4 @@
-//! Which findings a sink gets: its `match`, where all that is given must hold.
+//! Reads the `match` of a sink, which says which findings it gets: all given conditions must hold.
 
 use finding::Finding;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
@@ -7,7 +7,7 @@ use settings::{ConfigSection, quote};
 
 use super::selector;
 
-/// Which findings a sink gets. What isn't given, or is an empty list, holds for all.
+/// Which findings a sink gets. A condition that is missing or an empty list always holds.
 #[derive(Clone, Debug)]
 pub struct FindingMatch {
     namespaces: Option<GlobSet>,
@@ -18,7 +18,7 @@ pub struct FindingMatch {
 }
 
 impl FindingMatch {
-    /// Whether the sink gets this finding.
+    /// Returns whether the sink gets this finding.
     pub fn matches(&self, finding: &Finding) -> bool {
         let workload = &finding.pod.workload;
         let names = [
@@ -31,7 +31,7 @@ impl FindingMatch {
             && self.labels.matches(&finding.pod.labels)
     }
 
-    /// Whether it leaves nothing out.
+    /// Returns whether the sink gets every finding.
     pub fn is_everything(&self) -> bool {
         let globs = [&self.namespaces, &self.workload_kinds, &self.workload_names, &self.containers];
         self.labels.selects_all() && globs.iter().all(|globs| globs.is_none())
@@ -41,7 +41,7 @@ impl FindingMatch {
         Self {
             namespaces: read_globs(section, "namespaces", false),
             labels: read_labels(section),
-            // Nobody has two kinds that differ in this, and many write `deployment`.
+            // Many write `deployment`, and no two kinds differ only in case.
             workload_kinds: read_globs(section, "workload_kinds", true),
             workload_names: read_globs(section, "workload_names", false),
             containers: read_globs(section, "containers", false),
@@ -58,7 +58,7 @@ fn read_labels(section: &mut ConfigSection<'_>) -> Selector {
     })
 }
 
-/// Reads a list of globs; `None` where there are none.
+/// Reads a list of globs. Returns `None` if it is empty.
 pub(super) fn read_globs(
     section: &mut ConfigSection<'_>,
     key: &'static str,

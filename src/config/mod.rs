@@ -1,8 +1,8 @@
-//! What a person may configure: every key of `config.example.yaml`, read and valid.
+//! Reads and validates the configuration: every key of `config.example.yaml`.
 //!
-//! In go a file, the environment and the sinks named on the command line ([`layers`] puts them in
-//! order); out comes a [`Config`] and what to warn of, or every error in it at once. Nothing here
-//! talks to the cluster.
+//! [`Config::load`] takes a file, the environment and the sinks named on the command line ([`layers`] puts
+//! them in order). It returns a [`Config`] and warnings, or all errors at once. Nothing here talks to the
+//! cluster.
 
 mod layers;
 mod matching;
@@ -26,11 +26,11 @@ use layers::GatheredLayers;
 pub use matching::FindingMatch;
 pub use namespaces::Namespaces;
 
-/// `--event-ttl` of an API server that isn't told otherwise.
-const EVENT_TTL: Duration = Duration::from_hours(1);
+/// The API server's default for `--event-ttl`.
+const DEFAULT_EVENT_TTL: Duration = Duration::from_hours(1);
 
-/// The keys at the top. The environment is searched for them before anything is read.
-const KEYS: [&str; 8] =
+/// The keys at the top, which the environment is searched for before anything is read.
+const TOP_KEYS: [&str; 8] =
     ["cluster", "namespaces", "lookback", "report_unrestarted", "server", "log", "shutdown_grace", "sinks"];
 
 /// The whole configuration.
@@ -40,58 +40,57 @@ pub struct Config {
     pub cluster: Option<String>,
     /// The namespaces whose Pods count.
     pub namespaces: Namespaces,
-    /// How old a kill may be that a list brings to light.
+    /// How far back kills are reported: at the start from now, after an outage from its beginning.
     pub lookback: Duration,
-    /// Whether kills that no restart follows are reported too.
+    /// Whether kills that no restart follows are also reported.
     pub report_unrestarted: bool,
     /// Where the HTTP endpoint listens, if anywhere.
     pub server: Option<SocketAddr>,
     /// What the log looks like.
     pub log: LogFormat,
-    /// How long the program may go on delivering once it is told to stop.
+    /// How long the program may continue to deliver after it is told to stop.
     pub shutdown_grace: Duration,
     /// The sinks, sorted by name; at least one.
     pub sinks: Vec<SinkConfig>,
 }
 
-/// One sink and what its courier needs to know.
+/// A sink and what its courier needs to know.
 #[derive(Debug)]
 pub struct SinkConfig {
-    /// Its key in the map of sinks: safe as a metric's label and in an environment variable's name.
+    /// Its key in the map of sinks. It may be part of a metric's label and of an environment variable's name.
     pub name: String,
-    /// What it is.
+    /// Its type.
     pub sink_type: SinkType,
-    /// What only its type has.
+    /// The settings that only its type has.
     pub settings: Arc<dyn SinkSettings>,
     /// Which findings it gets.
     pub matches: FindingMatch,
     /// How findings are gathered for it.
     pub grouping: Grouping,
-    /// How long a finding is tried again, from when it was first due.
+    /// How long a finding is retried, from when it was first due.
     pub retry_for: Duration,
     /// How many findings may wait for it, at least 1.
     pub queue_capacity: usize,
 }
 
-/// What [`Config::load`] found.
+/// What [`Config::load`] returns.
 #[derive(Debug)]
 pub struct LoadedConfig {
     /// The configuration.
     pub config: Config,
-    /// What to tell the person who wrote it, once there is a log.
+    /// Warnings for the person who wrote it.
     pub warnings: Vec<String>,
-    /// Every key as it holds, secrets hidden.
+    /// Every key with the value that applies, secrets hidden.
     pub resolved: Vec<ResolvedKey>,
 }
 
 impl Config {
-    /// Reads the configuration; later layers win: defaults, `file`, `environment` (`OOM_LOOKBACK`,
-    /// `OOM_SINKS__TEAM__TYPE`), and, if there are any, `sinks`: types that stand in for all
-    /// configured sinks.
+    /// Reads the configuration. Later layers win: defaults, `file`, `environment` (`OOM_LOOKBACK`,
+    /// `OOM_SINKS__TEAM__TYPE`). If there are any `sinks`, these types replace all configured sinks.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with it; where the file can't be read or isn't YAML, that alone.
+    /// Everything that is wrong with it; or only that the file can't be read or isn't YAML.
     pub fn load(
         file: Option<&Path>,
         sinks: &[String],
@@ -100,11 +99,11 @@ impl Config {
         Self::load_with(sinks::TYPES, file, sinks, environment)
     }
 
-    /// As [`Config::load`], with these types of sinks instead of [`sinks::TYPES`].
+    /// Does the same as [`Config::load`] with these types of sinks instead of [`sinks::TYPES`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Those of [`Config::load`].
     pub fn load_with(
         types: &[SinkType],
         file: Option<&Path>,
@@ -138,8 +137,8 @@ impl Config {
         }
     }
 
-    /// What is valid and hardly meant. Most of it makes it possible that a kill is reported twice: the
-    /// cluster's Events are what remembers the kills that were reported.
+    /// Returns warnings of what is valid but probably a mistake. With most of it a kill may be reported twice,
+    /// because only the cluster's Events remember which kills were reported.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let memories: Vec<_> = self.sinks.iter().filter(|sink| sink.sink_type.remembers).collect();
@@ -164,12 +163,12 @@ impl Config {
                 spell(self.lookback)
             ));
         }
-        if self.lookback > EVENT_TTL {
+        if self.lookback > DEFAULT_EVENT_TTL {
             warnings.push(format!(
                 "lookback is {}, longer than an API server keeps Events by default (--event-ttl, {}): a kill whose \
                  Event is gone can be reported again after a restart; keep lookback below the Events' time to live",
                 spell(self.lookback),
-                spell(EVENT_TTL)
+                spell(DEFAULT_EVENT_TTL)
             ));
         }
         warnings
@@ -224,16 +223,16 @@ fn read_type(section: &mut ConfigSection<'_>, types: &[SinkType]) -> Option<Sink
 }
 
 fn read_queue_capacity(section: &mut ConfigSection<'_>) -> usize {
-    const MOST: usize = 1_000_000;
-    let expected = format!("a whole number from 1 to {MOST}");
+    const MAX_CAPACITY: usize = 1_000_000;
+    let expected = format!("a whole number from 1 to {MAX_CAPACITY}");
     let capacity = section.get_or("queue_capacity", 4096, &expected);
-    if !(1..=MOST).contains(&capacity) {
+    if !(1..=MAX_CAPACITY).contains(&capacity) {
         section.error("queue_capacity", format!("is {capacity}"), expected);
     }
     capacity
 }
 
-/// `__` would end the name in an environment variable's.
+/// Returns whether it is a valid name for a sink. `__` would end it in an environment variable's name.
 fn is_sink_name(name: &str) -> bool {
     let letters =
         name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte));

@@ -1,4 +1,4 @@
-//! Which namespaces count: what the source watches, and what is left out of it.
+//! Reads which namespaces are watched, and which of them are left out.
 
 use globset::GlobSet;
 use settings::{ConfigSection, quote};
@@ -13,12 +13,12 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
-    /// The namespaces to watch, each once; empty for the whole cluster.
+    /// Returns the namespaces to watch, each once; empty for the whole cluster.
     pub fn include(&self) -> &[String] {
         &self.include
     }
 
-    /// Whether what happens in a namespace is reported.
+    /// Returns whether kills in a namespace are reported.
     pub fn selects(&self, namespace: &str) -> bool {
         let included = self.include.is_empty() || self.include.iter().any(|name| name == namespace);
         included && !self.exclude.is_match(namespace)
@@ -50,7 +50,7 @@ impl Namespaces {
     }
 }
 
-/// A DNS label (RFC 1123), as the API server asks of a namespace's name.
+/// Returns whether it is a DNS label (RFC 1123), which the API server requires of a namespace's name.
 fn is_namespace_name(name: &str) -> bool {
     let letters = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     letters && (1..=63).contains(&name.len()) && !name.starts_with('-') && !name.ends_with('-')

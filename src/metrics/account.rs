@@ -1,4 +1,4 @@
-//! How did each finding end for one sink? The sink's account: what it owes, and how it settled it.
+//! Counts for one sink how many findings wait and how the others ended.
 
 use std::{
     fmt,
@@ -10,14 +10,14 @@ use prometheus_client::metrics::{counter::Counter, gauge::Gauge, histogram::Hist
 
 use super::{DeliveryBooks, lock};
 
-/// How a finding ends for one sink: in exactly one of these.
+/// How a finding ended for one sink: in exactly one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryOutcome {
     /// The sink stored it.
     Delivered,
     /// The sink had stored it before.
     Duplicate,
-    /// The sink's `match` doesn't hold for it.
+    /// The sink's `match` leaves it out.
     Filtered,
     /// The sink refused it, or it was given up.
     Failed,
@@ -29,7 +29,7 @@ impl DeliveryOutcome {
     pub(super) const ALL: [Self; 5] =
         [Self::Delivered, Self::Duplicate, Self::Filtered, Self::Failed, Self::Dropped];
 
-    /// As the label `outcome` spells it.
+    /// Returns the value of the label `outcome`.
     pub(super) fn label(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
@@ -43,7 +43,7 @@ impl DeliveryOutcome {
 
 pub(super) type QueueGauge = Gauge<u64, AtomicU64>;
 
-/// What one sink owes and has done. Clones are the same account.
+/// The counts of one sink. Clones share them.
 #[derive(Clone)]
 pub struct SinkAccount {
     pub(super) outcomes: [Counter; 5],
@@ -70,12 +70,12 @@ impl SinkAccount {
         }
     }
 
-    /// Findings that wait for the sink: queued, gathered, to be retried and under way.
+    /// Returns how many findings wait for the sink: queued, gathered, to be retried and under way.
     pub fn queue_length(&self) -> u64 {
         self.queue.get()
     }
 
-    /// Counts how long one attempt to deliver took.
+    /// Records how long one attempt to deliver took.
     pub fn attempt_took(&self, duration: Duration) {
         self.duration.observe(duration.as_secs_f64());
     }

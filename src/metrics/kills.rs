@@ -1,8 +1,7 @@
-//! Which workloads lost containers lately, and how often? A counter for each container of each of
-//! them, for as long as somebody may ask.
+//! Counts the kills of each container of each workload, and forgets the counts of old kills.
 //!
-//! Whoever may create Pods chooses the labels, so both their number and their length are bounded: a
-//! hostile namespace crowds out nobody but itself.
+//! Whoever may create Pods chooses the labels, so their number and length are bounded: a hostile namespace
+//! crowds out only its own series.
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
@@ -13,21 +12,22 @@ use prometheus_client::{
 };
 use tokio::time::Instant;
 
-/// How long a series is shown after its last kill.
-const SHOWN: Duration = Duration::from_hours(1);
+/// How long after its last kill a series is shown.
+const SHOWN_FOR: Duration = Duration::from_hours(1);
 
-/// How long a series is kept that nobody has asked for. Longer, so that a scrape sees it gone before
-/// it begins anew: a series that goes from 1 to 1 unseen hides a kill.
-const KEPT: Duration = Duration::from_hours(2);
+/// How long after its last kill a series is kept if nothing scrapes. It is longer than [`SHOWN_FOR`], so
+/// that a scrape sees the series disappear before it begins again: a series that restarts from 1 between
+/// two scrapes hides a kill.
+const KEPT_FOR: Duration = Duration::from_hours(2);
 
-/// Series of one namespace. Beyond, the one whose last kill is the longest ago goes.
-const SERIES_PER_NAMESPACE: usize = 500;
+/// The most series of one namespace. One more replaces that whose last kill is the longest ago.
+const MAX_SERIES_PER_NAMESPACE: usize = 500;
 
-/// Bytes of a label, the length of the longest name in Kubernetes. The API server bounds neither the
-/// kind nor the name of an owner.
-const LABEL_LENGTH: usize = 253;
+/// The longest label, as long as the longest name in Kubernetes. The API server limits neither the kind nor
+/// the name of an owner.
+const MAX_LABEL_BYTES: usize = 253;
 
-/// What the counter and the time of a series share: the labels are most of what it takes.
+/// The labels of a series. Clones share them, because they take most of its memory.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct KillSeries(Arc<KillLabels>);
 
@@ -47,7 +47,7 @@ struct KillLabels {
 
 impl KillSeries {
     fn of(finding: &Finding) -> Self {
-        let label = |text: &str| text[..text.floor_char_boundary(LABEL_LENGTH)].to_owned();
+        let label = |text: &str| text[..text.floor_char_boundary(MAX_LABEL_BYTES)].to_owned();
         let workload = &finding.pod.workload;
         Self(Arc::new(KillLabels {
             namespace: label(&finding.namespace),
@@ -58,10 +58,10 @@ impl KillSeries {
     }
 }
 
-/// The kills of every series that is shown.
+/// A counter of kills for each series.
 #[derive(Default)]
 pub(super) struct KillCounters {
-    /// What is shown. Clones are the same.
+    /// The counters. Clones share them.
     pub(super) counters: Family<KillSeries, Counter>,
     /// When the last kill of each series was counted.
     last: HashMap<KillSeries, Instant>,
@@ -73,9 +73,9 @@ impl KillCounters {
         let series = KillSeries::of(finding);
         self.counters.get_or_create(&series).inc();
         self.last.insert(series, now);
-        self.forget_after(KEPT, now);
+        self.forget_after(KEPT_FOR, now);
         let siblings = || self.last.iter().filter(|(series, _)| series.0.namespace == finding.namespace);
-        if siblings().count() > SERIES_PER_NAMESPACE
+        if siblings().count() > MAX_SERIES_PER_NAMESPACE
             && let Some(oldest) = siblings().min_by_key(|(_, last)| **last).map(|(series, _)| series.clone())
         {
             self.last.remove(&oldest);
@@ -83,9 +83,9 @@ impl KillCounters {
         }
     }
 
-    /// Forgets the series that are not to be shown any more.
+    /// Forgets the series that are no longer shown.
     pub(super) fn forget_old(&mut self, now: Instant) {
-        self.forget_after(SHOWN, now);
+        self.forget_after(SHOWN_FOR, now);
     }
 
     fn forget_after(&mut self, age: Duration, now: Instant) {
@@ -149,11 +149,11 @@ mod tests {
         let (mut kills, start) = (KillCounters::default(), Instant::now());
         let (victim, first) = (finding("shop", "app", 1), finding("hostile", "0", 1));
         kills.count(&victim, start);
-        for number in 0..=SERIES_PER_NAMESPACE {
+        for number in 0..=MAX_SERIES_PER_NAMESPACE {
             let at = start + Duration::from_millis(u64::try_from(number).unwrap());
             kills.count(&finding("hostile", &number.to_string(), 1), at);
         }
-        assert_eq!(kills.last.len(), SERIES_PER_NAMESPACE + 1);
+        assert_eq!(kills.last.len(), MAX_SERIES_PER_NAMESPACE + 1);
         assert_eq!((count(&kills, &victim), count(&kills, &first)), (Some(1), None));
     }
 
@@ -165,7 +165,7 @@ mod tests {
         kill.pod.workload.kind = "k".repeat(100_000);
         kills.count(&kill, Instant::now());
         let KillSeries(labels) = kills.last.into_keys().next().unwrap();
-        assert_eq!(labels.workload, "ü".repeat(LABEL_LENGTH / 2));
-        assert_eq!(labels.workload_kind.len(), LABEL_LENGTH);
+        assert_eq!(labels.workload, "ü".repeat(MAX_LABEL_BYTES / 2));
+        assert_eq!(labels.workload_kind.len(), MAX_LABEL_BYTES);
     }
 }

@@ -1,12 +1,11 @@
-//! What has this program seen and done? The figures behind `/metrics`.
+//! Counts what the program has seen and done, and renders it for Prometheus.
 //!
-//! Each stage says what happened in a word of its own (`watch_error`, `finding`, an [`SinkAccount`]'s
-//! `settle`); [`Metrics::render`] writes it all down as Prometheus reads it.
+//! Each stage calls a method when something happens (`watch_error`, `finding`, [`SinkAccount::settle`]), and
+//! [`Metrics::render`] writes all metrics as Prometheus reads them.
 //!
-//! The books balance: for every sink, `findings_total` is the sum of its `deliveries_total` and
-//! its `queue_length`. A finding enters the queue of every sink in the same step that counts it,
-//! and leaves each in the same step that counts its outcome there; rendering waits for such a step
-//! to be over.
+//! The books balance: for every sink, `findings_total` is the sum of `deliveries_total` and `queue_length`.
+//! One step counts a finding and adds it to the queue of every sink, and one step takes it out of a queue
+//! and counts its outcome. Rendering never sees half a step.
 
 mod account;
 mod kills;
@@ -50,7 +49,7 @@ pub enum WatchedResource {
 impl WatchedResource {
     const ALL: [Self; 2] = [Self::Pods, Self::Events];
 
-    /// As the label `resource` spells it.
+    /// Returns the label `resource`.
     fn label(self) -> ResourceLabels {
         ResourceLabels {
             resource: match self {
@@ -61,7 +60,7 @@ impl WatchedResource {
     }
 }
 
-/// All figures. They are shared by reference: `Arc<Metrics>`.
+/// All metrics.
 pub struct Metrics {
     registry: Registry,
     findings: Counter,
@@ -79,7 +78,7 @@ pub struct Metrics {
     books: Arc<Mutex<DeliveryBooks>>,
 }
 
-/// What must not change while it is read.
+/// What must not change while it is rendered.
 struct DeliveryBooks {
     /// The queue of each sink.
     queues: Vec<QueueGauge>,
@@ -130,13 +129,13 @@ impl fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    /// All figures at zero, and no sink yet.
+    /// Returns metrics that are all zero, without a sink.
     pub fn new() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("oom_event_generator"),
             findings: Counter::default(),
-            // A crash loop's back-off, at most 5 minutes, is part of the delay: a finding needs
-            // the restart. An hour is the default time that Events live.
+            // The delay includes the back-off of a crash loop, at most 5 minutes, because a finding waits
+            // for the restart. After an hour the API server deletes Events by default.
             detection_delay: Histogram::new([1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 360.0, 900.0, 3600.0]),
             deliveries: Family::default(),
             delivery_duration: Family::new_with_constructor(DeliveryBuckets),
@@ -161,91 +160,91 @@ impl Metrics {
         metrics
     }
 
-    /// Gives each figure its name, and the help that says its unit and what to conclude from it.
-    /// The library adds `_total` to counters and a full stop to the help.
+    /// Gives each metric its name and its help, which says the unit and what to conclude. The library adds
+    /// `_total` to counters and a full stop to the help.
     fn register(&mut self) {
         let kills = self.books().kills.counters.clone();
         let mut add = Registrar(&mut self.registry);
         add.metric(
             "kills",
-            "Containers killed for memory, by workload. Every increase is a kill, and so is what a series begins \
-             with, which increase() doesn't see. A series is forgotten an hour after its last kill, or sooner if \
-             500 others in its namespace were killed since",
+            "OOM kills of containers, by workload. A series begins at its first kill, which increase() doesn't \
+             see. It disappears an hour after its last kill, or sooner if 500 other containers in its namespace \
+             were killed since",
             &kills,
         );
         add.metric(
             "findings",
-            "Kills found. For each sink it equals deliveries_total of all outcomes and queue_length together",
+            "OOM kills found. For each sink, it is the sum of deliveries_total over all outcomes and queue_length",
             &self.findings,
         );
         add.metric(
             "deliveries",
-            "Findings that ended, by sink and outcome. \
-             failed and dropped were not delivered; they stand whole in the log, unless their place is gone",
+            "Findings that are done, by sink and outcome. \
+             failed and dropped were not delivered; the log has them whole, unless their place is gone",
             &self.deliveries,
         );
         add.metric(
             "delivery_duration_seconds",
             "Seconds that one attempt to deliver took, successful or not, by sink. \
-             Near the sink's time-out: the other side hangs",
+             If close to the sink's time-out, the other side hangs",
             &self.delivery_duration,
         );
         add.metric(
             "detection_delay_seconds",
-            "Seconds from a kill, by its node's clock, to its finding, by this program's. \
-             The back-off before the restart is part of it; clocks that differ distort it",
+            "Seconds from a kill, by its node's clock, to its finding, by this program's clock. \
+             They include the back-off before the restart",
             &self.detection_delay,
         );
         add.metric(
             "queue_length",
             "Findings that wait for a sink: queued, gathered, to be retried and under way. \
-             Growing without end: the sink is broken or too slow",
+             If it grows steadily, the sink is broken or too slow",
             &self.queue_length,
         );
         add.metric(
             "queue_capacity",
-            "Findings that may wait for a sink, its queue_capacity in the configuration. What is more is dropped",
+            "Findings that may wait for a sink: queue_capacity in its configuration. Further ones are dropped",
             &self.queue_capacity,
         );
         self.register_sources();
     }
 
-    /// As [`Metrics::register`], for what is told of the sources and the program.
+    /// Does the same for the metrics of the source and the program.
     fn register_sources(&mut self) {
         let mut add = Registrar(&mut self.registry);
         add.metric(
             "watch_events",
-            "Objects that were read, by resource: Pods, from lists and watches, and Started Events, from watches. \
-             It stands still while no Pod changes and no container starts",
+            "Objects read, by resource: Pods from lists and watches, Started Events from watches. \
+             It doesn't change while no Pod changes and no container starts",
             &self.watch_events,
         );
         add.metric(
             "watch_restarts",
-            "Watches that ended, well or not, by resource; another follows each. None lasts longer than a minute: \
-             usual are one or two a minute, for each namespace in namespaces.include if there are any",
+            "Watches that ended, well or not, by resource; each is followed by another. One or two a minute are \
+             usual, for each namespace in namespaces.include if there are any",
             &self.watch_restarts,
         );
         add.metric(
             "watch_errors",
-            "Lists and watches that failed, by resource. Growing steadily: see the log, kills are found late",
+            "Lists and watches that failed, by resource. If it grows steadily, kills are found late: see the log",
             &self.watch_errors,
         );
         add.metric(
             "undecodable",
             "Objects that could not be read and were skipped, by resource. \
-             Any: kills in them are not found, please report it",
+             Kills in them are not found: please report it",
             &self.undecodable,
         );
         add.metric(
             "unobserved_restarts",
-            "Instances of containers whose end was never seen, so that nobody knows whether they were killed. \
-             Growing: the watches are too late or the containers restart too fast",
+            "Instances of containers whose end was not seen, so it is unknown whether they were killed. \
+             If it grows, the watches are too late or the containers restart too fast",
             &self.unobserved_restarts,
         );
         add.metric(
             "ready",
-            "1 if the Pods are listed and the Events watched, else 0, as /readyz says, which also says why not. \
-             0 for minutes: kills are found late or not at all",
+            "1 if the Pods are listed and the Events watched, else 0; /readyz says why. \
+             If it is 0 for minutes, kills are found late or not at all",
             &self.ready,
         );
         let build: Family<BuildLabels, Gauge> = Family::default();
@@ -253,8 +252,8 @@ impl Metrics {
         add.metric("build_info", "Always 1; the label is this program's version", &build);
     }
 
-    /// Opens the account of a sink in whose queue so many may wait, with every outcome at zero. To be
-    /// called once for each sink, before the first finding: earlier ones are missing in it.
+    /// Opens the account of a sink whose queue has this capacity. Call it once for each sink and before the
+    /// first finding, which it would miss.
     pub fn open_account(&self, sink: &str, capacity: u64) -> SinkAccount {
         let sink = SinkLabels { sink: sink.to_owned() };
         let queue = self.queue_length.get_or_create_owned(&sink);
@@ -272,8 +271,8 @@ impl Metrics {
         }
     }
 
-    /// Counts a finding, and puts it into the queue of every sink. From here on each sink owes it
-    /// one [`SinkAccount::settle`].
+    /// Counts a finding, and counts it as waiting for every sink. Each sink must then settle it once
+    /// ([`SinkAccount::settle`]).
     pub fn finding(&self, finding: &Finding, now: Instant) {
         let mut books = self.books();
         books.kills.count(finding, now);
@@ -286,12 +285,12 @@ impl Metrics {
         }
     }
 
-    /// Counts an object that a list or watch brought.
+    /// Counts an object that a list or watch returned.
     pub fn watch_event(&self, resource: WatchedResource) {
         self.watch_events.get_or_create(&resource.label()).inc();
     }
 
-    /// Counts a watch that was begun again.
+    /// Counts a watch that ended.
     pub fn watch_restart(&self, resource: WatchedResource) {
         self.watch_restarts.get_or_create(&resource.label()).inc();
     }
@@ -306,17 +305,17 @@ impl Metrics {
         self.undecodable.get_or_create(&resource.label()).inc();
     }
 
-    /// Counts instances of a container whose end was never seen.
+    /// Counts instances of a container whose end was not seen.
     pub fn unobserved_restarts(&self, instances: u64) {
         self.unobserved_restarts.inc_by(instances);
     }
 
-    /// Says whether the program sees the cluster.
+    /// Sets whether the program is ready.
     pub fn ready(&self, ready: bool) {
         self.ready.set(ready.into());
     }
 
-    /// Everything in Prometheus' text format 0.0.4, see [`CONTENT_TYPE`].
+    /// Returns all metrics in Prometheus' text format 0.0.4, see [`CONTENT_TYPE`].
     pub fn render(&self, now: Instant) -> String {
         let mut text = String::new();
         let mut books = self.books();
@@ -324,7 +323,7 @@ impl Metrics {
         let written = encode_registry(&mut text, &self.registry);
         drop(books);
         if let Err(error) = written {
-            tracing::error!(%error, "could not write the metrics down; this is a bug");
+            tracing::error!(%error, "could not write the metrics; this is a bug");
         }
         text::in_text_format(&text)
     }
@@ -342,7 +341,7 @@ impl Registrar<'_> {
     }
 }
 
-/// Each step on the books is complete in itself, so one that panicked left nothing half-done.
+/// Locks the books, also after a panic: each change of them is complete in itself.
 fn lock(books: &Mutex<DeliveryBooks>) -> MutexGuard<'_, DeliveryBooks> {
     books.lock().unwrap_or_else(PoisonError::into_inner)
 }

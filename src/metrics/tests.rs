@@ -60,13 +60,13 @@ fn the_delay_is_from_kill_to_detection_and_never_negative() {
     let usual = finding("shop", "app", 1);
     metrics.finding(&usual, now);
     let mut ahead = Finding::clone(&usual);
-    ahead.killed.finished_at = Some("2026-05-01T13:00:00Z".parse().unwrap());
+    ahead.killed.finished_at = Some("2026-03-01T13:00:00Z".parse().unwrap());
     metrics.finding(&ahead, now);
     let mut unknown = Finding::clone(&usual);
     unknown.detected_at = None;
     metrics.finding(&unknown, now);
     let text = metrics.render(now);
-    assert!(text.contains("detection_delay_seconds_sum 7.0\n"), "{text}");
+    assert!(text.contains("detection_delay_seconds_sum 3.123456\n"), "{text}");
     assert!(text.contains("detection_delay_seconds_count 2\n"), "{text}");
 }
 

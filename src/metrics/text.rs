@@ -1,13 +1,13 @@
-//! How Prometheus reads the figures: its text format 0.0.4.
+//! Writes the metrics in Prometheus' text format 0.0.4.
 
 use std::collections::HashSet;
 
 /// The content type of the text format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Turns `OpenMetrics`, all that the library writes, into the older text format, which Prometheus
-/// reads as well and `promtool check metrics` alone. They differ in how counters are announced
-/// (`kills` there, `kills_total` here); the library's end mark is left out by not asking for it.
+/// Converts `OpenMetrics`, which is all that the library writes, into the older text format, which is all
+/// that `promtool check metrics` reads. The names in the comments on counters differ: `kills` there,
+/// `kills_total` here. (The library writes the end mark only on request.)
 pub(super) fn in_text_format(open_metrics: &str) -> String {
     let counters: HashSet<&str> = open_metrics
         .lines()

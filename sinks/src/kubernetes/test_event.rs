@@ -1,11 +1,12 @@
-//! What does `check --send` write? A Normal Event on the Pod that the program runs in, else on the
-//! namespace, with a reason that the program never reads back as a kill.
+//! Writes the test Event of `check --send`: a Normal Event on the Pod that the program runs in, else on the
+//! namespace. The program doesn't read its reason back as a kill.
 
 use k8s_openapi::api::core::v1::{Event, ObjectReference, Pod};
 use kube::{Api, ResourceExt, api::ListParams};
 
 use cluster::without_secrets;
 use finding::TestFinding;
+use thiserror::Error;
 use untrusted::one_line;
 
 use super::{KubernetesSink, event};
@@ -14,15 +15,15 @@ use crate::{AttemptOutcome, TestOutcome};
 /// The `reason` of the Event.
 const REASON: &str = "TestFinding";
 
-/// Writes the Event. The Pod's UID, without which `kubectl describe` doesn't show it, is asked for with
-/// a verb that the program needs anyway; where that fails the Event is written without.
+/// Writes the Event with the Pod's UID, without which `kubectl describe` doesn't show it. If the UID can't
+/// be read (with `list`, a verb that the program needs anyway), the Event is written without.
 pub(super) async fn deliver(sink: &KubernetesSink, test: &TestFinding) -> TestOutcome {
     let namespace = &test.namespace;
     let uid = match &test.pod {
         Some(pod) => Some(uid(sink, namespace, pod).await),
         None => None,
     };
-    let event = test_event(test, uid.as_ref().and_then(|uid| uid.clone().ok()));
+    let event = test_event(test, uid.as_ref().and_then(|uid| uid.as_ref().ok()));
     match sink.create(namespace, &event).await {
         AttemptOutcome::Gone { .. } => TestOutcome::Refused {
             reason: format!(
@@ -34,19 +35,23 @@ pub(super) async fn deliver(sink: &KubernetesSink, test: &TestFinding) -> TestOu
     }
 }
 
-/// Learns the UID of a Pod, or says why it can't.
-async fn uid(sink: &KubernetesSink, namespace: &str, name: &str) -> Result<String, String> {
-    let pods = Api::<Pod>::namespaced(sink.client.clone(), namespace);
-    let only = ListParams::default().fields(&format!("metadata.name={name}"));
-    match pods.list_metadata(&only).await {
-        Ok(found) => {
-            found.items.first().and_then(ResourceExt::uid).ok_or_else(|| "there is no such Pod".into())
-        }
-        Err(error) => Err(format!("its UID can't be learned: {}", one_line(&without_secrets(&error)))),
-    }
+/// Why the UID of a Pod isn't known.
+#[derive(Debug, Error)]
+enum UidError {
+    #[error("there is no such Pod")]
+    NoPod,
+    #[error("its UID can't be learned: {}", one_line(&without_secrets(.0)))]
+    Unanswered(#[from] kube::Error),
 }
 
-fn test_event(test: &TestFinding, uid: Option<String>) -> Event {
+/// Returns the UID of a Pod.
+async fn uid(sink: &KubernetesSink, namespace: &str, name: &str) -> Result<String, UidError> {
+    let pods = Api::<Pod>::namespaced(sink.client.clone(), namespace);
+    let only = ListParams::default().fields(&format!("metadata.name={name}"));
+    pods.list_metadata(&only).await?.items.first().and_then(ResourceExt::uid).ok_or(UidError::NoPod)
+}
+
+fn test_event(test: &TestFinding, uid: Option<&String>) -> Event {
     let (kind, name) = match &test.pod {
         Some(pod) => ("Pod", pod),
         None => ("Namespace", &test.namespace),
@@ -56,9 +61,9 @@ fn test_event(test: &TestFinding, uid: Option<String>) -> Event {
             api_version: Some("v1".into()),
             kind: Some(kind.into()),
             name: Some(name.clone()),
-            // The API server wants the Event's own here, even if the object is in none.
+            // The API server requires the Event's own namespace here, even for a Namespace.
             namespace: Some(test.namespace.clone()),
-            uid,
+            uid: uid.cloned(),
             ..ObjectReference::default()
         },
         type_: Some("Normal".into()),
@@ -67,8 +72,8 @@ fn test_event(test: &TestFinding, uid: Option<String>) -> Event {
     }
 }
 
-/// What the Event is on, and the command that shows it.
-fn place(test: &TestFinding, uid: Option<Result<String, String>>) -> String {
+/// Says what the Event is on, and which command shows it.
+fn place(test: &TestFinding, uid: Option<Result<String, UidError>>) -> String {
     let namespace = &test.namespace;
     let list = format!("kubectl get events --namespace {namespace} --field-selector reason={REASON}");
     match (&test.pod, uid) {

@@ -1,7 +1,7 @@
-//! What stands in which message? Findings go in, messages within Slack's limits come out.
+//! Fits findings into messages within Slack's limits.
 //!
-//! Each workload is a paragraph. Where a limit is reached, the workload goes on in another paragraph, and
-//! the paragraphs in another message; no finding is ever left out, and nothing is a link.
+//! Each workload gets a paragraph. At a limit it continues in another paragraph, and the paragraphs in
+//! another message. No finding is left out, and nothing becomes a link.
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -9,30 +9,32 @@ use tokio::time::Instant;
 use super::wording::{self, ParagraphPart, ToldKill};
 use crate::Delivery;
 
-/// The text of a section, in characters (Slack: "Section block"). We count bytes, which are never fewer.
-const LONGEST_SECTION: usize = 3_000;
+/// The longest text of a section. Slack counts characters ("Section block"), of which there are never more
+/// than bytes.
+const MAX_SECTION_BYTES: usize = 3_000;
 
-/// A message, in bytes, as [`SlackMessage::has_room_for`] counts. Slack documents no limit, but answers
-/// `msg_blocks_too_long` from some 13,200 characters on, [`BLOCK`] included (slackapi/bolt-js#2509,
-/// #2867). That it has 50 blocks at most follows: of two neighbours, the second didn't fit into the first.
-const LONGEST_MESSAGE: usize = 12_000;
+/// The longest message, as [`SlackMessage::has_room_for`] counts. Slack documents no limit, but answers
+/// `msg_blocks_too_long` from about 13,200 characters on, [`BLOCK_OVERHEAD_BYTES`] included
+/// (slackapi/bolt-js#2509, #2867). Slack's limit of 50 blocks follows from it, because a section is only
+/// begun when the one before has no room.
+const MAX_MESSAGE_BYTES: usize = 12_000;
 
-/// What a block counts beside its text. People who measured say a hundred.
-const BLOCK: usize = 100;
+/// What Slack counts for a block beside its text, as measured by others.
+const BLOCK_OVERHEAD_BYTES: usize = 100;
 
-/// Between paragraphs.
+/// Separates paragraphs.
 const GAP: &str = "\n\n";
 
 /// One post to the webhook.
 pub(super) struct SlackMessage<'a> {
-    /// Each as many paragraphs as fit.
+    /// Each has as many paragraphs as fit.
     sections: Vec<String>,
     kills: Vec<ToldKill<'a>>,
     now: Instant,
 }
 
-/// As few messages as Slack's limits allow. Each finding of the batch is in exactly one. What is said of
-/// the time since earlier messages is true `now`.
+/// Returns as few messages as Slack's limits allow. Each finding of the batch is in exactly one. Times
+/// since earlier messages are counted up to `now`.
 pub(super) fn compose(batch: &[Delivery], now: Instant) -> Vec<SlackMessage<'_>> {
     let all = batch.iter().enumerate().map(ToldKill::new);
     let (tests, mut kills): (Vec<_>, Vec<_>) = all.partition(|kill| kill.finding.test);
@@ -55,7 +57,7 @@ pub(super) fn compose(batch: &[Delivery], now: Instant) -> Vec<SlackMessage<'_>>
     messages
 }
 
-/// The kills of one workload in as many paragraphs as needed. A Pod's line is never cut.
+/// Returns the kills of one workload in as many paragraphs as needed. A Pod's line is never cut.
 fn paragraphs<'k, 'a>(workload: &'k [ToldKill<'a>], now: Instant) -> Vec<(&'k [ToldKill<'a>], String)> {
     let longest = ParagraphPart { number: workload.len(), of: workload.len() };
     let mut parts: Vec<&[ToldKill<'_>]> = Vec::new();
@@ -63,7 +65,7 @@ fn paragraphs<'k, 'a>(workload: &'k [ToldKill<'a>], now: Instant) -> Vec<(&'k [T
     let mut end = 0;
     for line in workload.chunk_by(|a, b| a.line() == b.line()) {
         let longer = &workload[begin..end + line.len()];
-        if begin < end && wording::paragraph(longer, longest, now).len() > LONGEST_SECTION {
+        if begin < end && wording::paragraph(longer, longest, now).len() > MAX_SECTION_BYTES {
             parts.push(&workload[begin..end]);
             begin = end;
         }
@@ -77,16 +79,16 @@ fn paragraphs<'k, 'a>(workload: &'k [ToldKill<'a>], now: Instant) -> Vec<(&'k [T
 }
 
 impl<'a> SlackMessage<'a> {
-    /// The places in the batch of the findings that it tells of.
+    /// Returns the indices in the batch of the findings in this message.
     pub(super) fn findings(&self) -> impl Iterator<Item = usize> {
         self.kills.iter().map(|kill| kill.place)
     }
 
-    /// What to post.
+    /// Returns the payload to post.
     pub(super) fn body(&self) -> Value {
         let block = |text: &String| {
-            // `verbatim`: what looks like a link, a channel or a mention stays text.
-            // `expand`: a Pod's name isn't hidden behind "See more".
+            // `verbatim`: text that looks like a link, a channel or a mention stays text.
+            // `expand`: no Pod is hidden behind "See more".
             let text = json!({ "type": "mrkdwn", "text": text, "verbatim": true });
             json!({ "type": "section", "text": text, "expand": true })
         };
@@ -100,12 +102,12 @@ impl<'a> SlackMessage<'a> {
         })
     }
 
-    /// The same without blocks, for when Slack finds a fault with these.
+    /// Returns the same payload without blocks, for when Slack can't read the blocks.
     pub(super) fn plain_body(&self) -> Value {
         json!({ "text": self.sections.join(GAP), "unfurl_links": false, "unfurl_media": false })
     }
 
-    /// The text for notifications, and for readers that show no blocks.
+    /// Returns the text for notifications, and for readers that show no blocks.
     fn notification(&self) -> String {
         match self.kills.as_slice() {
             [ToldKill { finding, .. }] if finding.test => wording::test(finding).1,
@@ -113,16 +115,16 @@ impl<'a> SlackMessage<'a> {
         }
     }
 
-    /// Counts as if the paragraph began a section of its own.
+    /// Returns whether the paragraph fits, even if it begins a section of its own.
     fn has_room_for(&self, paragraph: &str) -> bool {
-        let length: usize = self.sections.iter().map(|section| section.len() + BLOCK).sum();
-        length + paragraph.len() + BLOCK <= LONGEST_MESSAGE
+        let length: usize = self.sections.iter().map(|section| section.len() + BLOCK_OVERHEAD_BYTES).sum();
+        length + paragraph.len() + BLOCK_OVERHEAD_BYTES <= MAX_MESSAGE_BYTES
     }
 
     fn push(&mut self, kills: &[ToldKill<'a>], paragraph: &str) {
         self.kills.extend(kills);
         match self.sections.last_mut() {
-            Some(section) if section.len() + GAP.len() + paragraph.len() <= LONGEST_SECTION => {
+            Some(section) if section.len() + GAP.len() + paragraph.len() <= MAX_SECTION_BYTES => {
                 *section += GAP;
                 *section += paragraph;
             }

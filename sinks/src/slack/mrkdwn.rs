@@ -1,23 +1,23 @@
-//! How is something written so that Slack shows it as it is? Slack's `mrkdwn`, as far as it is used here.
+//! Escapes text for Slack's `mrkdwn`, so that Slack shows it as it is.
 //!
-//! Whoever creates Pods controls their names: none of them becomes a mention, a link or formatting.
+//! Whoever creates Pods controls their names: no name becomes a mention, a link or formatting.
 
 use jiff::Timestamp;
 
-/// A value of another's making, escaped, in bytes. Kubernetes' names fit: 253 characters that need no
+/// The longest escaped name. Kubernetes' names fit: they have up to 253 characters, none of which needs
 /// escaping.
-const LONGEST_VALUE: usize = 253;
+const MAX_NAME_BYTES: usize = 253;
 
-/// Stands for a character that would not be seen as what it is.
-const UNSEEN: char = char::REPLACEMENT_CHARACTER;
+/// Replaces a control character, and one that is invisible or changes how others are shown.
+const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 
-/// A name, set off from the words around it. Slack formats nothing between backticks.
+/// Returns a name in backticks, between which Slack formats nothing.
 pub(super) fn code(text: &str) -> String {
     format!("`{}`", escape(text))
 }
 
-/// A value of another's making, as text that Slack never acts on. Slack's own escapes are these three;
-/// a backtick would end a code span.
+/// Returns untrusted text as text that Slack only shows. Slack needs three escapes, and a backtick would
+/// end a code span.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for c in text.chars() {
@@ -27,10 +27,10 @@ pub(super) fn escape(text: &str) -> String {
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
             '`' => escaped.push('\''),
-            c if c.is_control() || is_invisible(c) => escaped.push(UNSEEN),
+            c if c.is_control() || is_invisible(c) => escaped.push(REPLACEMENT),
             c => escaped.push(c),
         }
-        if escaped.len() > LONGEST_VALUE {
+        if escaped.len() > MAX_NAME_BYTES {
             escaped.truncate(length);
             return escaped + "…";
         }
@@ -38,14 +38,14 @@ pub(super) fn escape(text: &str) -> String {
     escaped
 }
 
-/// What has no width, breaks the line, or turns the direction of the text after it.
+/// Returns whether a character has no width, breaks the line, or turns the direction of text.
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{61c}' | '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}')
 }
 
-/// A time that Slack shows in the reader's own zone (Slack: "Date formatting").
+/// Returns a time that Slack shows in the reader's time zone (Slack: "Date formatting").
 pub(super) fn date(time: Timestamp) -> String {
     let (unix, utc) = (time.as_second(), time.strftime("%Y-%m-%d %H:%M:%S UTC"));
     format!("<!date^{unix}^{{date_short_pretty}} at {{time_secs}}|{utc}>")

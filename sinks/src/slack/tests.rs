@@ -239,7 +239,7 @@ async fn a_refused_message_says_nothing_about_the_others() {
 
 #[tokio::test]
 async fn what_slack_can_t_read_is_told_without_blocks() {
-    for word in webhook::UNREADABLE {
+    for word in webhook::UNREADABLE_ANSWERS {
         let server = MockServer::start().await;
         let has_blocks = |request: &Request| request.body_json::<Value>().unwrap().get("blocks").is_some();
         let refused = ResponseTemplate::new(400).set_body_string(word);

@@ -1,6 +1,6 @@
-//! One incoming webhook: posts a payload and says what the answer means.
+//! Posts payloads to an incoming webhook and interprets its answers.
 //!
-//! The URL is the whole of the secret: no error, log or `Debug` of this module shows it.
+//! The URL is the secret: no error, log line or `Debug` of this module shows it.
 
 use std::{error::Error, net::IpAddr, time::Duration};
 
@@ -11,25 +11,25 @@ use untrusted::{ReadError, read_up_to, retry_after, with_causes};
 
 use crate::{AttemptOutcome, SinkBuildError};
 
-/// Slack answers with a word; longer than this it is something else.
+/// The longest answer that is read: Slack answers with one word.
 const MAX_WORD_BYTES: usize = 64;
 
-/// What Slack says of a message that it can't read.
-pub(super) const UNREADABLE: [&str; 5] =
+/// Slack's answers to a message that it can't read.
+pub(super) const UNREADABLE_ANSWERS: [&str; 5] =
     ["invalid_payload", "invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "no_text"];
 
 /// What became of a post.
 pub(super) enum WebhookAnswer {
-    /// What became of the findings in it.
+    /// The outcome of the findings in it.
     Final(AttemptOutcome),
-    /// Slack could not read it; another form of the same may fare better.
+    /// Slack could not read it. It may read the same message in another form.
     Unreadable {
-        /// What the answer was, and what to do. Carries no secret.
+        /// The answer, and what to do. Carries no secret.
         reason: String,
     },
 }
 
-/// The address of a webhook: `https`, or `http` to this very machine.
+/// The address of a webhook: `https`, or `http` to a loopback address.
 #[derive(Clone, Debug)]
 pub(super) struct SlackWebhookUrl {
     url: SecretString,
@@ -37,9 +37,11 @@ pub(super) struct SlackWebhookUrl {
 }
 
 impl SlackWebhookUrl {
+    /// Parses the address.
+    ///
     /// # Errors
     ///
-    /// What is wrong with it, without showing it.
+    /// Says what is wrong with it, without showing it.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         let url = Url::parse(text).map_err(|_| "is not a URL")?;
         let host = url.host_str().unwrap_or_default();
@@ -65,8 +67,8 @@ pub(super) struct SlackWebhook {
 }
 
 impl SlackWebhook {
-    /// Certificate authorities are the system's, or those of `$SSL_CERT_FILE` and `$SSL_CERT_DIR`;
-    /// proxies those of `$HTTPS_PROXY` and `$NO_PROXY`.
+    /// Prepares to post to a webhook. Trusts the certificate authorities of the system, or of
+    /// `$SSL_CERT_FILE` and `$SSL_CERT_DIR`; obeys `$HTTPS_PROXY` and `$NO_PROXY`.
     ///
     /// # Errors
     ///
@@ -77,7 +79,7 @@ impl SlackWebhook {
             .redirect(redirect::Policy::none())
             .timeout(timeout);
         if url.loopback {
-            // No proxy can reach this machine's own loopback address.
+            // A proxy can't reach this machine's loopback address.
             client = client.no_proxy();
         }
         let client = client.build().map_err(|error| SinkBuildError::Failed {
@@ -88,7 +90,11 @@ impl SlackWebhook {
         Ok(Self { client, url })
     }
 
-    /// Posts the payload. Cancelled, it may have been posted nevertheless.
+    /// Posts the payload.
+    ///
+    /// # Cancel safety
+    ///
+    /// The payload may still arrive.
     pub(super) async fn post(&self, payload: &Value) -> WebhookAnswer {
         match self.client.post(self.url.url.expose_secret()).json(payload).send().await {
             Ok(response) => judge(response).await,
@@ -110,7 +116,7 @@ async fn judge(response: Response) -> WebhookAnswer {
     let after = retry_after(response.headers());
     let word = match word(response).await {
         Ok(word) => word,
-        // Only of a success does the word say what it means; any other status says enough by itself.
+        // A success means something only with its word. Any other status says enough without one.
         Err(error) if status.is_success() => return unanswered(&error, ""),
         Err(_) => None,
     };
@@ -124,10 +130,10 @@ async fn judge(response: Response) -> WebhookAnswer {
         _ if status.is_redirection() => AttemptOutcome::Refused {
             reason: reason(". Redirects are not followed: give the URL that Slack shows for the webhook"),
         },
-        _ if UNREADABLE.contains(&word) => {
+        _ if UNREADABLE_ANSWERS.contains(&word) => {
             return WebhookAnswer::Unreadable { reason: reason(remedy(word)) };
         }
-        // A 200 that says anything else too: somebody took it, and might take it again every time.
+        // Also a 200 with another word: something took the message, and would take it again at each retry.
         _ => AttemptOutcome::Refused { reason: reason(remedy(word)) },
     })
 }
@@ -145,8 +151,8 @@ fn unanswered(error: &(dyn Error + 'static), remedy: &str) -> WebhookAnswer {
     })
 }
 
-/// The body, where it is a word as Slack's answers are. Any other body (a proxy's error page) stays
-/// unseen: it may show the URL.
+/// Returns the body if it is one word, as Slack's answers are. Any other body (a proxy's error page) is
+/// not shown: it may contain the URL.
 async fn word(response: Response) -> Result<Option<String>, ReadError> {
     let mut body = Vec::new();
     match read_up_to(reqwest::Body::from(response), MAX_WORD_BYTES, &mut body).await {
@@ -159,7 +165,7 @@ async fn word(response: Response) -> Result<Option<String>, ReadError> {
     Ok(Some(word).filter(|word| is_word && !word.is_empty()))
 }
 
-/// What a person can do about an answer (Slack: "Handling errors" of incoming webhooks).
+/// Returns what a person can do about an answer (Slack: "Handling errors" of incoming webhooks).
 fn remedy(answer: &str) -> &'static str {
     match answer {
         "no_service" | "no_service_id" | "no_active_hooks" | "invalid_token" | "no_team" => {
@@ -172,7 +178,7 @@ fn remedy(answer: &str) -> &'static str {
             ". An administrator of the Slack workspace forbids posting there: ask them, or use another channel"
         }
         "user_not_found" => ". The webhook's user is gone: create a new webhook",
-        word if UNREADABLE.contains(&word) => {
+        word if UNREADABLE_ANSWERS.contains(&word) => {
             ". Slack could not read the message: please report this as a bug of this program"
         }
         "ok" => "",

@@ -1,8 +1,7 @@
-//! What is said of kills? Findings go in, text comes out.
+//! Says in words what was killed.
 //!
-//! A paragraph tells of kills in one workload, of all or of a part of them, and each figure in it is of
-//! the kills that it tells of. A heading says what and where; each container has its limits, and a line
-//! for each of its Pods.
+//! A paragraph covers kills of one workload, all or some of them; its figures count only the kills that it
+//! covers. Its heading says what and where. For each container follow the limits, and a line for each Pod.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -13,13 +12,13 @@ use tokio::time::Instant;
 use super::mrkdwn::{code, date, escape};
 use crate::Delivery;
 
-/// Different exit codes that a line names.
+/// How many different exit codes a line names.
 const EXIT_CODES_IN_LINE: usize = 5;
 
-/// A notification ends after the workload with which it is this long, in bytes: a phone shows less.
-const LONG_NOTIFICATION: usize = 200;
+/// A notification names no further workload once it is this long: a phone shows less.
+const LONG_NOTIFICATION_BYTES: usize = 200;
 
-/// A finding, and its place in the batch.
+/// A finding and its index in the batch.
 #[derive(Clone, Copy)]
 pub(super) struct ToldKill<'a> {
     pub(super) place: usize,
@@ -32,31 +31,31 @@ impl<'a> ToldKill<'a> {
         Self { place, finding: &delivery.finding, previous: delivery.previous }
     }
 
-    /// What a paragraph is about.
+    /// Returns the key of the paragraph that it belongs to.
     pub(super) fn workload(&self) -> impl Ord + use<'a> {
         let Finding { cluster, namespace, pod, .. } = self.finding;
         (cluster, namespace, &pod.workload)
     }
 
-    /// Kills of the same container, first ones and later ones apart.
+    /// Returns the key of its container within the workload. First and later kills differ in it.
     fn container(&self) -> impl Ord + use<'a> {
         (self.finding.container.kind, &self.finding.container.name, self.previous.is_some())
     }
 
-    /// What a line is about, within its workload.
+    /// Returns the key of its line within the workload.
     pub(super) fn line(&self) -> impl Ord + use<'a> {
         (self.container(), &self.finding.pod.name, &self.finding.pod.uid)
     }
 }
 
-/// Which of the paragraphs about one workload it is.
+/// Which one of the paragraphs about a workload it is.
 #[derive(Clone, Copy)]
 pub(super) struct ParagraphPart {
     pub(super) number: usize,
     pub(super) of: usize,
 }
 
-/// The kills of one workload, sorted by [`ToldKill::line`].
+/// Returns the paragraph about kills of one workload, sorted by [`ToldKill::line`].
 pub(super) fn paragraph(kills: &[ToldKill<'_>], part: ParagraphPart, now: Instant) -> String {
     let Some(first) = kills.first() else { return String::new() };
     let (count, subject) = heading(kills, code, now);
@@ -76,7 +75,7 @@ pub(super) fn paragraph(kills: &[ToldKill<'_>], part: ParagraphPart, now: Instan
     lines.join("\n")
 }
 
-/// One line for notifications, and for readers that show no blocks.
+/// Returns one line for notifications, and for readers that show no blocks.
 pub(super) fn notification(kills: &[ToldKill<'_>], now: Instant) -> String {
     let workloads: Vec<&[ToldKill<'_>]> = kills.chunk_by(|a, b| a.workload() == b.workload()).collect();
     if let [kills] = workloads.as_slice()
@@ -89,7 +88,7 @@ pub(super) fn notification(kills: &[ToldKill<'_>], now: Instant) -> String {
     let mut text = format!("{count} in {} workloads{span}", workloads.len());
     for (told, kills) in workloads.iter().enumerate() {
         text += if told == 0 { ": " } else { ", " };
-        if text.len() > LONG_NOTIFICATION {
+        if text.len() > LONG_NOTIFICATION_BYTES {
             return text + &format!("and {} more", workloads.len() - told);
         }
         text += &subject(kills, escape).1;
@@ -97,7 +96,7 @@ pub(super) fn notification(kills: &[ToldKill<'_>], now: Instant) -> String {
     text
 }
 
-/// A paragraph and a notification for a test finding: nothing of what that says of a kill is true.
+/// Returns a paragraph and a notification for a test finding. They don't mention a kill.
 pub(super) fn test(finding: &Finding) -> (String, String) {
     let sent_from = |name| format!("Sent from namespace {}", place(finding, name));
     (
@@ -106,23 +105,24 @@ pub(super) fn test(finding: &Finding) -> (String, String) {
     )
 }
 
-/// `12 more kills`, and ``of `app` in Deployment `cart` within the last hour, 3 Pods``.
+/// Returns `12 more kills`, and ``of `app` in Deployment `cart` within the last hour, 3 Pods``.
 fn heading(kills: &[ToldKill<'_>], name: fn(&str) -> String, now: Instant) -> (String, String) {
     let pods: BTreeSet<&str> = kills.iter().map(|kill| kill.finding.pod.uid.as_str()).collect();
     let pods = if pods.len() > 1 { format!(", {} Pods", pods.len()) } else { String::new() };
     let (count, span) = counted(kills, "OOM kill", now);
-    // Of a single one, the number goes without saying.
+    // "OOM kill" rather than "1 OOM kill".
     let count = if kills.len() == 1 && span.is_empty() { "OOM kill".to_owned() } else { count };
     let (preposition, subject) = subject(kills, name);
     (count, format!("{preposition} {subject}{span}{pods}"))
 }
 
-/// Kills are `of` ``app` in Deployment `cart` ``; those of several containers are `in` the workload.
+/// Returns the words after the count: `of` and ``` `app` in Deployment `cart` ```, or `in` and
+/// ``Deployment `cart` `` for several containers.
 fn subject(kills: &[ToldKill<'_>], name: fn(&str) -> String) -> (&'static str, String) {
     let Some(ToldKill { finding, .. }) = kills.first() else { return ("", String::new()) };
     let workload = &finding.pod.workload;
     let kind = &workload.kind;
-    // A kind is a word; nothing holds an owner reference to that.
+    // A kind should be a word, but an owner reference may have any text.
     let kind = if kind.chars().all(|c| c.is_ascii_alphanumeric()) { escape(kind) } else { name(kind) };
     let workload = format!("{kind} {}", name(&workload.name));
     let container = &finding.container;
@@ -139,7 +139,7 @@ fn subject(kills: &[ToldKill<'_>], name: fn(&str) -> String) -> (&'static str, S
     ("of", format!("{kind}{} in {workload}", name(&container.name)))
 }
 
-/// ``Sidecar `proxy`: 9 more kills within the last hour``.
+/// Returns ``Sidecar `proxy`: 9 more kills within the last hour``.
 fn container_heading(kills: &[ToldKill<'_>], now: Instant) -> String {
     let Some(ToldKill { finding, .. }) = kills.first() else { return String::new() };
     let kind = capitalised(kind_of_container(finding.container.kind));
@@ -156,7 +156,7 @@ fn kind_of_container(kind: ContainerKind) -> &'static str {
     }
 }
 
-/// `shop, cluster prod`.
+/// Returns `shop, cluster prod`.
 fn place(finding: &Finding, name: fn(&str) -> String) -> String {
     let namespace = name(&finding.namespace);
     match &finding.cluster {
@@ -176,7 +176,7 @@ fn limits(kills: &[ToldKill<'_>]) -> String {
     }
 }
 
-/// The kills of one container in one Pod: which, where, when, after how long, what happened then.
+/// Returns the line about kills of one container in one Pod: where, when, how long it ran, what followed.
 fn pod_line(kills: &[ToldKill<'_>]) -> String {
     let Some(ToldKill { finding, .. }) = kills.first() else { return String::new() };
     let pod = code(&finding.pod.name);
@@ -208,7 +208,8 @@ fn restarts(kills: &[ToldKill<'_>]) -> String {
     }
 }
 
-/// An exit code other than SIGKILL's: a child process was killed, and the container ended otherwise.
+/// Returns what to say of exit codes other than SIGKILL's: a child process was killed, and the container
+/// ended in another way.
 fn exits(kills: &[ToldKill<'_>]) -> String {
     let codes = kills.iter().map(|kill| kill.finding.killed.exit_code);
     let mut codes: Vec<i32> = codes.filter(|code| *code != EXIT_CODE_OF_SIGKILL).collect();
@@ -226,7 +227,7 @@ fn exits(kills: &[ToldKill<'_>]) -> String {
     }
 }
 
-/// When the kill happened, as nearly as it is known.
+/// Returns when the kill happened, as closely as it is known.
 fn ended_at(finding: &Finding) -> Option<Timestamp> {
     let restarted_at = finding.restarted.as_ref().and_then(|restarted| restarted.started_at);
     finding.killed.finished_at.or(restarted_at).or(finding.detected_at)
@@ -237,7 +238,7 @@ fn ran_for(finding: &Finding) -> Option<jiff::SignedDuration> {
     (!ran.is_negative()).then_some(ran)
 }
 
-/// The least and the greatest of what is known.
+/// Returns the least and the greatest of the known values.
 fn range<T: Ord + Copy>(kills: &[ToldKill<'_>], value: impl Fn(&Finding) -> Option<T>) -> Option<(T, T)> {
     let values = || kills.iter().filter_map(|kill| value(kill.finding));
     values().min().zip(values().max())
@@ -247,12 +248,12 @@ fn bytes_range((least, greatest): (u64, u64)) -> String {
     if least == greatest { bytes(least) } else { format!("{} to {}", bytes(least), bytes(greatest)) }
 }
 
-/// `12 kills`; if all of them were gathered since an earlier message, `12 more kills` and
+/// Returns `12 kills` and nothing; or, if all were gathered after an earlier message, `12 more kills` and
 /// ` within the last hour`.
 fn counted(kills: &[ToldKill<'_>], what: &str, now: Instant) -> (String, String) {
     let number = kills.len();
     let plural = if number == 1 { "" } else { "s" };
-    // `None` is the least: one first kill among them, and there is no previous.
+    // `None` is the least: if one is a first kill, there is no earlier message.
     match kills.iter().map(|kill| kill.previous).min().flatten() {
         Some(previous) => {
             let span = span(now.saturating_duration_since(previous));
@@ -262,8 +263,8 @@ fn counted(kills: &[ToldKill<'_>], what: &str, now: Instant) -> (String, String)
     }
 }
 
-/// `hour`, `25 minutes`, `10 seconds`: rounded up to what a person says. A twentieth of the unit counts
-/// for nothing, as what is due after an hour is sent a moment later.
+/// Returns `hour`, `25 minutes`, `10 seconds`: rounded up to what a person says. A twentieth of the unit is
+/// ignored, because a message that is due after an hour is sent a moment later.
 fn span(span: Duration) -> String {
     const UNITS: [(u128, &str); 4] =
         [(86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1_000, "second")];

@@ -83,7 +83,7 @@ fn foreign_variables_are_named_once_and_ignored() {
     assert_eq!(
         loaded.warnings,
         [
-            "ignored, being no key of the configuration: $OOM_LOKBACK (did you mean lookback?), $OOM_SERVICE_HOST"
+            "ignored because the configuration has no such key: $OOM_LOKBACK (did you mean lookback?), $OOM_SERVICE_HOST"
         ]
     );
     assert_eq!(loaded.config.lookback, Duration::from_mins(55));

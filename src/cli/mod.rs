@@ -1,8 +1,10 @@
-//! What a person may say on the command line.
+//! Parses the command line.
 //!
-//! In go the words and two environment variables; out come [`Arguments`] or clap's answer: an error
-//! (exit status 2), the help or the version (0). The other environment variables are the
-//! configuration's.
+//! [`Arguments::parse`] takes the words and two environment variables. It returns [`Arguments`], or what clap
+//! answers instead: an error (exit status 2), the help or the version (0). All other environment variables
+//! belong to the configuration.
+
+mod verbosity;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -14,6 +16,7 @@ use clap::{
 };
 
 use crate::logging::Verbosity;
+use verbosity::{parse_level, spell_out_verbosity};
 
 const EXAMPLES: &str = "Examples:
   kubernetes-oom-event-generator
@@ -28,7 +31,7 @@ const EXAMPLES: &str = "Examples:
 Every key of the configuration is also an environment variable: OOM_LOOKBACK=30m,
 OOM_SINKS__TEAM__WEBHOOK_URL=… for the key webhook_url of the sink team.";
 
-/// What the program was told.
+/// What the command line says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arguments {
     /// The configuration file, if there is one.
@@ -65,12 +68,12 @@ pub enum RecordingSource {
 }
 
 impl Arguments {
-    /// Understands the words of a command line, the program's name first; `variable` looks up an
+    /// Parses the words of a command line, of which the first is the program's name. `variable` looks up an
     /// environment variable.
     ///
     /// # Errors
     ///
-    /// What clap has to say: usage errors, and the help or the version that was asked for.
+    /// What clap answers instead: a usage error, the help or the version.
     pub fn parse(
         words: impl IntoIterator<Item = OsString>,
         variable: impl Fn(&str) -> Option<OsString>,
@@ -156,64 +159,6 @@ fn sink_types() -> PossibleValuesParser {
     PossibleValuesParser::new(sinks::TYPES.iter().map(|sink_type| sink_type.name))
 }
 
-/// Writes every spelling of the verbosity as `--verbose=LEVEL`: `-v`, `-vv`, `-v2`, `-v 2`,
-/// `--verbose 2`. The next word belongs to it only if it is a number, which clap can't be told.
-fn spell_out_verbosity(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
-    let mut words = words.into_iter().peekable();
-    let mut spelled_out = Vec::new();
-    while let Some(word) = words.next() {
-        if word == "--" {
-            spelled_out.push(word);
-            break;
-        }
-        match word.to_str().and_then(verbosity_word) {
-            Some(VerbosityWord::Level(level)) => spelled_out.push(format!("--verbose={level}").into()),
-            Some(VerbosityWord::Bare) => {
-                let number = words.next_if(|next| next.to_str().is_some_and(is_number));
-                let mut verbose = OsString::from("--verbose=");
-                verbose.push(number.unwrap_or_else(|| OsString::from("1")));
-                spelled_out.push(verbose);
-            }
-            None => spelled_out.push(word),
-        }
-    }
-    spelled_out.extend(words);
-    spelled_out
-}
-
-/// A word that is a spelling of the verbosity.
-enum VerbosityWord {
-    /// `-v`, `--verbose`: the level may follow.
-    Bare,
-    /// `-v2`, `-vv`.
-    Level(String),
-}
-
-fn verbosity_word(word: &str) -> Option<VerbosityWord> {
-    let rest = match word {
-        "--verbose" => "",
-        _ => word.strip_prefix("-v")?,
-    };
-    if rest.is_empty() {
-        Some(VerbosityWord::Bare)
-    } else if is_number(rest) {
-        Some(VerbosityWord::Level(rest.to_owned()))
-    } else if rest.bytes().all(|byte| byte == b'v') {
-        Some(VerbosityWord::Level((rest.len() + 1).to_string()))
-    } else {
-        None
-    }
-}
-
-fn is_number(word: &str) -> bool {
-    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// Any number: the original took them all, and what is above 2 is 2.
-fn parse_level(text: &str) -> Result<u8, &'static str> {
-    if is_number(text) { Ok(text.parse().unwrap_or(u8::MAX)) } else { Err("expected 0, 1 or 2") }
-}
-
 fn parse_variable(value: &OsStr) -> Result<u8, clap::Error> {
     let value = value.to_string_lossy();
     parse_level(&value).map_err(|expected| {
@@ -289,26 +234,6 @@ mod tests {
         ] {
             assert_eq!(parse(line).expect(line).verbosity, verbosity, "{line}");
             assert_eq!(parse(line).expect(line).command, Command::Run, "{line}");
-        }
-    }
-
-    #[test]
-    fn verbosity_is_spelled_out_and_nothing_else_is_touched() {
-        for (line, spelled_out) in [
-            ("-v replay x", "--verbose=1 replay x"),
-            ("-v 2 replay x", "--verbose=2 replay x"),
-            ("replay -v x", "replay --verbose=1 x"),
-            ("replay -v -", "replay --verbose=1 -"),
-            ("-v -1", "--verbose=1 -1"),
-            ("-v 2x", "--verbose=1 2x"),
-            ("-vx", "-vx"),
-            ("--version", "--version"),
-            ("--verbose=x", "--verbose=x"),
-            ("replay -- -v 2", "replay -- -v 2"),
-            ("replay v 2", "replay v 2"),
-        ] {
-            let words = spell_out_verbosity(line.split(' ').map(OsString::from));
-            assert_eq!(words.join(OsStr::new(" ")), spelled_out, "{line}");
         }
     }
 
