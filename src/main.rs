@@ -17,7 +17,6 @@ use kubernetes_oom_event_generator::{
     pipeline, replay,
     stop::Stop,
 };
-use tokio::task::spawn_blocking;
 use untrusted::with_causes;
 
 /// The same allocator with every C library: with musl's, which the image has, a Pod takes half as long again.
@@ -50,7 +49,7 @@ fn main() -> ExitCode {
 
 fn check(loaded: &LoadedConfig, send: bool) -> Result<(), Box<dyn Error>> {
     check::show(loaded)?;
-    if send { block_on(async { Ok(check::send(&loaded.config).await?) }) } else { Ok(()) }
+    if send { block_on(async { Ok(check::send(&loaded.config, connect).await?) }) } else { Ok(()) }
 }
 
 fn run(LoadedConfig { config, warnings, .. }: LoadedConfig, verbosity: Verbosity) -> ExitCode {
@@ -72,12 +71,7 @@ fn run(LoadedConfig { config, warnings, .. }: LoadedConfig, verbosity: Verbosity
 
 async fn watch_and_deliver(config: Config) -> Result<(), Box<dyn Error>> {
     let stop = Stop::on_signals()?;
-    let client = tokio::select! {
-        () = stop.asked() => return Ok(()),
-        // On a thread of its own: a credential plugin may take as long as it likes.
-        connected = spawn_blocking(connect) => connected??,
-    };
-    Ok(pipeline::run(config, client, stop).await?)
+    Ok(pipeline::run(config, connect, stop).await?)
 }
 
 fn block_on(work: impl Future<Output = Result<(), Box<dyn Error>>>) -> Result<(), Box<dyn Error>> {

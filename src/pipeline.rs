@@ -3,14 +3,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cluster::in_pod;
+use cluster::{ConnectError, in_pod};
 use jiff::Timestamp;
 use kube::Client;
 use settings::spell;
 use sinks::{SinkBuildError, SinkContext};
 use thiserror::Error;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    task::{JoinError, spawn_blocking},
+    time::{Instant, Interval, MissedTickBehavior, interval},
+};
 use tokio_stream::StreamExt;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     config::Config,
@@ -26,12 +30,21 @@ use crate::{
 /// How often the pipeline reports progress to the health check.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How long connecting may take before the log says what it waits for.
+const SLOW_CONNECT: Duration = Duration::from_secs(5);
+
 /// Why the pipeline failed.
 #[derive(Debug, Error)]
 pub enum PipelineError {
     /// The HTTP endpoint can't be opened.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// There is no client of the cluster.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// Making the client panicked.
+    #[error("connecting to the cluster panicked; please report this bug with the log above")]
+    ConnectPanicked(#[from] JoinError),
     /// A sink can't be made.
     #[error("can't make the sink {name}")]
     Sink {
@@ -49,33 +62,42 @@ pub enum PipelineError {
 }
 
 /// Watches the cluster and delivers findings until it is told to stop, then delivers what is queued.
+/// `connect` makes the cluster's client and may block.
 ///
 /// # Errors
 ///
 /// It can't start, a watch panicked, or findings were left undelivered.
-pub async fn run(config: Config, client: Client, stop: Stop) -> Result<(), PipelineError> {
+pub async fn run(
+    config: Config,
+    connect: impl FnOnce() -> Result<Client, ConnectError> + Send + 'static,
+    stop: Stop,
+) -> Result<(), PipelineError> {
     log_start(&config);
     let metrics = Arc::new(Metrics::new());
     let readiness = Readiness::new();
-    let listener = match config.server {
-        Some(address) => server::bind(address, in_pod()).await?,
+    let _endpoint = match config.server {
+        Some(address) => server::bind(address, in_pod()).await?.map(|listener| {
+            AbortOnDropHandle::new(tokio::spawn(server::serve(
+                listener,
+                Arc::clone(&metrics),
+                readiness.clone(),
+            )))
+        }),
         None => None,
     };
-    if let Some(address) = listener.as_ref().and_then(|listener| listener.local_addr().ok()) {
-        tracing::info!("listening on {address}");
-    }
+    let client = tokio::select! {
+        () = stop.asked() => return Ok(()),
+        client = connected(connect, &readiness) => client?,
+    };
     let routes = routes(&config, &client, &stop)?;
     let mut observations = observe(&client, config.namespaces.include(), &metrics, &readiness);
-    let endpoint = listener
-        .map(|listener| tokio::spawn(server::serve(listener, Arc::clone(&metrics), readiness.clone())));
     let fanout = Fanout::start(routes, Arc::clone(&metrics));
     let mut filter = Filter::new(settings(&config));
-    let mut beat = interval(HEARTBEAT_INTERVAL);
-    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut heartbeat = heartbeat();
     let ended = loop {
         tokio::select! {
             () = stop.asked() => break Ok(()),
-            _ = beat.tick() => readiness.progress(),
+            _ = heartbeat.tick() => readiness.progress(),
             observation = observations.next() => match observation {
                 Some(observation) => {
                     deliver(filter.observe(observation, Some(Timestamp::now())), &fanout, &metrics);
@@ -90,9 +112,6 @@ pub async fn run(config: Config, client: Client, stop: Stop) -> Result<(), Pipel
     }
     tracing::info!(grace = ?config.shutdown_grace, "stopping: delivering what is queued");
     let drained = fanout.drain(config.shutdown_grace, stop.at_once()).await;
-    if let Some(endpoint) = endpoint {
-        endpoint.abort();
-    }
     match drained.undelivered {
         0 => {
             tracing::info!("stopped: nothing is left undelivered");
@@ -100,6 +119,35 @@ pub async fn run(config: Config, client: Client, stop: Stop) -> Result<(), Pipel
         }
         undelivered => Err(PipelineError::Undelivered(undelivered)),
     }
+}
+
+/// Makes the client on a thread of its own, because a kubeconfig's credential plugin may take as long as it
+/// likes. The pipeline makes progress meanwhile, and says once what it waits for.
+async fn connected(
+    connect: impl FnOnce() -> Result<Client, ConnectError> + Send + 'static,
+    readiness: &Readiness,
+) -> Result<Client, PipelineError> {
+    let (mut connecting, mut heartbeat) = (spawn_blocking(connect), heartbeat());
+    let (begun, mut said) = (Instant::now(), false);
+    loop {
+        tokio::select! {
+            connected = &mut connecting => return Ok(connected??),
+            _ = heartbeat.tick() => readiness.progress(),
+        }
+        if !said && begun.elapsed() >= SLOW_CONNECT {
+            tracing::warn!(
+                "still waiting for the cluster's credentials, usually for a credential plugin of the kubeconfig. \
+                 `kubectl get pods` with the same kubeconfig shows what it waits for"
+            );
+            said = true;
+        }
+    }
+}
+
+fn heartbeat() -> Interval {
+    let mut heartbeat = interval(HEARTBEAT_INTERVAL);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    heartbeat
 }
 
 /// Logs the version, what is watched, and where findings go.

@@ -65,7 +65,12 @@ pub async fn bind(address: SocketAddr, in_pod: bool) -> Result<Option<TcpListene
         (bound, _) => bound,
     };
     match bound {
-        Ok(listener) => Ok(Some(listener)),
+        Ok(listener) => {
+            if let Ok(address) = listener.local_addr() {
+                tracing::info!("listening on {address}");
+            }
+            Ok(Some(listener))
+        }
         Err(source) => {
             let taken = source.kind() == io::ErrorKind::AddrInUse;
             let error = BindError { address, source };

@@ -1,8 +1,8 @@
 //! Delivers a test finding to each sink, and prints in a line what became of it.
 
-use std::{env, time::Duration};
+use std::{env, sync::Arc, time::Duration};
 
-use cluster::{ConnectError, connect, current_namespace};
+use cluster::{ConnectError, current_namespace};
 use finding::TestFinding;
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
@@ -22,6 +22,9 @@ use crate::config::{Config, SinkConfig};
 /// How long a kubeconfig's credential plugin may take: a person may have to log in.
 const CONNECT_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// Makes the cluster's client.
+type Connect = dyn Fn() -> Result<Client, ConnectError> + Send + Sync;
+
 /// Why no test finding could be sent.
 #[derive(Debug, Error)]
 enum AttemptError {
@@ -38,7 +41,8 @@ enum AttemptError {
     Build(#[from] SinkBuildError),
 }
 
-/// Delivers a test finding to all sinks at once, and prints a line for each, in their order.
+/// Delivers a test finding to all sinks at once, and prints a line for each, in their order. `connect` makes
+/// the cluster's client and may block.
 ///
 /// # Errors
 ///
@@ -47,10 +51,14 @@ enum AttemptError {
 /// # Cancel safety
 ///
 /// A test that is under way may still arrive.
-pub async fn send(config: &Config) -> Result<(), CheckError> {
+pub async fn send(
+    config: &Config,
+    connect: impl Fn() -> Result<Client, ConnectError> + Send + Sync + 'static,
+) -> Result<(), CheckError> {
     print("\n")?;
+    let connect: Arc<Connect> = Arc::new(connect);
     let test = test(config.cluster.clone());
-    let tests = config.sinks.iter().map(async |sink| (sink, deliver(sink, &test).await));
+    let tests = config.sinks.iter().map(async |sink| (sink, deliver(sink, &test, &connect).await));
     let mut tested = stream::iter(tests).buffered(config.sinks.len());
     let mut failed = Vec::new();
     while let Some((sink, tested)) = tested.next().await {
@@ -75,14 +83,19 @@ fn test(cluster: Option<String>) -> TestFinding {
     }
 }
 
-async fn deliver(sink: &SinkConfig, test: &TestFinding) -> TestOutcome {
-    let tested = attempt(sink, test).await;
+async fn deliver(sink: &SinkConfig, test: &TestFinding, connect: &Arc<Connect>) -> TestOutcome {
+    let tested = attempt(sink, test, connect).await;
     tested.unwrap_or_else(|error| TestOutcome::Refused { reason: with_causes(&error) })
 }
 
-async fn attempt(sink: &SinkConfig, test: &TestFinding) -> Result<TestOutcome, AttemptError> {
+async fn attempt(
+    sink: &SinkConfig,
+    test: &TestFinding,
+    connect: &Arc<Connect>,
+) -> Result<TestOutcome, AttemptError> {
     // Each sink connects for itself, so that without a cluster only the sinks that need it fail.
-    let kubernetes = if sink.sink_type.needs_cluster { Some(client().await?) } else { None };
+    let kubernetes =
+        if sink.sink_type.needs_cluster { Some(client(Arc::clone(connect)).await?) } else { None };
     let sink = sink.settings.build(&SinkContext { kubernetes, only_stdout: false })?;
     let limit = sink.limits().timeout;
     let tested = timeout(limit, sink.deliver_test(test)).await;
@@ -92,8 +105,8 @@ async fn attempt(sink: &SinkConfig, test: &TestFinding) -> Result<TestOutcome, A
     }))
 }
 
-async fn client() -> Result<Client, AttemptError> {
-    let connected = timeout(CONNECT_TIMEOUT, spawn_blocking(connect)).await;
+async fn client(connect: Arc<Connect>) -> Result<Client, AttemptError> {
+    let connected = timeout(CONNECT_TIMEOUT, spawn_blocking(move || connect())).await;
     Ok(connected.map_err(|_elapsed| AttemptError::PluginHangs)???)
 }
 

@@ -1,30 +1,84 @@
-//! A sink that is nobody's but this test's, from its configuration to its deliveries: what
-//! CONTRIBUTING.md tells about writing a sink suffices.
+//! Sinks of one's own, from their configuration to their deliveries: what CONTRIBUTING.md says about
+//! writing a sink suffices.
 
 #[path = "../../examples/own_sink/diary.rs"]
 mod diary;
 
-use std::fs;
+use std::{fs, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
+use finding::TestFinding;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{
+    Api,
+    api::{ListParams, PostParams},
+};
 use kubernetes_oom_event_generator::{
+    check,
     config::{Config, LoadedConfig},
     pipeline,
     stop::Stop,
 };
 use serde_json::json;
 use settings::ConfigErrors;
-use sinks::SinkType;
+use sinks::{
+    AttemptOutcome, Delivery, Sink, SinkBuildError, SinkContext, SinkLimits, SinkSettings, SinkType,
+};
 use support::{
     ControlPlane, Error, eventually,
     program::PATIENCE,
     status::{OOM_KILLED, PodStatus, running},
 };
 
+/// `type: notice-board`: writes a `ConfigMap` for each finding, so it needs the cluster.
+const NOTICE_BOARD: SinkType = SinkType {
+    name: "notice-board",
+    needs_cluster: true,
+    read: |_| Some(Arc::new(NoticeBoardSettings)),
+    ..SinkType::PLAIN
+};
+
+#[derive(Debug)]
+struct NoticeBoardSettings;
+
+impl SinkSettings for NoticeBoardSettings {
+    fn build(&self, context: &SinkContext) -> Result<Arc<dyn Sink>, SinkBuildError> {
+        let client = context.kubernetes.clone().ok_or(SinkBuildError::NoCluster)?;
+        Ok(Arc::new(NoticeBoard(Api::default_namespaced(client))))
+    }
+}
+
+struct NoticeBoard(Api<ConfigMap>);
+
+#[async_trait]
+impl Sink for NoticeBoard {
+    fn limits(&self) -> SinkLimits {
+        SinkLimits { batch: 1, concurrency: 1, interval: Duration::ZERO, timeout: PATIENCE }
+    }
+
+    async fn deliver(&self, batch: &[Delivery]) -> Vec<AttemptOutcome> {
+        let mut outcomes = Vec::new();
+        for Delivery { finding, .. } in batch {
+            let notice = json!({
+                "metadata": { "name": format!("notice-{}", finding.id.as_str()) },
+                "data": { "message": finding.message },
+            });
+            let notice = serde_json::from_value(notice).unwrap();
+            let written = self.0.create(&PostParams::default(), &notice).await;
+            outcomes.push(match written {
+                Ok(_) => AttemptOutcome::Delivered,
+                Err(error) => AttemptOutcome::Refused { reason: error.to_string() },
+            });
+        }
+        outcomes
+    }
+}
+
 fn load(yaml: &str) -> Result<LoadedConfig, ConfigErrors> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("config.yaml");
     fs::write(&file, yaml).unwrap();
-    let types: Vec<SinkType> = sinks::TYPES.iter().copied().chain([diary::TYPE]).collect();
+    let types: Vec<SinkType> = sinks::TYPES.iter().copied().chain([diary::TYPE, NOTICE_BOARD]).collect();
     Config::load_with(&types, Some(&file), &[], [])
 }
 
@@ -52,8 +106,8 @@ async fn it_gets_each_finding_once() -> Result<(), Error> {
         "server: null\nnamespaces: {{ include: [{name}] }}\nsinks: {{ own: {{ type: diary, path: {path:?} }} }}"
     );
     let stop = Stop::default();
-    let config = load(&config).unwrap().config;
-    let pipeline = tokio::spawn(pipeline::run(config, cluster.client()?, stop.clone()));
+    let (config, client) = (load(&config).unwrap().config, cluster.client()?);
+    let pipeline = tokio::spawn(pipeline::run(config, || Ok(client), stop.clone()));
 
     for (pod, killed, started) in [("cart", "a", "b"), ("search", "c", "d")] {
         let containers = json!([{"name": "app"}]);
@@ -71,5 +125,21 @@ async fn it_gets_each_finding_once() -> Result<(), Error> {
     for id in ["containerd://a", "containerd://c"] {
         assert_eq!(diary.matches(&format!("({id})")).count(), 1, "{diary}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_check_tries_one_that_needs_the_cluster() -> Result<(), Error> {
+    let cluster = ControlPlane::shared().await?;
+    let config = load("sinks: { board: { type: notice-board } }").unwrap().config;
+    let client = cluster.client()?;
+    let notices = Api::<ConfigMap>::default_namespaced(client.clone());
+    check::send(&config, move || Ok(client.clone())).await.unwrap();
+    let written = notices.list(&ListParams::default()).await.unwrap();
+    let messages: Vec<_> = written
+        .iter()
+        .filter_map(|notice| notice.data.as_ref()?.get("message").map(String::as_str))
+        .collect();
+    assert_eq!(messages, [TestFinding::MESSAGE]);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 use support::{
     eventually,
-    program::PATIENCE,
+    program::{PATIENCE, Program},
     sockets::{Authority, Cluster},
 };
 
@@ -99,5 +99,27 @@ async fn the_certificate_authority_is_replaced_and_its_bundle_later() {
 
     cluster.write("ca.crt", &authority.pem());
     cluster.finds(&program, &["cart-0"]).await;
+    assert_eq!(program.stop().await, Some(0));
+}
+
+/// A client can't be made before the plugin ends, and nobody knows when that is.
+#[tokio::test]
+async fn a_credential_plugin_that_hangs_at_the_start_leaves_the_endpoint_up_and_is_said() {
+    let cluster = Cluster::new();
+    let address = cluster.server.listen(None).await;
+    let exec = json!({
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": "sleep",
+        "args": ["30"],
+        "interactiveMode": "Never",
+    });
+    cluster.write_kubeconfig(&format!("http://{address}"), &json!({}), &json!({"exec": exec}));
+    let program = Program::start(&cluster.kubeconfig(), &[], &[]);
+    let said = eventually("a warning", PATIENCE, async || {
+        program.stderr().contains("still waiting for the cluster's credentials").then_some(())
+    });
+    said.await.unwrap_or_else(|error| panic!("{error}\n{}", program.stderr()));
+    assert!(program.get("/healthz").await.unwrap().contains("200 OK"));
+    assert!(program.get("/readyz").await.unwrap().contains("503 "));
     assert_eq!(program.stop().await, Some(0));
 }

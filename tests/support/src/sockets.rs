@@ -51,15 +51,20 @@ impl Cluster {
         self.write("kubeconfig", &kubeconfig.to_string());
     }
 
+    /// Returns the path of the kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.files.path().join("kubeconfig")
+    }
+
     /// The program, which sees the cluster. It prints its findings, and writes Events.
     pub async fn program(&self) -> Program {
         let sinks = ["--sink", "stdout", "--sink", "kubernetes"];
-        Program::ready(&self.files.path().join("kubeconfig"), &sinks, &[]).await
+        Program::ready(&self.kubeconfig(), &sinks, &[]).await
     }
 
     /// The program as this environment has it.
     pub async fn program_in(&self, environment: &[(&str, &str)]) -> Program {
-        Program::ready(&self.files.path().join("kubeconfig"), &[], environment).await
+        Program::ready(&self.kubeconfig(), &[], environment).await
     }
 
     /// Waits until these kills are found, each once, and each has an Event.
