@@ -1,7 +1,15 @@
 //! Is the program alive, and does it see the cluster? What `/healthz` and `/readyz` answer.
 //!
-//! The watches tell how they are, each through its own [`WatchState`]; the pipeline beats
-//! ([`Readiness::progress`]) while it runs. The answers are for the kubelet and for people.
+//! Each watch says how it is through its own [`WatchHealthHandle`]; the pipeline says that it goes round
+//! ([`Readiness::progress`]). `/readyz` answers for all watches:
+//!
+//! | a watch | was never listed | was listed |
+//! |---|---|---|
+//! | is good | not ready | ready |
+//! | is broken | not ready | ready for a minute, then not |
+//! | is forbidden | reported, and doesn't count | the same |
+//!
+//! Ready needs at least one watch that was listed and is good, or was within the last minute.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -10,46 +18,50 @@ use std::{
 
 use tokio::time::Instant;
 
-/// How long a watch may be broken before the program is no longer ready.
-const BROKEN_AT_MOST: Duration = Duration::from_mins(1);
+/// How long the program is ready though a watch is broken.
+const BROKEN_WATCH_GRACE: Duration = Duration::from_mins(1);
 
-/// How old the pipeline's last beat may be before the program counts as stuck.
-const SILENT_AT_MOST: Duration = Duration::from_mins(1);
+/// How long ago the pipeline may have gone round before the program counts as stuck.
+const MAX_PROGRESS_AGE: Duration = Duration::from_mins(1);
 
 /// How the program is. Clones share the same state.
 #[derive(Clone, Debug)]
-pub struct Readiness(Arc<Mutex<State>>);
+pub struct Readiness(Arc<Mutex<ProgramHealth>>);
 
 #[derive(Debug)]
-struct State {
-    watches: Vec<(String, Watch)>,
-    beat: Instant,
+struct ProgramHealth {
+    watches: Vec<WatchHealth>,
+    /// When the pipeline last went round.
+    progress: Instant,
+}
+
+/// How one watch is.
+#[derive(Debug)]
+struct WatchHealth {
+    name: String,
+    /// Whether all that it covers has been listed.
+    listed: bool,
+    condition: Condition,
 }
 
 #[derive(Debug)]
-enum Watch {
-    /// It has not seen everything yet.
-    Listing {
-        trouble: Option<String>,
-    },
-    Working,
-    Broken {
-        since: Instant,
-        reason: String,
-    },
-    /// It may not work, and the program does without it.
-    NotCounted {
-        reason: String,
-    },
+enum Condition {
+    /// Nothing is known against it.
+    Good,
+    /// It doesn't work.
+    Broken { since: Instant, reason: String },
+    /// The account has no right to it, and the program watches the rest.
+    Forbidden { since: Instant, reason: String },
+    /// All that it was needed for is done.
+    Done,
 }
 
 /// An answer to a probe: yes or no, and lines that say why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    /// Whether it is as it should be.
+pub struct ProbeAnswer {
+    /// Whether all is as it should be.
     pub good: bool,
-    /// `ok` where it is, otherwise the reasons, one a line; in both cases also what is reported and
-    /// doesn't count.
+    /// `ok` or the reasons against it, one a line; then what is reported and doesn't count.
     pub text: String,
 }
 
@@ -60,66 +72,90 @@ impl Default for Readiness {
 }
 
 impl Readiness {
-    /// The state at start: no watch yet, the first beat now.
+    /// Returns the state at the start: no watch yet, and the pipeline goes round now.
     pub fn new() -> Self {
-        Self(Arc::new(Mutex::new(State { watches: Vec::new(), beat: Instant::now() })))
+        Self(Arc::new(Mutex::new(ProgramHealth { watches: Vec::new(), progress: Instant::now() })))
     }
 
-    /// Adds a watch, such as `pods` or `events in shop`, that has not listed yet. The program is not
-    /// ready before it has.
-    pub fn register(&self, name: impl Into<String>) -> WatchState {
-        let mut state = self.state();
-        state.watches.push((name.into(), Watch::Listing { trouble: None }));
-        WatchState { readiness: self.clone(), index: state.watches.len() - 1 }
+    /// Adds a watch, such as `pods in the namespace shop`. The program is not ready before it is listed.
+    pub fn register(&self, name: impl Into<String>) -> WatchHealthHandle {
+        let watches = &mut self.state().watches;
+        watches.push(WatchHealth { name: name.into(), listed: false, condition: Condition::Good });
+        WatchHealthHandle { readiness: self.clone(), index: watches.len() - 1 }
     }
 
-    /// The beat of the pipeline: it goes round. To be called every few seconds, whatever happens
-    /// outside of the program.
+    /// Takes in that the pipeline goes round. To be called every few seconds, whatever happens outside of
+    /// the program.
     pub fn progress(&self) {
-        self.state().beat = Instant::now();
+        self.state().progress = Instant::now();
     }
 
-    /// Whether every watch that counts has listed and none has been broken for more than a minute.
-    /// At least one must count.
-    pub fn readiness(&self) -> Verdict {
+    /// Answers whether the program sees the cluster.
+    pub fn readiness(&self) -> ProbeAnswer {
         let state = self.state();
         let now = Instant::now();
         let (mut reasons, mut remarks) = (Vec::new(), Vec::new());
-        for (name, watch) in &state.watches {
-            match watch {
-                Watch::Working => {}
-                Watch::Listing { trouble: None } => reasons.push(format!("{name}: not yet listed")),
-                Watch::Listing { trouble: Some(trouble) } => {
-                    reasons.push(format!("{name}: not yet listed: {trouble}"));
+        for WatchHealth { name, listed, condition } in &state.watches {
+            match condition {
+                Condition::Done => {}
+                Condition::Good if *listed => {}
+                Condition::Good => reasons.push(format!("{name}: not yet listed")),
+                Condition::Broken { reason, .. } if !listed => {
+                    reasons.push(format!("{name}: not yet listed: {reason}"));
                 }
-                Watch::Broken { since, reason } => {
+                Condition::Broken { since, reason } => {
                     let broken = now.duration_since(*since);
                     let line = format!("{name}: broken for {} s: {reason}", broken.as_secs());
-                    if broken > BROKEN_AT_MOST { &mut reasons } else { &mut remarks }.push(line);
+                    if broken > BROKEN_WATCH_GRACE { &mut reasons } else { &mut remarks }.push(line);
                 }
-                Watch::NotCounted { reason } => remarks.push(format!("{name}: not counted: {reason}")),
+                Condition::Forbidden { reason, .. } => {
+                    remarks.push(format!("{name}: no right, watching the rest: {reason}"));
+                }
             }
         }
-        if state.watches.iter().all(|(_, watch)| matches!(watch, Watch::NotCounted { .. })) {
+        if reasons.is_empty() && !state.watches.iter().any(|watch| watch.sees(now)) {
             reasons.push("nothing is watched".to_owned());
         }
-        Verdict::new(reasons, remarks)
+        ProbeAnswer::new(reasons, remarks)
     }
 
-    /// Whether the pipeline has beaten within the last minute.
-    pub fn health(&self) -> Verdict {
-        let silent = self.state().beat.elapsed();
-        let stuck = silent > SILENT_AT_MOST;
-        let reason = stuck.then(|| format!("no progress for {} s", silent.as_secs()));
-        Verdict::new(reason.into_iter().collect(), Vec::new())
+    /// Answers whether the pipeline went round within the last minute.
+    pub fn health(&self) -> ProbeAnswer {
+        let age = self.state().progress.elapsed();
+        let stuck = age > MAX_PROGRESS_AGE;
+        let reason = stuck.then(|| format!("no progress for {} s", age.as_secs()));
+        ProbeAnswer::new(reason.into_iter().collect(), Vec::new())
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    /// Each change is complete in itself, so one that panicked left nothing half-done.
+    fn state(&self) -> MutexGuard<'_, ProgramHealth> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Verdict {
+impl WatchHealth {
+    /// Returns whether it shows what happens, or did within the last minute.
+    fn sees(&self, now: Instant) -> bool {
+        let works = match self.condition {
+            Condition::Good => true,
+            Condition::Done => false,
+            Condition::Broken { since, .. } | Condition::Forbidden { since, .. } => {
+                now.duration_since(since) <= BROKEN_WATCH_GRACE
+            }
+        };
+        self.listed && works
+    }
+
+    /// Returns since when it doesn't work, which may be now.
+    fn since(&self) -> Instant {
+        match self.condition {
+            Condition::Good | Condition::Done => Instant::now(),
+            Condition::Broken { since, .. } | Condition::Forbidden { since, .. } => since,
+        }
+    }
+}
+
+impl ProbeAnswer {
     fn new(reasons: Vec<String>, remarks: Vec<String>) -> Self {
         let good = reasons.is_empty();
         let mut lines = if good { vec!["ok".to_owned()] } else { reasons };
@@ -128,53 +164,54 @@ impl Verdict {
     }
 }
 
-/// How one watch is, told by whoever keeps it going.
+/// Says how one watch is, on behalf of whoever keeps it going.
 #[derive(Debug)]
-pub struct WatchState {
+pub struct WatchHealthHandle {
     readiness: Readiness,
     index: usize,
 }
 
-impl WatchState {
-    /// It has seen everything there is: its list is complete. What was broken stays so until it
-    /// works: a list is no watch.
-    pub fn synced(&self) {
+impl WatchHealthHandle {
+    /// Takes in that the list is complete. A watch that broke after its first list stays broken: that
+    /// it can be listed doesn't prove that it can be watched.
+    pub fn listed(&self) {
         self.change(|watch| {
-            if !matches!(watch, Watch::Broken { .. }) {
-                *watch = Watch::Working;
+            if !matches!(watch.condition, Condition::Broken { .. } if watch.listed) {
+                watch.condition = Condition::Good;
+            }
+            watch.listed = true;
+        });
+    }
+
+    /// Takes in that the watch works.
+    pub fn works(&self) {
+        self.change(|watch| watch.condition = Condition::Good);
+    }
+
+    /// Takes in that the watch doesn't work, for a reason that holds no secret. A forbidden one stays so
+    /// until it works.
+    pub fn broken(&self, reason: impl Into<String>) {
+        self.change(|watch| {
+            if !matches!(watch.condition, Condition::Forbidden { .. }) {
+                watch.condition = Condition::Broken { since: watch.since(), reason: reason.into() };
             }
         });
     }
 
-    /// It doesn't work at the moment, for a reason that carries no secret. Said again, the time of
-    /// the first holds. What isn't counted stays so.
-    pub fn broken(&self, reason: impl Into<String>) {
-        let reason = reason.into();
-        self.change(|watch| match watch {
-            Watch::Working => *watch = Watch::Broken { since: Instant::now(), reason },
-            Watch::Broken { reason: last, .. } => *last = reason,
-            Watch::Listing { trouble } => *trouble = Some(reason),
-            Watch::NotCounted { .. } => {}
+    /// Takes in that the account has no right to it (403), and that the program does without it.
+    pub fn forbidden(&self, reason: impl Into<String>) {
+        self.change(|watch| {
+            watch.condition = Condition::Forbidden { since: watch.since(), reason: reason.into() };
         });
     }
 
-    /// It works; if it hasn't listed yet, it is still to.
-    pub fn working(&self) {
-        self.change(|watch| match watch {
-            Watch::Working => {}
-            Watch::Broken { .. } => *watch = Watch::Working,
-            Watch::Listing { .. } | Watch::NotCounted { .. } => *watch = Watch::Listing { trouble: None },
-        });
+    /// Takes in that nothing depends on the watch any more.
+    pub fn done(&self) {
+        self.change(|watch| watch.condition = Condition::Done);
     }
 
-    /// It may not work (403), which is reported and doesn't count.
-    pub fn not_counted(&self, reason: impl Into<String>) {
-        let reason = reason.into();
-        self.change(|watch| *watch = Watch::NotCounted { reason });
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Watch)) {
-        if let Some((_, watch)) = self.readiness.state().watches.get_mut(self.index) {
+    fn change(&self, change: impl FnOnce(&mut WatchHealth)) {
+        if let Some(watch) = self.readiness.state().watches.get_mut(self.index) {
             change(watch);
         }
     }
@@ -185,21 +222,21 @@ mod tests {
     use super::*;
 
     fn ready(readiness: &Readiness) -> (bool, String) {
-        let verdict = readiness.readiness();
-        (verdict.good, verdict.text)
+        let answer = readiness.readiness();
+        (answer.good, answer.text)
     }
 
     #[tokio::test(start_paused = true)]
     async fn ready_when_every_watch_has_listed() {
         let readiness = Readiness::new();
         let (pods, events) = (readiness.register("pods"), readiness.register("events"));
-        pods.synced();
+        pods.listed();
         assert_eq!(ready(&readiness), (false, "events: not yet listed".to_owned()));
         events.broken("connection refused");
         assert_eq!(ready(&readiness), (false, "events: not yet listed: connection refused".to_owned()));
-        events.working();
+        events.works();
         assert_eq!(ready(&readiness), (false, "events: not yet listed".to_owned()));
-        events.synced();
+        events.listed();
         assert_eq!(ready(&readiness), (true, "ok".to_owned()));
     }
 
@@ -207,14 +244,14 @@ mod tests {
     async fn no_longer_ready_when_a_watch_is_broken_for_more_than_a_minute() {
         let readiness = Readiness::new();
         let pods = readiness.register("pods");
-        pods.synced();
+        pods.listed();
         pods.broken("reset");
         tokio::time::advance(Duration::from_mins(1)).await;
         pods.broken("refused");
         assert_eq!(ready(&readiness), (true, "ok\npods: broken for 60 s: refused".to_owned()));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(ready(&readiness), (false, "pods: broken for 61 s: refused".to_owned()));
-        pods.working();
+        pods.works();
         assert_eq!(ready(&readiness), (true, "ok".to_owned()));
         pods.broken("reset");
         assert!(readiness.readiness().good, "the minute begins anew");
@@ -224,19 +261,45 @@ mod tests {
     async fn a_forbidden_namespace_is_reported_and_does_not_count() {
         let readiness = Readiness::new();
         let (shop, bank) = (readiness.register("pods in shop"), readiness.register("pods in bank"));
-        shop.synced();
-        bank.not_counted("403");
-        assert_eq!(ready(&readiness), (true, "ok\npods in bank: not counted: 403".to_owned()));
-        bank.working();
-        assert_eq!(ready(&readiness), (false, "pods in bank: not yet listed".to_owned()));
+        shop.listed();
+        bank.forbidden("403");
+        bank.broken("refused");
+        tokio::time::advance(Duration::from_hours(1)).await;
+        let remark = "ok\npods in bank: no right, watching the rest: 403";
+        assert_eq!(ready(&readiness), (true, remark.to_owned()));
+        bank.listed();
+        assert_eq!(ready(&readiness), (true, "ok".to_owned()));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_watch_that_counts_it_is_not_ready() {
+    async fn a_right_that_comes_back_leaves_nothing_behind() {
+        let readiness = Readiness::new();
+        let (shop, bank) = (readiness.register("pods in shop"), readiness.register("pods in bank"));
+        shop.listed();
+        bank.listed();
+        bank.forbidden("403");
+        bank.works();
+        assert_eq!(ready(&readiness), (true, "ok".to_owned()), "a watch that goes on isn't listed again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn not_ready_when_nothing_has_been_watched_for_more_than_a_minute() {
         let readiness = Readiness::new();
         assert_eq!(ready(&readiness), (false, "nothing is watched".to_owned()));
-        readiness.register("pods").not_counted("403");
+        let pods = readiness.register("pods");
+        pods.forbidden("403");
+        assert!(!readiness.readiness().good, "it was never listed");
+        pods.listed();
+        pods.forbidden("403");
+        tokio::time::advance(Duration::from_mins(1)).await;
+        pods.forbidden("403");
+        assert!(readiness.readiness().good);
+        tokio::time::advance(Duration::from_secs(1)).await;
         assert!(!readiness.readiness().good);
+        pods.works();
+        assert!(readiness.readiness().good);
+        pods.done();
+        assert_eq!(ready(&readiness), (false, "nothing is watched".to_owned()));
     }
 
     #[tokio::test(start_paused = true)]
@@ -245,7 +308,7 @@ mod tests {
         tokio::time::advance(Duration::from_mins(1)).await;
         assert!(readiness.health().good);
         tokio::time::advance(Duration::from_secs(15)).await;
-        assert_eq!(readiness.health(), Verdict { good: false, text: "no progress for 75 s".to_owned() });
+        assert_eq!(readiness.health(), ProbeAnswer { good: false, text: "no progress for 75 s".to_owned() });
         readiness.progress();
         assert!(readiness.health().good);
     }

@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use crate::{
-    health::{Readiness, Verdict},
+    health::{ProbeAnswer, Readiness},
     metrics::{self, Metrics},
 };
 
@@ -132,8 +132,8 @@ fn answer(method: &Method, path: &str, metrics: &Metrics, readiness: &Readiness)
             metrics.ready(readiness.readiness().good);
             page(StatusCode::OK, metrics::CONTENT_TYPE, metrics.render(Instant::now()))
         }
-        "/healthz" => verdict(&readiness.health()),
-        "/readyz" => verdict(&readiness.readiness()),
+        "/healthz" => probe_answer(&readiness.health()),
+        "/readyz" => probe_answer(&readiness.readiness()),
         _ => plain(StatusCode::NOT_FOUND, "Not found. See /metrics, /healthz and /readyz."),
     };
     if page.status() == StatusCode::NOT_FOUND || [Method::GET, Method::HEAD].contains(method) {
@@ -144,8 +144,8 @@ fn answer(method: &Method, path: &str, metrics: &Metrics, readiness: &Readiness)
     refusal
 }
 
-fn verdict(verdict: &Verdict) -> Response<Full<Bytes>> {
-    plain(if verdict.good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &verdict.text)
+fn probe_answer(answer: &ProbeAnswer) -> Response<Full<Bytes>> {
+    plain(if answer.good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &answer.text)
 }
 
 fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
@@ -203,7 +203,7 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
         assert!(answer.ends_with("\r\n\r\npods: not yet listed\n"), "{answer}");
         assert!(ask(address, "GET /metrics").await.contains("\noom_event_generator_ready 0\n"));
-        pods.synced();
+        pods.listed();
         assert!(ask(address, "GET /metrics").await.contains("\noom_event_generator_ready 1\n"));
         let answer = ask(address, "GET /readyz").await;
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nok\n"), "{answer}");

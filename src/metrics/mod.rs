@@ -1,6 +1,6 @@
 //! Counts what the program has seen and done, and renders it for Prometheus.
 //!
-//! Each stage calls a method when something happens (`watch_error`, `finding`, [`SinkAccount::settle`]), and
+//! Each stage calls a method when something happens (`finding`, [`SinkAccount::settle`]), and
 //! [`Metrics::render`] writes all metrics as Prometheus reads them.
 //!
 //! The books balance: for every sink, `findings_total` is the sum of `deliveries_total` and `queue_length`.
@@ -12,6 +12,7 @@ mod kills;
 #[cfg(test)]
 mod tests;
 mod text;
+mod watch;
 
 use std::{
     fmt,
@@ -31,34 +32,12 @@ use prometheus_client::{
 };
 use tokio::time::Instant;
 
-use self::{account::QueueGauge, kills::KillCounters};
+use self::{account::QueueGauge, kills::KillCounters, watch::WatchFamilies};
 pub use self::{
     account::{DeliveryOutcome, SinkAccount},
     text::CONTENT_TYPE,
+    watch::{WatchMetrics, WatchedResource},
 };
-
-/// A resource that is watched at the API server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WatchedResource {
-    /// Pods.
-    Pods,
-    /// `Started` Events.
-    Events,
-}
-
-impl WatchedResource {
-    const ALL: [Self; 2] = [Self::Pods, Self::Events];
-
-    /// Returns the label `resource`.
-    fn label(self) -> ResourceLabels {
-        ResourceLabels {
-            resource: match self {
-                Self::Pods => "pods",
-                Self::Events => "events",
-            },
-        }
-    }
-}
 
 /// All metrics.
 pub struct Metrics {
@@ -69,10 +48,7 @@ pub struct Metrics {
     delivery_duration: Family<SinkLabels, Histogram, DeliveryBuckets>,
     queue_length: Family<SinkLabels, QueueGauge>,
     queue_capacity: Family<SinkLabels, QueueGauge>,
-    watch_events: Family<ResourceLabels, Counter>,
-    watch_restarts: Family<ResourceLabels, Counter>,
-    watch_errors: Family<ResourceLabels, Counter>,
-    undecodable: Family<ResourceLabels, Counter>,
+    watches: WatchFamilies,
     unobserved_restarts: Counter,
     ready: Gauge<u64, AtomicU64>,
     books: Arc<Mutex<DeliveryBooks>>,
@@ -95,11 +71,6 @@ struct SinkLabels {
 struct DeliveryLabels {
     sink: String,
     outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ResourceLabels {
-    resource: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -141,20 +112,13 @@ impl Metrics {
             delivery_duration: Family::new_with_constructor(DeliveryBuckets),
             queue_length: Family::default(),
             queue_capacity: Family::default(),
-            watch_events: Family::default(),
-            watch_restarts: Family::default(),
-            watch_errors: Family::default(),
-            undecodable: Family::default(),
+            watches: WatchFamilies::default(),
             unobserved_restarts: Counter::default(),
             ready: Gauge::default(),
             books: Arc::new(Mutex::new(DeliveryBooks { queues: Vec::new(), kills: KillCounters::default() })),
         };
-        for resource in WatchedResource::ALL.map(WatchedResource::label) {
-            for family in
-                [&metrics.watch_events, &metrics.watch_restarts, &metrics.watch_errors, &metrics.undecodable]
-            {
-                family.get_or_create_owned(&resource);
-            }
+        for resource in WatchedResource::ALL {
+            metrics.watch(resource);
         }
         metrics.register();
         metrics
@@ -212,29 +176,7 @@ impl Metrics {
     /// Does the same for the metrics of the source and the program.
     fn register_sources(&mut self) {
         let mut add = Registrar(&mut self.registry);
-        add.metric(
-            "watch_events",
-            "Objects read, by resource: Pods from lists and watches, Started Events from watches. \
-             It doesn't change while no Pod changes and no container starts",
-            &self.watch_events,
-        );
-        add.metric(
-            "watch_restarts",
-            "Watches that ended, well or not, by resource; each is followed by another. One or two a minute are \
-             usual, for each namespace in namespaces.include if there are any",
-            &self.watch_restarts,
-        );
-        add.metric(
-            "watch_errors",
-            "Lists and watches that failed, by resource. If it grows steadily, kills are found late: see the log",
-            &self.watch_errors,
-        );
-        add.metric(
-            "undecodable",
-            "Objects that could not be read and were skipped, by resource. \
-             Kills in them are not found: please report it",
-            &self.undecodable,
-        );
+        self.watches.register(&mut add);
         add.metric(
             "unobserved_restarts",
             "Instances of containers whose end was not seen, so it is unknown whether they were killed. \
@@ -285,24 +227,9 @@ impl Metrics {
         }
     }
 
-    /// Counts an object that a list or watch returned.
-    pub fn watch_event(&self, resource: WatchedResource) {
-        self.watch_events.get_or_create(&resource.label()).inc();
-    }
-
-    /// Counts a watch that ended.
-    pub fn watch_restart(&self, resource: WatchedResource) {
-        self.watch_restarts.get_or_create(&resource.label()).inc();
-    }
-
-    /// Counts a list or watch that failed.
-    pub fn watch_error(&self, resource: WatchedResource) {
-        self.watch_errors.get_or_create(&resource.label()).inc();
-    }
-
-    /// Counts an object that could not be read.
-    pub fn undecodable(&self, resource: WatchedResource) {
-        self.undecodable.get_or_create(&resource.label()).inc();
+    /// Returns the counters of a watched resource.
+    pub fn watch(&self, resource: WatchedResource) -> WatchMetrics {
+        self.watches.of(resource)
     }
 
     /// Counts instances of a container whose end was not seen.

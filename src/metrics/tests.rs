@@ -24,6 +24,7 @@ fn every_series_whose_labels_are_known_exists_from_the_start() {
         "watch_events_total{resource=\"pods\"} 0",
         "watch_restarts_total{resource=\"events\"} 0",
         "watch_errors_total{resource=\"pods\"} 0",
+        "watch_errors_total{resource=\"own_events\"} 0",
         "undecodable_total{resource=\"events\"} 0",
         "unobserved_restarts_total 0",
         "ready 0",
@@ -36,7 +37,7 @@ fn every_series_whose_labels_are_known_exists_from_the_start() {
 #[test]
 fn counters_are_announced_under_the_name_they_have() {
     let metrics = Metrics::new();
-    metrics.watch_error(WatchedResource::Pods);
+    metrics.watch(WatchedResource::Pods).failed();
     let text = metrics.render(Instant::now());
     assert!(text.contains("# TYPE oom_event_generator_watch_errors_total counter\n"), "{text}");
     assert!(text.contains("# HELP oom_event_generator_watch_errors_total Lists and"), "{text}");

@@ -1,61 +1,91 @@
-//! What the failure of a request means: its kind, which decides what is done next, and a sentence
-//! that says what was tried, what the answer was and what to do.
+//! Why a request failed: the cause, which decides what is done next, and a sentence that says what was
+//! tried, what the answer was and what to do.
 
-use std::{fmt, time::Duration};
+use std::{error::Error, fmt, time::Duration};
 
+use cluster::{Refusal, without_secrets};
 use http::StatusCode;
-use untrusted::one_line;
+use thiserror::Error;
+use untrusted::{one_line, with_causes};
 
-/// Why a request failed. Shows the sentence: one line, of bounded length, without a secret.
-#[derive(Debug)]
-pub(super) struct Failure {
-    pub kind: FailureKind,
-    /// How long the API server asked to be left alone.
-    pub retry_after: Option<Duration>,
-    sentence: String,
+/// A request that failed. Shown, it is one line of bounded length that holds no secret.
+#[derive(Debug, Error)]
+pub(super) struct RequestFailure {
+    /// What was tried, such as `list pods in the whole cluster`.
+    pub tried: String,
+    #[source]
+    pub cause: FailureCause,
+}
+
+/// Why a request failed.
+#[derive(Debug, Error)]
+pub(super) enum FailureCause {
+    /// The API server answered with an error, at once or within a watch.
+    #[error("the API server answers {refusal}{remedy}")]
+    Refused { refusal: Refusal, remedy: String },
+    /// The API server's versions went back: it was restored from a backup.
+    #[error("the versions went back, from {from} to {to}")]
+    WentBack { from: String, to: String },
+    /// There was no answer, or it broke off.
+    #[error("no answer from the API server: {}. Is it up, and is its address right?", without_secrets(.0.as_ref()))]
+    Unreachable(#[source] Box<dyn Error + Send + Sync>),
+    /// There was no answer in time, or no more of it.
+    #[error("the API server was silent for {0:?}")]
+    Silent(Duration),
+    /// There was an answer, but it is of no use.
+    #[error("the API server's answer is of no use: {}", with_causes(.0.as_ref()))]
+    Unusable(#[source] Box<dyn Error + Send + Sync>),
+    /// The answer has more bytes than are taken in.
+    #[error("a page of more than {limit} bytes")]
+    TooLong { limit: usize },
 }
 
 /// What kind of failure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FailureKind {
-    /// The resourceVersion is too old, or the API server knows nothing of it: list again.
+    /// The resourceVersion is too old, or newer than all that the API server knows: list again.
     Expired,
     /// The API server answered with an error.
-    Answered(StatusCode),
-    /// There was an answer, but it is of no use.
-    Unusable,
-    /// An answer of more bytes than are taken in.
-    TooLong,
-    /// There was no answer in time, or no more of it.
-    Silent,
-    /// There was no answer, or it broke off.
+    Refused(StatusCode),
+    /// See [`FailureCause::Unreachable`].
     Unreachable,
+    /// See [`FailureCause::Silent`].
+    Silent,
+    /// See [`FailureCause::Unusable`].
+    Unusable,
+    /// See [`FailureCause::TooLong`].
+    TooLong,
 }
 
-impl Failure {
-    /// A failure to do what is said here, such as `can't list pods: no answer`.
-    pub(super) fn new(kind: FailureKind, sentence: &str) -> Self {
-        Self { kind, retry_after: None, sentence: one_line(sentence) }
+impl RequestFailure {
+    pub(super) fn kind(&self) -> FailureKind {
+        match &self.cause {
+            FailureCause::WentBack { .. } => FailureKind::Expired,
+            FailureCause::Refused { refusal, .. } if refusal.is_expired() => FailureKind::Expired,
+            FailureCause::Refused { refusal, .. } => FailureKind::Refused(refusal.code),
+            FailureCause::Unreachable(_) => FailureKind::Unreachable,
+            FailureCause::Silent(_) => FailureKind::Silent,
+            FailureCause::Unusable(_) => FailureKind::Unusable,
+            FailureCause::TooLong { .. } => FailureKind::TooLong,
+        }
     }
 
-    /// The API server asked to be left alone for so long.
-    pub(super) fn retry_after(self, retry_after: Option<Duration>) -> Self {
-        Self { retry_after, ..self }
+    /// Returns how long the API server asks to be left alone.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match &self.cause {
+            FailureCause::Refused { refusal, .. } => refusal.retry_after,
+            _ => None,
+        }
     }
 
-    /// Whether the resource must be listed again.
-    pub(super) fn is_expired(&self) -> bool {
-        self.kind == FailureKind::Expired
-    }
-
-    /// Whether the account lacks a right.
+    /// Returns whether the account lacks a right.
     pub(super) fn is_forbidden(&self) -> bool {
-        self.kind == FailureKind::Answered(StatusCode::FORBIDDEN)
+        self.kind() == FailureKind::Refused(StatusCode::FORBIDDEN)
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for RequestFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.sentence)
+        f.write_str(&one_line(&format!("can't {}: {}", self.tried, self.cause)))
     }
 }

@@ -7,30 +7,32 @@ use memchr::memchr;
 use tokio::io::AsyncBufReadExt;
 use tokio_util::{bytes::Bytes, io::StreamReader};
 
-use super::request::LONGEST;
+/// How long a line may be. An object is at most 1.5 MiB in etcd, up to six times that in JSON (`<` is
+/// written `\u003c`), and rarely a hundredth of it.
+pub(super) const MAX_LINE_BYTES: usize = 16 * 1024 * 1024;
 
 /// The lines of a watch.
-pub(super) struct Lines {
+pub(super) struct WatchLines {
     reader: StreamReader<BoxStream<'static, io::Result<Bytes>>, Bytes>,
     line: Vec<u8>,
     is_complete: bool,
 }
 
-impl Lines {
+impl WatchLines {
     pub(super) fn new(chunks: BoxStream<'static, io::Result<Bytes>>) -> Self {
         Self { reader: StreamReader::new(chunks), line: Vec::new(), is_complete: false }
     }
 
-    /// The next line that isn't blank, or the last one though no line break ends it; `None` at the
-    /// end.
+    /// Returns the next line that isn't blank, the last one even without a line break at its end; `None`
+    /// at the end.
     ///
     /// # Errors
     ///
-    /// The stream broke off, or a line is longer than anything that an API server has to say.
+    /// The stream breaks off, or a line is longer than [`MAX_LINE_BYTES`].
     ///
     /// # Cancel safety
     ///
-    /// Dropping it loses nothing: the beginning of a line is kept.
+    /// Dropping the future loses nothing: the beginning of a line is kept.
     pub(super) async fn next(&mut self) -> io::Result<Option<&[u8]>> {
         if std::mem::take(&mut self.is_complete) {
             self.line.clear();
@@ -41,8 +43,8 @@ impl Lines {
             let taken = memchr(b'\n', chunk).map_or(chunk.len(), |line_break| line_break + 1);
             self.line.extend_from_slice(&chunk[..taken]);
             self.reader.consume(taken);
-            if self.line.len() > LONGEST {
-                return Err(io::Error::other(format!("a line of more than {LONGEST} bytes")));
+            if self.line.len() > MAX_LINE_BYTES {
+                return Err(io::Error::other(format!("a line of more than {MAX_LINE_BYTES} bytes")));
             }
             if !at_end && !self.line.ends_with(b"\n") {
                 continue;
@@ -69,12 +71,12 @@ mod tests {
     use super::*;
 
     /// Lines that come in these chunks, ten seconds apart.
-    fn lines<const N: usize>(chunks: [&'static [u8]; N]) -> Lines {
+    fn lines<const N: usize>(chunks: [&'static [u8]; N]) -> WatchLines {
         let chunks = futures::stream::iter(chunks).then(async |chunk| {
             sleep(Duration::from_secs(10)).await;
             Ok(Bytes::from_static(chunk))
         });
-        Lines::new(chunks.boxed())
+        WatchLines::new(chunks.boxed())
     }
 
     #[tokio::test(start_paused = true)]
@@ -97,7 +99,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_line_without_end_is_given_up() {
-        const CHUNK: &[u8] = &[b'x'; LONGEST / 2];
+        const CHUNK: &[u8] = &[b'x'; MAX_LINE_BYTES / 2];
         let mut lines = lines([CHUNK, CHUNK, b"x", CHUNK]);
         assert!(lines.next().await.is_err());
     }

@@ -6,18 +6,30 @@
 //! | `Started` Events | which container was started just now: the fast witness |
 //! | this program's own Events, read once | which kills were reported before |
 //!
-//! [`observe`] takes them from an API server, [`recording`] from a file; both decode into the
-//! same lean types ([`objects`]). Neither knows what an OOM kill is.
+//! [`observe`] takes them from an API server, [`recording`] from a file; both decode into the same lean
+//! types ([`objects`]). Neither knows what an OOM kill is.
+//!
+//! | file | what it answers |
+//! |---|---|
+//! | `observe` | which resources are watched, and what their objects say |
+//! | `watch` | what follows from what became of a list or a watch |
+//! | `backoff`, `setbacks`, `sync_moment` | how fast to ask; what has gone wrong lately; when all was last in sync |
+//! | `request`, `failure` | one request, and why it failed |
+//! | `answer`, `lines`, `intake` | what its answer says |
+//! | `report` | what the outside is told of a watch |
 
 mod answer;
+mod backoff;
 mod failure;
+mod intake;
 mod lines;
 pub mod objects;
 pub mod observe;
-mod pace;
 pub mod recording;
+mod report;
 mod request;
-mod trouble;
+mod setbacks;
+mod sync_moment;
 mod watch;
 
 use jiff::Timestamp;

@@ -1,34 +1,34 @@
 //! The cluster as a stream of observations: Pods and `Started` Events, of the whole cluster or of
 //! each included namespace, and first of all which kills were reported before.
 
-use std::sync::Arc;
+use std::convert::Infallible;
 
 use futures::stream::{self, BoxStream, StreamExt};
 use jiff::Timestamp;
 use kube::Client;
-use serde_json::value::RawValue;
+use serde::Deserialize;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     Observation, Scope,
-    answer::{Page, metadata},
+    intake::{Versioned, Watched},
     objects::{Event, ObjectMetadata, Pod},
-    request::{Cursor, Endpoint, Shape},
-    trouble::Trouble,
-    watch::{Versioned, Watch, Watched},
+    report::WatchReport,
+    request::{Endpoint, ListCursor, ListShape},
+    watch::ResourceWatch,
 };
 use crate::{
-    health::{Readiness, WatchState},
+    health::Readiness,
     metrics::{Metrics, WatchedResource},
 };
 
 /// How many observations may wait for the filter, which is faster than any API server.
-const WAITING: usize = 64;
+const MAX_WAITING_OBSERVATIONS: usize = 64;
 
 /// The program's own Events, by [`finding::EVENT_REASON`].
-const REPORTED: &str = "reason=PreviousContainerWasOOMKilled,involvedObject.kind=Pod";
+const OWN_EVENTS_SELECTOR: &str = "reason=PreviousContainerWasOOMKilled,involvedObject.kind=Pod";
 /// The kubelet's Events about started containers. Their `reportingComponent` is empty up to 1.27.
-const STARTED: &str = "reason=Started,involvedObject.kind=Pod";
+const STARTED_SELECTOR: &str = "reason=Started,involvedObject.kind=Pod";
 
 /// Watches the namespaces, or without any the whole cluster.
 ///
@@ -36,35 +36,43 @@ const STARTED: &str = "reason=Started,involvedObject.kind=Pod";
 pub fn observe(
     client: &Client,
     namespaces: &[String],
-    metrics: &Arc<Metrics>,
+    metrics: &Metrics,
     readiness: &Readiness,
 ) -> BoxStream<'static, Observation> {
-    let (sender, observations) = mpsc::channel(WAITING);
-    let mut watches = JoinSet::new();
+    let (sender, observations) = mpsc::channel(MAX_WAITING_OBSERVATIONS);
+    let mut watches: JoinSet<Infallible> = JoinSet::new();
     let scopes: Vec<Option<String>> = match namespaces {
         [] => vec![None],
         namespaces => namespaces.iter().cloned().map(Some).collect(),
     };
     for (number, namespace) in (0..).zip(scopes) {
-        let endpoint = |resource, selector| Endpoint {
+        let endpoint = |name, resource, selector| Endpoint {
             client: client.clone(),
+            name,
             resource,
             namespace: namespace.clone(),
             selector,
         };
-        let state = |endpoint: &Endpoint| readiness.register(endpoint.to_string());
-        let pods = endpoint("pods", None);
-        let pods_state = state(&pods);
-        watches.spawn(observe_pods(
-            endpoint("events", Some(REPORTED)),
-            watch(Pods(Scope(number)), pods, &sender, metrics, pods_state),
-        ));
-        let started = endpoint("events", Some(STARTED));
-        let started_state = state(&started);
-        let started = watch(Starts, started, &sender, metrics, started_state);
+        let own_events = watch(
+            OwnEvents,
+            endpoint("own events", "events", Some(OWN_EVENTS_SELECTOR)),
+            &sender,
+            metrics,
+            readiness,
+        );
+        let pods = watch(Pods(Scope(number)), endpoint("pods", "pods", None), &sender, metrics, readiness);
         watches.spawn(async move {
-            started.run().await;
+            own_events.read_back().await;
+            pods.run().await
         });
+        let started = watch(
+            StartedEvents,
+            endpoint("events", "events", Some(STARTED_SELECTOR)),
+            &sender,
+            metrics,
+            readiness,
+        );
+        watches.spawn(started.run());
     }
     stream::unfold((observations, watches), async |(mut observations, mut watches)| {
         let observation = tokio::select! {
@@ -80,63 +88,62 @@ fn watch<W: Watched>(
     watched: W,
     endpoint: Endpoint,
     observations: &mpsc::Sender<Observation>,
-    metrics: &Arc<Metrics>,
-    state: WatchState,
-) -> Watch<W> {
-    Watch {
-        watched,
-        endpoint,
-        observations: observations.clone(),
-        metrics: Arc::clone(metrics),
-        state,
-        trouble: Trouble::none(),
+    metrics: &Metrics,
+    readiness: &Readiness,
+) -> ResourceWatch<W> {
+    let report = WatchReport::new(&endpoint, W::RESOURCE, metrics, readiness);
+    ResourceWatch::new(watched, endpoint, observations.clone(), report)
+}
+
+/// The program's own Events, which tell what kills were reported before.
+struct OwnEvents;
+
+/// An own Event, as far as it is read.
+#[derive(Deserialize)]
+struct OwnEvent {
+    metadata: ObjectMetadata,
+}
+
+impl Versioned for OwnEvent {
+    fn resource_version(&self) -> &str {
+        &self.metadata.resource_version
     }
 }
 
-/// Reads the program's own Events back, then keeps the Pods.
-async fn observe_pods(reported: Endpoint, mut pods: Watch<Pods>) {
-    if read_reported(&reported, &mut pods).await.is_some() {
-        pods.run().await;
+impl Watched for OwnEvents {
+    type Object = OwnEvent;
+    const RESOURCE: WatchedResource = WatchedResource::OwnEvents;
+    const HAS_BOOKMARKS: bool = false;
+    const LIST: ListShape = ListShape::Metadata;
+    const PAGE_OBJECTS: u32 = 500;
+
+    fn listed(&self, OwnEvent { metadata }: OwnEvent) -> Option<Observation> {
+        Some(Observation::Reported { namespace: metadata.namespace, event: metadata.name })
     }
 }
 
-/// Tells which kills were reported before; `None` when nobody wants to know any more.
-///
-/// Without the right to list Events the program goes on: every kill is found all the same.
-async fn read_reported(reported: &Endpoint, pods: &mut Watch<Pods>) -> Option<()> {
-    let mut cursor = Cursor::new(Shape::Metadata, 500);
-    let mut bytes = Vec::new();
-    loop {
-        pods.trouble.pace.ready().await;
-        let answer = reported.page(&cursor, &mut bytes).await;
-        let page = answer.and_then(|()| {
-            let Page { items, next, .. } = reported.read::<&RawValue>(&bytes)?;
-            Ok((items.into_iter().filter_map(metadata).collect::<Vec<_>>(), next))
-        });
-        match page {
-            Ok((events, next)) => {
-                for ObjectMetadata { namespace, name: event, .. } in events {
-                    pods.observations.send(Observation::Reported { namespace, event }).await.ok()?;
+impl ResourceWatch<OwnEvents> {
+    /// Tells which kills were reported before.
+    ///
+    /// Without the right to list Events the program goes on: it finds every kill all the same.
+    async fn read_back(mut self) {
+        let mut cursor = ListCursor::new(OwnEvents::LIST, OwnEvents::PAGE_OBJECTS);
+        let mut bytes = Vec::new();
+        loop {
+            match self.page(&mut cursor, &mut bytes).await {
+                Ok(None) => {}
+                Ok(Some(_)) => break,
+                Err(failure) if failure.is_forbidden() => {
+                    tracing::warn!(
+                        "{failure}. Until then nothing tells which kills were reported before this start: \
+                         sinks other than Kubernetes may repeat them"
+                    );
+                    break;
                 }
-                if next.is_none() {
-                    pods.trouble.pace.followed();
-                    return Some(());
-                }
-                cursor.next = next;
-                pods.trouble.pace.next_page();
-            }
-            Err(failure) if failure.is_forbidden() => {
-                tracing::warn!(
-                    "{failure}. Until then nothing tells which kills were reported before this start: \
-                     sinks other than Kubernetes may repeat them"
-                );
-                return Some(());
-            }
-            Err(failure) => {
-                cursor.failed(&failure);
-                pods.failed(&failure);
+                Err(failure) => self.page_failed(&mut cursor, &failure),
             }
         }
+        self.report.done();
     }
 }
 
@@ -152,9 +159,9 @@ impl Versioned for Box<Pod> {
 impl Watched for Pods {
     type Object = Box<Pod>;
     const RESOURCE: WatchedResource = WatchedResource::Pods;
-    const BOOKMARKS: bool = true;
-    const LIST: Shape = Shape::Whole;
-    const PAGE: u32 = 50;
+    const HAS_BOOKMARKS: bool = true;
+    const LIST: ListShape = ListShape::Whole;
+    const PAGE_OBJECTS: u32 = 50;
 
     fn list_begins(&self, in_sync: Timestamp) -> Option<Observation> {
         Some(Observation::ListBegins { scope: self.0, in_sync })
@@ -177,9 +184,9 @@ impl Watched for Pods {
     }
 }
 
-/// `Started` Events. What stood there before the watch began tells nothing that the statuses of
-/// the Pods don't, so a list of one gives the version to watch from.
-struct Starts;
+/// `Started` Events. What stood there before the watch began tells nothing that the statuses of the Pods
+/// don't, so only the list's version is asked for. One that its TTL takes away says nothing.
+struct StartedEvents;
 
 impl Versioned for Event {
     fn resource_version(&self) -> &str {
@@ -187,41 +194,24 @@ impl Versioned for Event {
     }
 }
 
-impl Watched for Starts {
+impl Watched for StartedEvents {
     type Object = Event;
     const RESOURCE: WatchedResource = WatchedResource::Events;
-    const BOOKMARKS: bool = false;
-    const LIST: Shape = Shape::Version;
-    const PAGE: u32 = 1;
-
-    fn list_begins(&self, _: Timestamp) -> Option<Observation> {
-        None
-    }
-
-    fn listed(&self, _: Event) -> Option<Observation> {
-        None
-    }
-
-    fn list_ends(&self) -> Option<Observation> {
-        None
-    }
+    const HAS_BOOKMARKS: bool = false;
+    const LIST: ListShape = ListShape::Version;
+    const PAGE_OBJECTS: u32 = 1;
 
     fn changed(&self, event: Event) -> Option<Observation> {
         event.into_started().map(Observation::Started)
-    }
-
-    /// An Event that its TTL takes away says nothing.
-    fn deleted(&self, _: Event) -> Option<Observation> {
-        None
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::REPORTED;
+    use super::OWN_EVENTS_SELECTOR;
 
     #[test]
     fn the_reason_of_own_events_is_that_of_the_sink() {
-        assert!(REPORTED.starts_with(&format!("reason={},", finding::EVENT_REASON)));
+        assert!(OWN_EVENTS_SELECTOR.starts_with(&format!("reason={},", finding::EVENT_REASON)));
     }
 }

@@ -121,7 +121,8 @@ async fn forbids_one_of_two_namespaces() {
     sleep(HOUR).await;
     day.finds(&["cart-0"]);
     assert!(day.is_ready(), "{}", day.readyz());
-    let said = "pods in the namespace bank: not counted: can't list pods in the namespace bank";
+    let said =
+        "pods in the namespace bank: no right, watching the rest: can't list pods in the namespace bank";
     assert!(day.readyz().contains(said), "{}", day.readyz());
     assert!(day.readyz().contains("by a Role, in the namespace bank"), "{}", day.readyz());
 
@@ -133,7 +134,7 @@ async fn forbids_one_of_two_namespaces() {
     server.behave();
     sleep(MINUTE).await;
     day.finds(&["cart-0", "safe-0"]);
-    assert!(!day.readyz().contains("not counted"), "{}", day.readyz());
+    assert!(!day.readyz().contains("no right"), "{}", day.readyz());
 }
 
 #[tokio::test(start_paused = true)]

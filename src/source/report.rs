@@ -1,0 +1,118 @@
+//! What the outside is told of one watch: in the log, in `/metrics`, in `/readyz`.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use untrusted::one_line;
+
+use super::{
+    failure::{FailureKind, RequestFailure},
+    request::Endpoint,
+};
+use crate::{
+    health::{Readiness, WatchHealthHandle},
+    logging::LogThrottle,
+    metrics::{Metrics, WatchMetrics, WatchedResource},
+};
+
+/// How long the log is quiet about trouble that lasts.
+const LOG_QUIET: Duration = Duration::from_mins(10);
+/// Kinds of trouble that the log tells apart, if they take turns.
+const LOGGED_KINDS: usize = 16;
+
+/// What the outside is told of one watch.
+pub(super) struct WatchReport {
+    /// What is watched, such as `pods in the whole cluster`.
+    name: String,
+    /// Whether it is one namespace of several: the program watches the rest though it has no right to one.
+    is_namespaced: bool,
+    health: WatchHealthHandle,
+    metrics: WatchMetrics,
+    failures: LogThrottle<FailureKind>,
+    undecodable: LogThrottle<()>,
+    has_watched: bool,
+}
+
+impl WatchReport {
+    /// Registers the watch: the program is not ready before it is listed.
+    pub(super) fn new(
+        endpoint: &Endpoint,
+        resource: WatchedResource,
+        metrics: &Metrics,
+        readiness: &Readiness,
+    ) -> Self {
+        Self {
+            health: readiness.register(endpoint.to_string()),
+            metrics: metrics.watch(resource),
+            failures: LogThrottle::new(LOG_QUIET, Duration::ZERO, LOGGED_KINDS),
+            undecodable: LogThrottle::new(LOG_QUIET, LOG_QUIET, 1),
+            name: endpoint.to_string(),
+            is_namespaced: endpoint.namespace.is_some(),
+            has_watched: false,
+        }
+    }
+
+    /// An object came.
+    pub(super) fn object(&self) {
+        self.metrics.object();
+    }
+
+    /// An object of this namespace and name came that can't be read, and is passed over.
+    pub(super) fn undecodable(&mut self, namespace: &str, name: &str, error: &serde_json::Error) {
+        self.metrics.undecodable();
+        let sentence = one_line(&format!(
+            "passed over {namespace}/{name} of the {}: can't read it: {error}. Please report it",
+            self.name
+        ));
+        if self.undecodable.admits((), Instant::now()) {
+            tracing::error!("{sentence}");
+        } else {
+            tracing::debug!("{sentence}");
+        }
+    }
+
+    /// The list is complete.
+    pub(super) fn listed(&self) {
+        self.health.listed();
+    }
+
+    /// Nothing more is to be told.
+    pub(super) fn done(&self) {
+        self.health.done();
+    }
+
+    /// A list is complete, and a watch begins.
+    pub(super) fn watching(&mut self) {
+        if !std::mem::replace(&mut self.has_watched, true) {
+            tracing::info!("watching {}", self.name);
+        }
+    }
+
+    /// A watch ended, well or not.
+    pub(super) fn ended(&self) {
+        self.metrics.ended();
+    }
+
+    /// A watch works again.
+    pub(super) fn works(&mut self) {
+        self.health.works();
+        if self.failures.well() {
+            tracing::info!("watching {} again", self.name);
+        }
+    }
+
+    /// A request failed.
+    pub(super) fn failed(&mut self, failure: &RequestFailure) {
+        self.metrics.failed();
+        if failure.is_forbidden() && self.is_namespaced {
+            self.health.forbidden(failure.to_string());
+        } else {
+            self.health.broken(failure.to_string());
+        }
+        if self.failures.admits(failure.kind(), Instant::now()) {
+            tracing::warn!("{failure} (trying on)");
+        } else {
+            tracing::debug!("{failure}");
+        }
+    }
+}
