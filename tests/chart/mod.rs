@@ -18,10 +18,7 @@ use serde_json::{Value, json};
 use support::{
     ControlPlane, Error, Namespace, eventually,
     program::{PATIENCE, Program},
-};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    slack::Slack,
 };
 
 use crate::cluster::kills::kill_once;
@@ -160,8 +157,8 @@ async fn without_a_sink_of_type_kubernetes_it_may_write_nothing_and_misses_nothi
 
 #[tokio::test]
 async fn a_webhook_comes_from_the_secrets_that_the_chart_mounts() -> Result<(), Error> {
-    let slack = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/services/", slack.local_addr().unwrap());
+    let slack = Slack::good().await;
+    let url = format!("{}/services/", slack.host());
     let namespace = cluster().await.namespace("chart-slack").await?;
     let secret = json!({"metadata": {"name": "theirs"}, "stringData": {"theirs": format!("{url}theirs")}});
     let secret = serde_json::from_value(secret).unwrap();
@@ -180,22 +177,12 @@ async fn a_webhook_comes_from_the_secrets_that_the_chart_mounts() -> Result<(), 
     let program = release.start();
     ready(&program).await;
     kill_once(&namespace, "cart").await;
-    let mut asked = vec![first_line(&slack).await, first_line(&slack).await];
-    asked.sort();
-    assert_eq!(asked, ["POST /services/ours HTTP/1.1", "POST /services/theirs HTTP/1.1"]);
+    eventually("two messages", PATIENCE, async || (slack.messages().len() == 2).then_some(())).await?;
+    let mut paths: Vec<_> = slack.messages().into_iter().map(|message| message.path).collect();
+    paths.sort();
+    assert_eq!(paths, ["/services/ours", "/services/theirs"]);
     assert!(!program.stderr().contains("/services/"), "{}", program.stderr());
     Ok(())
-}
-
-/// The first line of the next request; the answer to it is `ok`.
-async fn first_line(server: &TcpListener) -> String {
-    let (mut stream, _) = tokio::time::timeout(PATIENCE, server.accept()).await.expect("a request").unwrap();
-    let mut request = Vec::new();
-    while !request.contains(&b'\n') {
-        assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0, "the request breaks off");
-    }
-    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok").await.unwrap();
-    String::from_utf8(request).unwrap().lines().next().unwrap().to_owned()
 }
 
 #[tokio::test]

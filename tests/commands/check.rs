@@ -3,25 +3,22 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Stdio,
-    time::Duration,
 };
 
-use http_body_util::BodyExt;
-use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Event;
 use serde_json::{Value, json};
 use support::{
-    ControlPlane, Error, Scope, eventually,
+    ControlPlane, Error, Scope,
+    behaviour::{Answer, Behaviour},
+    eventually,
     program::{PATIENCE, Program, command},
+    slack::Slack,
     sockets::Authority,
 };
 use tempfile::TempDir;
-use tokio::{net::TcpListener, process::Command};
-use wiremock::{Mock, MockServer, ResponseTemplate, matchers};
+use tokio::process::Command;
 
 /// Part of every webhook's URL here.
 const SECRET: &str = "hunter2";
@@ -96,14 +93,7 @@ fn nowhere(directory: &TempDir) -> PathBuf {
     path
 }
 
-/// A Slack that answers so.
-async fn slack(answer: ResponseTemplate) -> MockServer {
-    let server = MockServer::start().await;
-    Mock::given(matchers::method("POST")).respond_with(answer).mount(&server).await;
-    server
-}
-
-/// A configuration file with these sinks beside one of type slack.
+/// A configuration file with these sinks beside one of type slack, whose webhook is at this host.
 fn with_slack(directory: &TempDir, slack: &str, others: &str) -> String {
     let webhook = directory.path().join("webhook");
     fs::write(&webhook, format!("{slack}/services/T0/B0/{SECRET}\n")).unwrap();
@@ -175,9 +165,9 @@ async fn the_test_stands_on_the_pod_that_the_downward_api_names() -> Result<(), 
         .create_pod(json!({"metadata": {"name": "oom-0"}, "spec": {"containers": [{"name": "app"}]}}))
         .await?;
     let directory = TempDir::new().unwrap();
-    let slack = slack(ResponseTemplate::new(200).set_body_string("ok")).await;
+    let slack = Slack::good().await;
     let others = "  events: { type: kubernetes, match: { namespaces: [other] } }\n  log: { type: stdout }\n";
-    let config = with_slack(&directory, &slack.uri(), others);
+    let config = with_slack(&directory, &slack.host(), others);
     let variables = [("POD_NAMESPACE", namespace.name()), ("POD_NAME", "oom-0")];
     let checked = check(&cluster().await.kubeconfig(), &["--send", "-c", &config], &variables).await;
     assert_eq!(checked.code, Some(0), "{}", checked.stdout);
@@ -302,9 +292,9 @@ async fn a_namespace_that_does_not_exist_is_said() -> Result<(), Error> {
 
 #[tokio::test]
 async fn where_no_cluster_can_be_had_the_other_sinks_are_tried() {
-    let slack = slack(ResponseTemplate::new(200).set_body_string("ok")).await;
+    let slack = Slack::good().await;
     let directory = TempDir::new().unwrap();
-    let config = with_slack(&directory, &slack.uri(), "  events: { type: kubernetes }\n");
+    let config = with_slack(&directory, &slack.host(), "  events: { type: kubernetes }\n");
     let missing = directory.path().join("none");
     for (kubeconfig, said) in [
         (nowhere(&directory), "failed: creating an Event in namespace default: "),
@@ -316,7 +306,7 @@ async fn where_no_cluster_can_be_had_the_other_sinks_are_tried() {
         assert!(checked.line("team").starts_with("team (slack): delivered: "), "{}", checked.stdout);
         assert_eq!(checked.code, Some(1));
     }
-    assert_eq!(slack.received_requests().await.unwrap().len(), 2);
+    assert_eq!(slack.messages().len(), 2);
 }
 
 #[tokio::test]
@@ -328,15 +318,15 @@ async fn what_slack_answers_is_told_with_the_remedy() {
         (410, "channel_is_archived", "Restore the channel, or create a webhook for another one"),
         (500, "rollup_error", "The running program would try again, for up to 1h"),
     ] {
-        let slack = slack(ResponseTemplate::new(code).set_body_string(word)).await;
-        let (line, status) = line_of_slack(&slack.uri(), &[]).await;
+        let slack = Slack::always(Behaviour::says(code, word)).await;
+        let (line, status) = line_of_slack(&slack.host(), &[]).await;
         assert!(line.starts_with(&format!("team (slack): failed: posting to Slack: {code} ")), "{line}");
         assert!(line.contains(word) && line.ends_with(said), "{line}");
         assert_eq!(status, Some(1));
-        assert_eq!(slack.received_requests().await.unwrap().len(), 1, "one attempt");
+        assert_eq!(slack.messages().len(), 1, "one attempt");
     }
-    let busy = ResponseTemplate::new(429).insert_header("retry-after", "30").set_body_string("rate_limited");
-    let (line, status) = line_of_slack(&slack(busy).await.uri(), &[]).await;
+    let busy = Slack::always(Behaviour::says(429, "rate_limited").and_asks_for(30)).await;
+    let (line, status) = line_of_slack(&busy.host(), &[]).await;
     assert_eq!(
         line,
         "team (slack): failed: posting to Slack: 429 Too Many Requests, rate_limited. The running program would try \
@@ -347,9 +337,8 @@ async fn what_slack_answers_is_told_with_the_remedy() {
 
 #[tokio::test]
 async fn a_slack_that_is_not_there_or_hangs_is_told_with_the_remedy() {
-    let hangs = ResponseTemplate::new(200).set_delay(Duration::from_hours(1));
-    let hangs = slack(hangs).await;
-    let hangs = hangs.uri();
+    let slack = Slack::always(Behaviour::fails(Answer::Never)).await;
+    let hangs = slack.host();
     for (url, said) in [("http://127.0.0.1:9", "Connection refused"), (&hangs, "timed out")] {
         let (line, status) = line_of_slack(url, &[]).await;
         assert!(
@@ -361,29 +350,11 @@ async fn a_slack_that_is_not_there_or_hangs_is_told_with_the_remedy() {
     }
 }
 
-/// Answers `ok` to whoever trusts a certificate of this authority.
-async fn secure_slack(authority: &Authority) -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let acceptor = authority.certify();
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let Ok(stream) = acceptor.accept(stream).await else { continue };
-            let answer = service_fn(async |request: Request<Incoming>| {
-                request.into_body().collect().await?;
-                Ok::<_, hyper::Error>(Response::new("ok".to_owned()))
-            });
-            http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await.ok();
-        }
-    });
-    address
-}
-
 #[tokio::test]
 async fn a_certificate_that_nobody_trusts_is_told_with_the_remedy_and_the_remedy_helps() {
     let authority = Authority::new();
-    let url = format!("https://{}", secure_slack(&authority).await);
+    let slack = Slack::listen_as(Some(authority.certify()), |_| Behaviour::good()).await;
+    let url = format!("https://{}", slack.address);
     let (line, status) = line_of_slack(&url, &[]).await;
     assert!(line.contains("invalid peer certificate: UnknownIssuer"), "{line}");
     assert!(
@@ -402,16 +373,14 @@ async fn a_certificate_that_nobody_trusts_is_told_with_the_remedy_and_the_remedy
 
 #[tokio::test]
 async fn a_signal_ends_it() {
-    let slack = slack(ResponseTemplate::new(200).set_delay(Duration::from_hours(1))).await;
+    let slack = Slack::always(Behaviour::fails(Answer::Never)).await;
     let directory = TempDir::new().unwrap();
-    let config = with_slack(&directory, &slack.uri(), "");
+    let config = with_slack(&directory, &slack.host(), "");
     let mut program =
         Program::start(&directory.path().join("none"), &["check", "--send", "-c", &config], &[]);
-    eventually("a request to Slack", PATIENCE, async || {
-        slack.received_requests().await.filter(|requests| !requests.is_empty())
-    })
-    .await
-    .unwrap();
+    eventually("a request to Slack", PATIENCE, async || (!slack.messages().is_empty()).then_some(()))
+        .await
+        .unwrap();
     program.signal("TERM").await;
     assert!(!program.ended().await.success());
 }

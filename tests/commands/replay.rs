@@ -7,7 +7,6 @@ use std::{
 };
 
 use serde_json::Value;
-
 use support::program::command as program;
 
 fn recording(name: &str) -> PathBuf {

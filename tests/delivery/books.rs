@@ -17,18 +17,16 @@ use kubernetes_oom_event_generator::{
     metrics::Metrics,
 };
 use sinks::{AttemptOutcome, Delivery, Sink, SinkContext, SinkLimits};
-use support::log::{self, logged};
+use support::{
+    api_server::{ApiServer, Asked},
+    log::{self, logged},
+    slack::{Message, POD, Slack},
+};
 use tokio::{
     task::spawn_blocking,
     time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
-
-use super::{
-    api_server::ApiServer,
-    manner::Asked,
-    slack::{POD, Slack},
-};
 
 /// Longer than any finding is tried.
 const AT_MOST: Duration = Duration::from_hours(3);
@@ -69,6 +67,15 @@ pub fn kill(namespace: &str, number: usize) -> Finding {
     }
 }
 
+/// The Events that the API server was to create, as messages of a Pod each.
+pub fn events(server: &ApiServer) -> Vec<Message> {
+    let message = |asked: &Asked| {
+        let Asked { stored, answered, .. } = *asked;
+        Message { pods: [asked.pod().to_owned()].into(), stored, answered, ..Message::default() }
+    };
+    server.asked().iter().map(message).collect()
+}
+
 impl Books {
     /// Starts couriers for the sinks `events`, `team`, or both; Slack's settings may be given as YAML.
     pub fn open(kubernetes: Option<kube::Client>, slack: Option<(&Slack, &str)>) -> Self {
@@ -84,8 +91,7 @@ impl Books {
         let file = dir.path().join("config.yaml");
         fs::write(&file, config).unwrap();
         let config = Config::load(Some(&file), &[], []).unwrap().config;
-        let nobody = || ApiServer::new(|_| unreachable!("there is no such sink")).client();
-        let kubernetes = kubernetes.unwrap_or_else(nobody);
+        let kubernetes = kubernetes.unwrap_or_else(|| ApiServer::new().client());
         let context = SinkContext { kubernetes: Some(kubernetes), only_stdout: false };
         let routes = config.sinks.into_iter().map(|sink| route(sink, &context)).collect();
         let metrics = Arc::new(Metrics::new());
@@ -153,26 +159,26 @@ impl Books {
 
     /// Waits until nothing waits for these sinks, and drains. Each finding has had exactly one end at
     /// each, and what its other side remembers says the same.
-    pub async fn close(self, sinks: &[(&str, Vec<Asked>)]) -> Vec<Ends> {
-        let ends = sinks.iter().map(|(sink, asked)| self.agree(sink, asked)).collect();
+    pub async fn close(self, sinks: &[(&str, Vec<Message>)]) -> Vec<Ends> {
+        let ends = sinks.iter().map(|(sink, messages)| self.agree(sink, messages)).collect();
         let undelivered: usize = sinks.iter().map(|(sink, _)| self.undelivered(sink).len()).sum();
         let drained = self.fanout.drain(Duration::from_secs(1), CancellationToken::new()).await;
         assert_eq!(drained.undelivered, u64::try_from(undelivered).unwrap());
         ends
     }
 
-    fn agree(&self, sink: &str, asked: &[Asked]) -> Ends {
+    fn agree(&self, sink: &str, messages: &[Message]) -> Ends {
         let (ends, undelivered, gone) = (self.ends(sink), self.undelivered(sink), self.gone(sink));
         assert_eq!(ends.waiting, 0);
         let told: BTreeSet<_> = undelivered.iter().chain(&gone).collect();
         assert_eq!(told.len(), undelivered.len() + gone.len(), "the log tells of one twice");
         assert_eq!(u64::try_from(told.len()).unwrap(), ends.failed + ends.dropped, "{ends:?}");
         let mut stored_and_lost: BTreeMap<&String, (usize, usize)> = BTreeMap::new();
-        for asked in asked.iter().filter(|asked| asked.stored) {
-            for pod in &asked.pods {
+        for message in messages.iter().filter(|message| message.stored) {
+            for pod in &message.pods {
                 let (stored, lost) = stored_and_lost.entry(pod).or_default();
                 *stored += 1;
-                *lost += usize::from(!asked.answered);
+                *lost += usize::from(!message.answered);
             }
         }
         for pod in self.sent.values() {

@@ -3,18 +3,16 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use finding::KillId;
+use support::slack::Slack;
 use tokio::time::sleep;
 
-use super::{
-    books::{Books, kill},
-    slack::{self, Slack},
-};
+use super::books::{Books, kill};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_loop_is_one_message_at_first_and_one_an_hour() {
-    let slack = Slack::listen(|_| slack::good()).await;
+    let slack = Slack::good().await;
     let mut books = Books::open(None, Some((&slack, "")));
     // A kill every 5 minutes, for two and a half hours.
     for count in 0..30_u32 {
@@ -24,7 +22,7 @@ async fn a_crash_loop_is_one_message_at_first_and_one_an_hour() {
         sleep(5 * MINUTE).await;
     }
     sleep(90 * MINUTE).await;
-    let asked = slack.asked();
+    let asked = slack.messages();
     let seconds: Vec<_> = asked.iter().map(|asked| asked.at.as_secs()).collect();
     for (second, expected) in seconds.iter().zip([2, 3602, 7202, 10_802]) {
         assert!((expected..expected + 5).contains(second), "{seconds:?}");
@@ -41,7 +39,7 @@ async fn a_crash_loop_is_one_message_at_first_and_one_an_hour() {
 /// Two workloads whose kills come at the same times share messages, and each has its own count.
 #[tokio::test(start_paused = true)]
 async fn workloads_are_counted_apart() {
-    let slack = Slack::listen(|_| slack::good()).await;
+    let slack = Slack::good().await;
     let mut books = Books::open(None, Some((&slack, "")));
     for count in 0..20_u32 {
         for (number, every) in [(1, 1), (2, 4)] {
@@ -54,7 +52,7 @@ async fn workloads_are_counted_apart() {
         sleep(MINUTE).await;
     }
     sleep(60 * MINUTE).await;
-    let asked = slack.asked();
+    let asked = slack.messages();
     assert_eq!(asked.len(), 2);
     assert_eq!(asked[1].pods, ["killed-0001", "killed-0002"].map(str::to_owned).into());
     let told = numbers(&asked[1].text);

@@ -5,15 +5,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::{
-    ControlPlane, Error, eventually,
+    ControlPlane, Error,
+    behaviour::{Answer, Behaviour},
+    eventually,
     program::{PATIENCE, Program},
-};
-
-use super::{
-    config_file::ConfigFile,
-    manner::{Answer, Manner},
     slack::Slack,
 };
+
+use super::config_file::ConfigFile;
 use crate::cluster::storm::{CONTAINERS, create, kill, told};
 
 const EVENTS: &str = "  events: { type: kubernetes }\n";
@@ -21,10 +20,6 @@ const EVENTS: &str = "  events: { type: kubernetes }\n";
 /// The sinks `events` and `team`, a Slack that hangs, with these settings.
 fn beside(slack: &Slack, settings: &str) -> String {
     format!("{EVENTS}  team: {{ type: slack, webhook_url: \"{}\", {settings} }}\n", slack.url())
-}
-
-async fn slack_that_hangs() -> Slack {
-    Slack::listen(|_| Manner::fails(Answer::NeverComes)).await
 }
 
 /// How long it takes from 200 kills to 200 Events.
@@ -51,7 +46,7 @@ async fn time_of_200(cluster: &ControlPlane, sinks: &str) -> Result<Duration, Er
 #[tokio::test]
 async fn it_delays_no_event() -> Result<(), Error> {
     let cluster = ControlPlane::shared().await?;
-    let slack = slack_that_hangs().await;
+    let slack = Slack::always(Behaviour::fails(Answer::Never)).await;
     let (mut without, mut with) = (Duration::ZERO, Duration::ZERO);
     for _ in 0..3 {
         without += time_of_200(cluster, EVENTS).await?;
@@ -62,7 +57,7 @@ async fn it_delays_no_event() -> Result<(), Error> {
         with / 3,
         without / 3
     );
-    assert!(slack.asked().len() >= 3, "nothing was sent to Slack");
+    assert!(slack.messages().len() >= 3, "nothing was sent to Slack");
     // It would be ten seconds a round if one waited for the other.
     assert!(with < without * 3 + Duration::from_secs(9), "{with:?} instead of {without:?}");
     Ok(())
@@ -74,7 +69,7 @@ async fn what_it_does_not_take_is_dropped_and_logged_and_memory_stays_bounded() 
     const CAPACITY: usize = 50;
     let cluster = ControlPlane::shared().await?;
     let namespace = cluster.namespace("flood").await?;
-    let slack = slack_that_hangs().await;
+    let slack = Slack::always(Behaviour::fails(Answer::Never)).await;
     let config = ConfigFile::new(namespace.name(), &beside(&slack, "queue_capacity: 50"));
     let pods: Vec<_> = (0..PODS).map(|number| format!("flood-{number}")).collect();
     for pod in &pods {

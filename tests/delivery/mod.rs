@@ -4,19 +4,16 @@
 //! With fakes, on paused time, where it is about what they do; with a real API server, and the program as
 //! a process, where it is about how fast and how much.
 
-mod api_server;
 mod books;
 mod config_file;
 mod denials;
 mod events;
 mod gathering;
 mod hanging;
-mod manner;
 mod namespaces;
 mod outcomes;
 mod own_sink;
 mod secret;
-mod slack;
 mod stdout;
 mod storm;
 mod webhook;

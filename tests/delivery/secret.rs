@@ -4,17 +4,16 @@ use std::{fmt::Write as _, path::Path};
 
 use serde_json::json;
 use support::{
-    ControlPlane, Error, eventually,
+    ControlPlane, Error,
+    behaviour::{Answer, Behaviour},
+    eventually,
     program::{PATIENCE, Program, command},
+    slack::{SECRETS, Slack, secret_url},
     status::{OOM_KILLED, PodStatus, running},
 };
 use tokio::{io::AsyncWriteExt, net::TcpListener, task::JoinSet};
 
-use super::{
-    config_file::ConfigFile,
-    manner::{Answer, Manner},
-    slack::{SECRETS, Slack, secret_url},
-};
+use super::config_file::ConfigFile;
 
 /// What reads the configuration, prints and ends: each is run with it, good and bad.
 const COMMANDS: &[&[&str]] =
@@ -51,14 +50,14 @@ struct Failing {
 impl Failing {
     async fn new() -> Self {
         let mut slacks = Vec::new();
-        for (name, manner) in [
-            ("fails", Manner::refuses(500, format!("rollup_error {}", SECRETS.join("/")))),
-            ("refuses", Manner::refuses(404, SECRETS.join("/"))),
-            ("hangs", Manner::fails(Answer::NeverComes)),
-            ("breaks", Manner::fails(Answer::Breaks)),
-            ("redirects", Manner::refuses(302, secret_url("http://127.0.0.1:9"))),
+        for (name, behaviour) in [
+            ("fails", Behaviour::says(500, format!("rollup_error {}", SECRETS.join("/")))),
+            ("refuses", Behaviour::says(404, SECRETS.join("/"))),
+            ("hangs", Behaviour::fails(Answer::Never)),
+            ("breaks", Behaviour::fails(Answer::Breaks)),
+            ("redirects", Behaviour::says(302, secret_url("http://127.0.0.1:9"))),
         ] {
-            slacks.push((name, Slack::listen(move |_| manner.clone()).await));
+            slacks.push((name, Slack::always(behaviour).await));
         }
         let mut tasks = JoinSet::new();
         let others = vec![

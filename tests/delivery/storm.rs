@@ -5,17 +5,16 @@ use std::{collections::BTreeSet, time::Duration};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 use support::{
-    ControlPlane, Error, Namespace, eventually,
+    ControlPlane, Error, Namespace,
+    behaviour::Behaviour,
+    eventually,
     program::{PATIENCE, Program},
+    slack::{POD, Slack},
     status::{OOM_KILLED, PodStatus, running},
 };
 use tokio::time::Instant;
 
-use super::{
-    config_file::ConfigFile,
-    manner::Manner,
-    slack::{self, POD, Slack},
-};
+use super::config_file::ConfigFile;
 
 const WORKLOADS: usize = 20;
 const PODS: usize = 500;
@@ -52,7 +51,7 @@ async fn slack_of_one_a_second() -> Slack {
     Slack::listen(move |_| {
         let too_early = last.is_some_and(|last| last.elapsed() < PACE);
         last = Some(Instant::now());
-        if too_early { Manner::refuses(429, "rate_limited").and_asks_for(1) } else { slack::good() }
+        if too_early { Behaviour::says(429, "rate_limited").and_asks_for(1) } else { Behaviour::good() }
     })
     .await
 }
@@ -77,7 +76,7 @@ async fn five_hundred_kills_in_twenty_workloads_are_a_few_messages() -> Result<(
     .await?;
     assert_eq!(program.stop().await, Some(0));
 
-    let asked = slack.asked();
+    let asked = slack.messages();
     assert!(asked.iter().all(|asked| asked.answered), "Slack had to ask for patience");
     let named: BTreeSet<_> = asked.iter().flat_map(|asked| asked.pods.clone()).collect();
     let expected: BTreeSet<_> = (0..PODS).map(|number| format!("{POD}{number:04}")).collect();

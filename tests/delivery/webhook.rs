@@ -1,21 +1,17 @@
 //! How is Slack reached from where it can't be reached directly? The whole program, a Slack behind a
 //! certificate of a private authority, and a proxy, all on real sockets.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
-use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
 use serde_json::json;
 use support::{
+    behaviour::Behaviour,
     eventually,
     program::{PATIENCE, Program},
+    slack::Slack,
     sockets::{Authority, Cluster},
 };
-use tokio::{net::TcpListener, task::JoinSet};
-use tokio_rustls::TlsAcceptor;
-use tokio_util::bytes::Bytes;
+use tokio::task::JoinSet;
 
 use crate::{
     cluster::proxy::{Log, serve_proxy},
@@ -29,8 +25,7 @@ const SECRETS: [&str; 3] = ["services", "s3cr3t", "pa55word"];
 struct World {
     cluster: Cluster,
     authority: String,
-    slack: SocketAddr,
-    posts: Log,
+    slack: Slack,
     proxy: SocketAddr,
     tunnels: Log,
     _servers: JoinSet<()>,
@@ -41,16 +36,16 @@ impl World {
         let (cluster, authority) = (Cluster::new(), Authority::new());
         let address = cluster.server.listen(None).await;
         cluster.write_kubeconfig(&format!("http://{address}"), &json!({}), &json!({}));
-        let (mut servers, posts, tunnels) = (JoinSet::new(), Log::default(), Log::default());
-        let slack = serve_slack(authority.certify(), Arc::clone(&posts), &mut servers).await;
-        let proxy = serve_proxy(slack, Arc::clone(&tunnels), &mut servers).await;
+        let (mut servers, tunnels) = (JoinSet::new(), Log::default());
+        let slack = Slack::listen_as(Some(authority.certify()), |_| Behaviour::good()).await;
+        let proxy = serve_proxy(slack.address, Arc::clone(&tunnels), &mut servers).await;
         let authority = cluster.write("ca.crt", &authority.pem()).to_str().unwrap().to_owned();
-        Self { cluster, authority, slack, posts, proxy, tunnels, _servers: servers }
+        Self { cluster, authority, slack, proxy, tunnels, _servers: servers }
     }
 
     /// The program, which sees a kill and has Slack for its sink.
     async fn program(&self, environment: &[(&str, &str)]) -> Program {
-        let webhook = format!("https://localhost:{}/services/T0/B0/s3cr3t", self.slack.port());
+        let webhook = format!("https://localhost:{}/services/T0/B0/s3cr3t", self.slack.address.port());
         let mut all = vec![
             ("OOM_SINKS__TEAM__TYPE", "slack"),
             ("OOM_SINKS__TEAM__WEBHOOK_URL", &webhook),
@@ -74,7 +69,8 @@ impl World {
             (program.metric("deliveries_total{sink=\"team\",outcome=\"delivered\"}").await == 1).then_some(())
         });
         told.await.unwrap_or_else(|error| panic!("{error}\n{}", program.stderr()));
-        assert_eq!(*self.posts.lock().unwrap(), ["/services/T0/B0/s3cr3t"]);
+        let [message] = &self.slack.messages()[..] else { panic!("not one message") };
+        assert_eq!(message.path, "/services/T0/B0/s3cr3t");
         shows_no_secret(&program).await;
         assert_eq!(program.stop().await, Some(0));
         self.tunnels.lock().unwrap().clone()
@@ -84,7 +80,7 @@ impl World {
     async fn fails(&self, program: Program, reason: &str) {
         let said = eventually(reason, PATIENCE, async || program.stderr().contains(reason).then_some(()));
         said.await.unwrap_or_else(|error| panic!("{error}\n{}", program.stderr()));
-        assert!(self.posts.lock().unwrap().is_empty());
+        assert!(self.slack.messages().is_empty());
         shows_no_secret(&program).await;
         assert_eq!(program.stop().await, Some(1));
     }
@@ -99,31 +95,6 @@ async fn shows_no_secret(program: &Program) {
     }
 }
 
-/// A Slack that takes everything.
-async fn serve_slack(tls: TlsAcceptor, log: Log, servers: &mut JoinSet<()>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    servers.spawn(async move {
-        let mut connections = JoinSet::new();
-        while let Ok((stream, _)) = listener.accept().await {
-            let (tls, log) = (tls.clone(), Arc::clone(&log));
-            connections.spawn(async move {
-                let answer = service_fn(async |request: Request<Incoming>| {
-                    log.lock().unwrap().push(request.uri().path().to_owned());
-                    let body = request.into_body().collect().await;
-                    let answer = if body.is_ok() { "ok" } else { "invalid_payload" };
-                    Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(answer.as_bytes()))))
-                });
-                // A client that doesn't trust the certificate goes away; that is its right.
-                if let Ok(stream) = tls.accept(stream).await {
-                    http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await.ok();
-                }
-            });
-        }
-    });
-    address
-}
-
 #[tokio::test]
 async fn through_a_proxy_to_a_certificate_of_a_private_authority() {
     for name in ["HTTPS_PROXY", "https_proxy"] {
@@ -134,7 +105,7 @@ async fn through_a_proxy_to_a_certificate_of_a_private_authority() {
             [("SSL_CERT_FILE", world.authority.as_str()), (name, &proxy), ("NO_PROXY", "127.0.0.1")];
         let program = world.program(&environment).await;
         let asked = world.delivered(program).await;
-        assert_eq!(asked, [format!("CONNECT localhost:{} HTTP/1.1", world.slack.port())], "{name}");
+        assert_eq!(asked, [format!("CONNECT localhost:{} HTTP/1.1", world.slack.address.port())], "{name}");
     }
 }
 

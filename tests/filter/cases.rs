@@ -5,7 +5,6 @@ use finding::ContainerKind;
 use jiff::SignedDuration;
 use kubernetes_oom_event_generator::source::{Observation, Scope};
 use serde_json::json;
-
 use support::pod_dsl::{Case, id};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);

@@ -5,7 +5,6 @@ use kubernetes_oom_event_generator::{
     filter::Filter,
     source::{Observation, Scope, objects::Pod},
 };
-
 use support::pod_dsl::{Case, settings};
 
 /// What a Pod may take that never restarted, what one may that did, and each container that did, in

@@ -1,14 +1,17 @@
 //! What is said within watches that is no line of a watch, or not what it should be.
 
 use serde_json::json;
+use support::{
+    api_server::{ApiServer, status},
+    behaviour::Behaviour,
+};
 use tokio::time::sleep;
 
 use super::{HOUR, MINUTE, SECOND, Watching, pod, restarted};
-use support::api_server::{Misbehaviour, Server, status};
 
 #[tokio::test(start_paused = true)]
 async fn says_an_object_that_cannot_be_read() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
     let mut broken = restarted("broken", 1);
     broken["metadata"]["labels"] = json!(["no", "labels"]);
@@ -37,7 +40,7 @@ async fn says_nonsense_once() {
         "\u{0}\n",
         "[]\n",
     ] {
-        let server = Server::new();
+        let server = ApiServer::new();
         let day = Watching::begin(&server).await;
         server.say("pods", nonsense);
         server.put("pods", restarted("cart", 1));
@@ -50,10 +53,10 @@ async fn says_nonsense_once() {
 
 #[tokio::test(start_paused = true)]
 async fn answers_every_watch_with_a_login_page() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
     let page = "<!doctype html>\n<html><body>\nPlease log in\n</body></html>\n";
-    server.misbehave(Misbehaviour::Says(page.to_owned()), |asked| asked.query.contains_key("watch"));
+    server.misbehave(Behaviour::says(200, page.to_owned()), |asked| asked.query.contains_key("watch"));
     server.drop_watches();
     server.put("pods", restarted("cart", 1));
     sleep(HOUR).await;
@@ -65,11 +68,11 @@ async fn answers_every_watch_with_a_login_page() {
 
 #[tokio::test(start_paused = true)]
 async fn ends_every_watch_with_an_error_without_a_code() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
     for error in [json!({}), json!({"message": "no\u{1b}[31m"}), json!({"code": "many"}), json!(null)] {
         let line = json!({"type": "ERROR", "object": error}).to_string();
-        server.misbehave(Misbehaviour::Says(line), |asked| asked.is_watch("pods"));
+        server.misbehave(Behaviour::says(200, line), |asked| asked.is_watch("pods"));
         server.drop_watches();
         sleep(MINUTE * 15).await;
         assert!(!day.is_ready());
@@ -82,7 +85,7 @@ async fn ends_every_watch_with_an_error_without_a_code() {
 
 #[tokio::test(start_paused = true)]
 async fn ends_a_watch_with_an_error_of_etcd() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
     let error = status(500, "InternalError", "etcdserver: no leader");
     server.end_watches("pods", &json!({"type": "ERROR", "object": error}));
@@ -96,7 +99,7 @@ async fn ends_a_watch_with_an_error_of_etcd() {
 
 #[tokio::test(start_paused = true)]
 async fn says_a_line_of_ten_megabytes() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
     let mut large = restarted("large", 1);
     large["metadata"]["annotations"] = json!({"notes": "<".repeat(10 * 1024 * 1024)});
@@ -109,7 +112,7 @@ async fn says_a_line_of_ten_megabytes() {
 
 #[tokio::test(start_paused = true)]
 async fn says_a_line_longer_than_can_be_held() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
     let mut large = restarted("large", 1);
     large["metadata"]["annotations"] = json!({"notes": "<".repeat(17 * 1024 * 1024)});
@@ -126,7 +129,7 @@ async fn says_a_line_longer_than_can_be_held() {
 
 #[tokio::test(start_paused = true)]
 async fn says_words_of_a_later_version_of_the_protocol() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
     server.say("pods", "{\"type\": \"HEARTBEAT\", \"object\": {\"kind\": \"Heartbeat\"}}\n\n");
     server.put("pods", restarted("cart", 1));
@@ -138,7 +141,7 @@ async fn says_words_of_a_later_version_of_the_protocol() {
 
 #[tokio::test(start_paused = true)]
 async fn says_nothing_of_what_a_pod_should_have() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
     server.put("pods", json!({"metadata": {"name": "bare", "namespace": "shop", "uid": "u"}}));
     server.put(

@@ -1,19 +1,20 @@
 //! Connections that are refused or break.
 
 use serde_json::json;
+use support::{
+    api_server::ApiServer,
+    behaviour::{Answer, Behaviour},
+    sockets::Cluster,
+};
 use tokio::time::sleep;
 
 use super::{HOUR, MINUTE, SECOND, Watching, restarted};
-use support::{
-    api_server::{Misbehaviour, Server},
-    sockets::Cluster,
-};
 
 #[tokio::test(start_paused = true)]
 async fn cannot_be_reached_for_hours() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
-    server.misbehave(Misbehaviour::CannotBeReached, |_| true);
+    server.misbehave(Behaviour::fails(Answer::Breaks), |_| true);
     server.drop_watches();
     sleep(MINUTE * 2).await;
     assert!(!day.is_ready());
@@ -34,8 +35,8 @@ async fn cannot_be_reached_for_hours() {
 
 #[tokio::test(start_paused = true)]
 async fn cannot_be_reached_at_the_start() {
-    let server = Server::new();
-    server.misbehave(Misbehaviour::CannotBeReached, |_| true);
+    let server = ApiServer::new();
+    server.misbehave(Behaviour::fails(Answer::Breaks), |_| true);
     server.put("pods", restarted("cart", 1));
     let day = Watching::begin(&server).await;
     sleep(HOUR).await;
@@ -46,8 +47,8 @@ async fn cannot_be_reached_at_the_start() {
 
 #[tokio::test(start_paused = true)]
 async fn breaks_in_the_middle_of_a_line() {
-    let server = Server::new();
-    server.misbehave_times(3, Misbehaviour::BreaksAfter(300), |asked| asked.is_watch("pods"));
+    let server = ApiServer::new();
+    server.misbehave_times(3, Behaviour::loses(Answer::BreaksAfter(300)), |asked| asked.is_watch("pods"));
     let day = Watching::begin(&server).await;
     server.put("pods", restarted("cart", 1));
     server.put("pods", restarted("cart", 2));
@@ -60,9 +61,9 @@ async fn breaks_in_the_middle_of_a_line() {
 
 #[tokio::test(start_paused = true)]
 async fn breaks_every_watch_after_each_line() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let line = json!({"type": "ADDED", "object": restarted("cart", 1)}).to_string();
-    server.misbehave(Misbehaviour::BreaksAfter(line.len() + 100), |asked| asked.is_watch("pods"));
+    server.misbehave(Behaviour::loses(Answer::BreaksAfter(line.len() + 100)), |asked| asked.is_watch("pods"));
     let day = Watching::begin(&server).await;
     server.put("pods", restarted("cart", 1));
     server.put("pods", restarted("cart", 2));
@@ -80,8 +81,8 @@ async fn breaks_every_watch_after_each_line() {
 
 #[tokio::test(start_paused = true)]
 async fn breaks_every_watch_before_the_end_of_the_first_line() {
-    let server = Server::new();
-    server.misbehave(Misbehaviour::BreaksAfter(300), |asked| asked.is_watch("pods"));
+    let server = ApiServer::new();
+    server.misbehave(Behaviour::loses(Answer::BreaksAfter(300)), |asked| asked.is_watch("pods"));
     let day = Watching::begin(&server).await;
     for count in 1..=5 {
         server.put("pods", restarted("cart", count));
@@ -93,9 +94,9 @@ async fn breaks_every_watch_before_the_end_of_the_first_line() {
 
 #[tokio::test(start_paused = true)]
 async fn breaks_in_the_middle_of_a_list() {
-    let server = Server::new();
+    let server = ApiServer::new();
     server.put("pods", restarted("cart", 1));
-    server.misbehave_times(5, Misbehaviour::BreaksAfter(300), |asked| asked.is_list("pods"));
+    server.misbehave_times(5, Behaviour::loses(Answer::BreaksAfter(300)), |asked| asked.is_list("pods"));
     let day = Watching::begin(&server).await;
     sleep(MINUTE * 2).await;
     day.finds(&["cart-0"]);
@@ -120,8 +121,12 @@ async fn breaks_off_within_a_chunk() {
     let cluster = Cluster::new();
     let address = cluster.server.listen(None).await;
     cluster.write_kubeconfig(&format!("http://{address}"), &json!({}), &json!({}));
-    cluster.server.misbehave_times(1, Misbehaviour::BreaksAfter(300), |asked| asked.is_watch("pods"));
-    cluster.server.misbehave_times(1, Misbehaviour::BreaksAfter(30), |asked| asked.is_list("pods"));
+    cluster
+        .server
+        .misbehave_times(1, Behaviour::loses(Answer::BreaksAfter(300)), |asked| asked.is_watch("pods"));
+    cluster
+        .server
+        .misbehave_times(1, Behaviour::loses(Answer::BreaksAfter(30)), |asked| asked.is_list("pods"));
     let program = cluster.program().await;
     cluster.server.put("pods", restarted("cart", 1));
     cluster.finds(&program, &["cart-0"]).await;

@@ -1,13 +1,16 @@
 //! Lists that fail, for long or on a later page, and answers that are no lists.
 
 use serde_json::{Value, json};
+use support::{
+    api_server::{ApiServer, Asked, gone, status},
+    behaviour::Behaviour,
+};
 use tokio::time::sleep;
 
 use super::{HOUR, MINUTE, SECOND, Watching, killed, restarted};
-use support::api_server::{Asked, Misbehaviour, Server, gone, status};
 
 /// As many Pods as this, in pages of 100; each was killed.
-fn pods(server: &Server, count: u32) -> Vec<String> {
+fn pods(server: &ApiServer, count: u32) -> Vec<String> {
     for number in 0..count {
         server.put("pods", restarted(&format!("pod{number:03}"), 1));
     }
@@ -19,7 +22,7 @@ fn found(instances: &[String]) -> Vec<&str> {
 }
 
 /// The pages of the Pods' list that were asked for, by what they began after.
-fn pages(server: &Server) -> Vec<String> {
+fn pages(server: &ApiServer) -> Vec<String> {
     let asked = server.asked().into_iter().filter(|asked| asked.is_list("pods"));
     asked.map(|asked| asked.query.get("continue").cloned().unwrap_or_default()).collect()
 }
@@ -29,9 +32,9 @@ fn is_third_page(asked: &Asked) -> bool {
 }
 
 async fn fails_for_long(refusal: Value, speaks_of: &str) {
-    let server = Server::new();
+    let server = ApiServer::new();
     server.put("pods", restarted("cart", 0));
-    server.misbehave(Misbehaviour::Refuses(refusal), |asked| asked.is_list("pods"));
+    server.misbehave(Behaviour::refuses(&refusal), |asked| asked.is_list("pods"));
     let day = Watching::begin(&server).await;
     server.put("pods", restarted("cart", 1));
     sleep(HOUR * 3).await;
@@ -63,10 +66,10 @@ async fn fails_to_list_for_long_403() {
 
 #[tokio::test(start_paused = true)]
 async fn fails_to_read_back_what_was_reported() {
-    let server = Server::new();
+    let server = ApiServer::new();
     server.put("pods", restarted("cart", 1));
     let refusal = status(500, "InternalError", "etcdserver: no leader");
-    server.misbehave(Misbehaviour::Refuses(refusal), Asked::is_of_reported);
+    server.misbehave(Behaviour::refuses(&refusal), Asked::is_of_reported);
     let day = Watching::begin(&server).await;
     sleep(HOUR).await;
     day.finds(&[]);
@@ -77,9 +80,9 @@ async fn fails_to_read_back_what_was_reported() {
 
 #[tokio::test(start_paused = true)]
 async fn fails_on_the_third_page_which_alone_is_asked_for_again() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let expected = pods(&server, 125);
-    server.misbehave_times(3, Misbehaviour::Refuses(status(500, "InternalError", "no")), is_third_page);
+    server.misbehave_times(3, Behaviour::refuses(&status(500, "InternalError", "no")), is_third_page);
     let day = Watching::begin(&server).await;
     sleep(MINUTE).await;
     day.finds(&found(&expected));
@@ -92,9 +95,9 @@ async fn fails_on_the_third_page_which_alone_is_asked_for_again() {
 
 #[tokio::test(start_paused = true)]
 async fn forgets_the_version_on_the_third_page_so_that_all_is_listed_again() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let expected = pods(&server, 125);
-    server.misbehave_times(1, Misbehaviour::Refuses(gone()), is_third_page);
+    server.misbehave_times(1, Behaviour::refuses(&gone()), is_third_page);
     let day = Watching::begin(&server).await;
     day.finds(&found(&expected));
     assert_eq!(pages(&server).len(), 6);
@@ -103,9 +106,9 @@ async fn forgets_the_version_on_the_third_page_so_that_all_is_listed_again() {
 
 #[tokio::test(start_paused = true)]
 async fn forgets_the_version_on_every_third_page() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let expected = pods(&server, 125);
-    server.misbehave(Misbehaviour::Refuses(gone()), is_third_page);
+    server.misbehave(Behaviour::refuses(&gone()), is_third_page);
     let day = Watching::begin(&server).await;
     sleep(HOUR).await;
     assert!(!day.is_ready());
@@ -118,9 +121,9 @@ async fn forgets_the_version_on_every_third_page() {
 
 #[tokio::test(start_paused = true)]
 async fn lists_a_thousand_pages_in_trouble_without_a_pause_between_them() {
-    let server = Server::new();
+    let server = ApiServer::new();
     pods(&server, 999);
-    server.misbehave_times(5, Misbehaviour::Refuses(gone()), |asked| asked.is_watch("pods"));
+    server.misbehave_times(5, Behaviour::refuses(&gone()), |asked| asked.is_watch("pods"));
     let day = Watching::begin(&server).await;
     sleep(MINUTE * 5).await;
     assert!(day.is_ready());
@@ -132,7 +135,7 @@ async fn lists_a_thousand_pages_in_trouble_without_a_pause_between_them() {
 
 #[tokio::test(start_paused = true)]
 async fn lists_one_object_among_500_that_cannot_be_read() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let expected = pods(&server, 500);
     let mut broken = restarted("pod321", 1);
     broken["status"]["containerStatuses"][0]["restartCount"] = "many\u{1b}[31m".into();
@@ -148,7 +151,7 @@ async fn lists_one_object_among_500_that_cannot_be_read() {
 
 #[tokio::test(start_paused = true)]
 async fn lists_pages_too_large_to_hold() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let expected = pods(&server, 30);
     for name in &expected {
         let mut large = restarted(name.split_once('-').unwrap().0, 1);
@@ -163,14 +166,14 @@ async fn lists_pages_too_large_to_hold() {
 
 #[tokio::test(start_paused = true)]
 async fn answers_what_is_no_list() {
-    let server = Server::new();
+    let server = ApiServer::new();
     server.put("pods", restarted("cart", 0));
     server.put("pods", killed("cart", 0));
     for answer in ["<!doctype html><html>Log in</html>", "{}", "null", "", "{\"items\": []}", "{\"metadata\""]
     {
         let day = Watching::begin(&server).await;
         // A list in which the Pod is missing would end it.
-        server.misbehave(Misbehaviour::Says(answer.to_owned()), |asked| asked.is_list("pods"));
+        server.misbehave(Behaviour::says(200, answer.to_owned()), |asked| asked.is_list("pods"));
         server.end_watches("pods", &json!({"type": "ERROR", "object": gone()}));
         sleep(MINUTE * 2).await;
         assert!(!day.is_ready(), "{answer}");

@@ -14,10 +14,10 @@ use http::{Request, Response};
 use kube::client::Body;
 use kubernetes_oom_event_generator::{health::Readiness, metrics::Metrics, source::observe};
 use serde_json::json;
+use support::api_server::gone;
 use tokio::time::sleep;
 
 use super::{HOUR, restarted};
-use support::api_server::gone;
 
 /// What a failure may leave behind, in bytes: less than any note of it would be, and more than the
 /// allocator is out by.
@@ -25,17 +25,18 @@ const LEFT_BEHIND: usize = 64;
 
 #[test]
 fn ten_thousand_failures_leave_nothing_behind() {
-    const ALONE: &str = "BAD_DAY_ALONE";
+    const ALONE: &str = "TEST_RUNS_ALONE";
     if env::var_os(ALONE).is_some() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
         runtime.unwrap().block_on(ten_thousand_failures());
         return;
     }
     // In a process of its own: other tests need memory too.
-    let name = "bad_day::memory::ten_thousand_failures_leave_nothing_behind";
-    let output = Command::new(env::current_exe().unwrap()).args(["--exact", name]).env(ALONE, "1").output();
-    let output = output.unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let (_, module) = module_path!().split_once("::").unwrap();
+    let name = format!("{module}::ten_thousand_failures_leave_nothing_behind");
+    let output = Command::new(env::current_exe().unwrap()).args(["--exact", &name]).env(ALONE, "1").output();
+    let said = String::from_utf8(output.unwrap().stdout).unwrap();
+    assert!(said.contains("test result: ok. 1 passed"), "{said}");
 }
 
 async fn ten_thousand_failures() {

@@ -29,15 +29,14 @@ use kubernetes_oom_event_generator::{
     source::observe,
 };
 use serde_json::{Value, json};
+use support::{
+    api_server::ApiServer,
+    log,
+    pod_dsl::{id, settings},
+};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
-};
-
-use support::{
-    api_server::Server,
-    log,
-    pod_dsl::{id, settings},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -50,7 +49,7 @@ const RECOVERY: Duration = Duration::from_mins(2);
 
 /// The source and the filter at work.
 struct Watching {
-    server: Server,
+    server: ApiServer,
     metrics: Arc<Metrics>,
     readiness: Readiness,
     found: Arc<Mutex<Vec<String>>>,
@@ -59,12 +58,12 @@ struct Watching {
 
 impl Watching {
     /// Watches the whole cluster, and has seen all there is unless something hinders it.
-    async fn begin(server: &Server) -> Self {
+    async fn begin(server: &ApiServer) -> Self {
         Self::begin_in(server, &[]).await
     }
 
     /// As [`begin`](Self::begin), these namespaces alone.
-    async fn begin_in(server: &Server, namespaces: &[&str]) -> Self {
+    async fn begin_in(server: &ApiServer, namespaces: &[&str]) -> Self {
         log::begin();
         let (metrics, readiness) = (Arc::new(Metrics::new()), Readiness::new());
         let found = Arc::new(Mutex::new(Vec::new()));

@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use support::{
+    api_server::{ApiServer, gone},
+    behaviour::{Answer, Behaviour},
+};
 use tokio::time::sleep;
 
 use super::{HOUR, MINUTE, SECOND, Watching, killed, restarted, restarted_at};
-use support::api_server::{Misbehaviour, Server, gone};
 
 /// Away for so long, and then the version is too old: all is listed again.
-async fn away(server: &Server, time: Duration) {
-    server.misbehave(Misbehaviour::CannotBeReached, |_| true);
+async fn away(server: &ApiServer, time: Duration) {
+    server.misbehave(Behaviour::fails(Answer::Breaks), |_| true);
     server.drop_watches();
     sleep(time).await;
     server.bookmark("pods");
@@ -20,7 +23,7 @@ async fn away(server: &Server, time: Duration) {
 
 #[tokio::test(start_paused = true)]
 async fn a_kill_is_pending_while_all_is_listed_again() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
     server.put("pods", killed("cart", 0));
     server.put("pods", restarted("bank", 0));
@@ -37,7 +40,7 @@ async fn a_kill_is_pending_while_all_is_listed_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_known_container_was_killed_during_an_outage_of_hours() {
-    let server = Server::new();
+    let server = ApiServer::new();
     server.put("pods", restarted("cart", 1));
     let day = Watching::begin(&server).await;
     day.finds(&["cart-0"]);
@@ -49,7 +52,7 @@ async fn a_known_container_was_killed_during_an_outage_of_hours() {
 
 #[tokio::test(start_paused = true)]
 async fn a_new_pod_was_killed_since_the_program_was_last_in_sync() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
     away(&server, HOUR * 3).await;
     // By a paused clock three hours passed; by the nodes' none: a kill of now is one of three hours
@@ -64,7 +67,7 @@ async fn a_new_pod_was_killed_since_the_program_was_last_in_sync() {
 
 #[tokio::test(start_paused = true)]
 async fn the_program_was_in_sync_as_long_as_its_watches_ended_in_good_time() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
     sleep(HOUR * 3).await;
     away(&server, MINUTE).await;
@@ -77,10 +80,10 @@ async fn the_program_was_in_sync_as_long_as_its_watches_ended_in_good_time() {
 
 #[tokio::test(start_paused = true)]
 async fn the_program_was_not_in_sync_while_the_server_was_silent() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
     server.freeze_watches();
-    server.misbehave(Misbehaviour::FreezesAfter(0), |asked| asked.query.contains_key("watch"));
+    server.misbehave(Behaviour::loses(Answer::FreezesAfter(0)), |asked| asked.query.contains_key("watch"));
     sleep(HOUR * 3).await;
     server.bookmark("pods");
     server.compact();
@@ -93,7 +96,7 @@ async fn the_program_was_not_in_sync_while_the_server_was_silent() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_was_deleted_during_an_outage() {
-    let server = Server::new();
+    let server = ApiServer::new();
     server.put("pods", killed("cart", 0));
     server.put("pods", restarted("bank", 0));
     let day = Watching::begin(&server).await;
@@ -110,10 +113,10 @@ async fn a_pod_was_deleted_during_an_outage() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_was_deleted_during_an_outage_that_the_watch_tells_of() {
-    let server = Server::new();
+    let server = ApiServer::new();
     server.put("pods", killed("cart", 0));
     let day = Watching::begin(&server).await;
-    server.misbehave(Misbehaviour::CannotBeReached, |_| true);
+    server.misbehave(Behaviour::fails(Answer::Breaks), |_| true);
     server.drop_watches();
     server.put("pods", restarted("cart", 1));
     server.delete("pods", "shop", "cart");

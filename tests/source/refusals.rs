@@ -1,10 +1,13 @@
 //! A server that asks for patience, and rights that are missing.
 
 use serde_json::{Value, json};
+use support::{
+    api_server::{ApiServer, Asked, status},
+    behaviour::{Answer, Behaviour},
+};
 use tokio::time::sleep;
 
 use super::{HOUR, MINUTE, SECOND, Watching, pod, restarted};
-use support::api_server::{Asked, Misbehaviour, Server, status};
 
 fn too_many() -> Value {
     status(429, "TooManyRequests", "too many requests, please try again later")
@@ -12,7 +15,7 @@ fn too_many() -> Value {
 
 /// Nothing was asked for so many seconds after the first refusal, and something soon after.
 #[track_caller]
-fn left_alone_for(server: &Server, seconds: u64, asks: impl Fn(&Asked) -> bool) {
+fn left_alone_for(server: &ApiServer, seconds: u64, asks: impl Fn(&Asked) -> bool) {
     let times: Vec<_> = server.asked().into_iter().filter(asks).map(|asked| asked.at).collect();
     let pause = times[1].duration_since(times[0]).as_secs();
     assert!((seconds..=seconds + 2).contains(&pause), "{pause} s");
@@ -20,9 +23,10 @@ fn left_alone_for(server: &Server, seconds: u64, asks: impl Fn(&Asked) -> bool) 
 
 #[tokio::test(start_paused = true)]
 async fn asks_by_a_header_to_be_left_alone() {
-    let server = Server::new();
+    let server = ApiServer::new();
     server.put("pods", restarted("cart", 1));
-    server.misbehave_times(1, Misbehaviour::RefusesFor(120, too_many()), |asked| asked.is_list("pods"));
+    server
+        .misbehave_times(1, Behaviour::refuses(&too_many()).and_asks_for(120), |asked| asked.is_list("pods"));
     let day = Watching::begin(&server).await;
     sleep(MINUTE * 2).await;
     left_alone_for(&server, 120, |asked| asked.is_list("pods"));
@@ -32,12 +36,12 @@ async fn asks_by_a_header_to_be_left_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn asks_in_its_details_to_be_left_alone() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let mut refusal = too_many();
     refusal["details"] = json!({"retryAfterSeconds": 90});
     let error = json!({"type": "ERROR", "object": refusal}).to_string();
-    server.misbehave_times(1, Misbehaviour::Refuses(refusal), |asked| asked.is_list("pods"));
-    server.misbehave_times(1, Misbehaviour::Says(error), |asked| asked.is_watch("events"));
+    server.misbehave_times(1, Behaviour::refuses(&refusal), |asked| asked.is_list("pods"));
+    server.misbehave_times(1, Behaviour::says(200, error), |asked| asked.is_watch("events"));
     let day = Watching::begin(&server).await;
     sleep(MINUTE * 2).await;
     left_alone_for(&server, 90, |asked| asked.is_list("pods"));
@@ -49,8 +53,10 @@ async fn asks_in_its_details_to_be_left_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn asks_to_be_left_alone_for_ever() {
-    let server = Server::new();
-    server.misbehave_times(1, Misbehaviour::RefusesFor(u32::MAX, too_many()), |asked| asked.is_watch("pods"));
+    let server = ApiServer::new();
+    server.misbehave_times(1, Behaviour::refuses(&too_many()).and_asks_for(u32::MAX), |asked| {
+        asked.is_watch("pods")
+    });
     let day = Watching::begin(&server).await;
     server.put("pods", restarted("cart", 1));
     sleep(MINUTE * 11).await;
@@ -60,8 +66,8 @@ async fn asks_to_be_left_alone_for_ever() {
 
 #[tokio::test(start_paused = true)]
 async fn asks_over_and_over_to_be_left_alone_for_a_second() {
-    let server = Server::new();
-    server.misbehave(Misbehaviour::RefusesFor(1, too_many()), |_| true);
+    let server = ApiServer::new();
+    server.misbehave(Behaviour::refuses(&too_many()).and_asks_for(1), |_| true);
     let day = Watching::begin(&server).await;
     sleep(HOUR).await;
     day.has_slowed_down("events");
@@ -70,9 +76,9 @@ async fn asks_over_and_over_to_be_left_alone_for_a_second() {
 
 #[tokio::test(start_paused = true)]
 async fn forbids_events_while_pods_are_allowed() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let message = "events is forbidden: User \"oom\" cannot list resource \"events\" in API group \"\"";
-    server.misbehave(Misbehaviour::Refuses(status(403, "Forbidden", message)), |asked| {
+    server.misbehave(Behaviour::refuses(&status(403, "Forbidden", message)), |asked| {
         asked.resource == "events"
     });
     let day = Watching::begin(&server).await;
@@ -90,8 +96,8 @@ async fn forbids_events_while_pods_are_allowed() {
 
 #[tokio::test(start_paused = true)]
 async fn forbids_to_watch_what_may_be_listed() {
-    let server = Server::new();
-    server.misbehave(Misbehaviour::Refuses(status(403, "Forbidden", "no")), |asked| asked.is_watch("pods"));
+    let server = ApiServer::new();
+    server.misbehave(Behaviour::refuses(&status(403, "Forbidden", "no")), |asked| asked.is_watch("pods"));
     let day = Watching::begin(&server).await;
     for count in 1..=4 {
         server.put("pods", restarted("cart", count));
@@ -105,9 +111,9 @@ async fn forbids_to_watch_what_may_be_listed() {
 
 #[tokio::test(start_paused = true)]
 async fn forbids_one_of_two_namespaces() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let is_of_bank = |asked: &Asked| asked.namespace.as_deref() == Some("bank");
-    server.misbehave(Misbehaviour::Refuses(status(403, "Forbidden", "no")), is_of_bank);
+    server.misbehave(Behaviour::refuses(&status(403, "Forbidden", "no")), is_of_bank);
     let day = Watching::begin_in(&server, &["shop", "bank"]).await;
     server.put("pods", restarted("cart", 1));
     let safe = pod(
@@ -127,7 +133,7 @@ async fn forbids_one_of_two_namespaces() {
     assert!(day.readyz().contains("by a Role, in the namespace bank"), "{}", day.readyz());
 
     // What doesn't count doesn't count when the API server is away, either.
-    server.misbehave_times(4, Misbehaviour::CannotBeReached, is_of_bank);
+    server.misbehave_times(4, Behaviour::fails(Answer::Breaks), is_of_bank);
     sleep(MINUTE * 2).await;
     assert!(day.is_ready(), "{}", day.readyz());
 
@@ -139,8 +145,8 @@ async fn forbids_one_of_two_namespaces() {
 
 #[tokio::test(start_paused = true)]
 async fn forbids_every_namespace() {
-    let server = Server::new();
-    server.misbehave(Misbehaviour::Refuses(status(403, "Forbidden", "no")), |_| true);
+    let server = ApiServer::new();
+    server.misbehave(Behaviour::refuses(&status(403, "Forbidden", "no")), |_| true);
     let day = Watching::begin_in(&server, &["shop", "bank"]).await;
     assert!(!day.is_ready());
     day.recovers().await;
@@ -148,13 +154,13 @@ async fn forbids_every_namespace() {
 
 #[tokio::test(start_paused = true)]
 async fn gives_another_reason_every_time() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
     server.drop_watches();
     for number in 0..20 {
         server.behave();
         let message = format!("failed calling webhook {number}\n\u{1b}[2J{}", "x".repeat(10_000));
-        server.misbehave(Misbehaviour::Refuses(status(500, "InternalError", &message)), |_| true);
+        server.misbehave(Behaviour::refuses(&status(500, "InternalError", &message)), |_| true);
         sleep(MINUTE).await;
     }
     let warnings = Watching::logged("WARN");

@@ -1,9 +1,12 @@
 //! A server that freezes: connections stay, and nothing more is said.
 
+use support::{
+    api_server::{ApiServer, Asked, status},
+    behaviour::{Answer, Behaviour},
+};
 use tokio::time::sleep;
 
 use super::{HOUR, MINUTE, SECOND, Watching, restarted};
-use support::api_server::{Asked, Misbehaviour, Server};
 
 #[track_caller]
 fn has_noticed(day: &Watching) {
@@ -16,10 +19,10 @@ fn is_watch(asked: &Asked) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn freezes_while_it_is_watched() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
     server.freeze_watches();
-    server.misbehave(Misbehaviour::NeverAnswers, |_| true);
+    server.misbehave(Behaviour::fails(Answer::Never), |_| true);
     sleep(MINUTE).await;
     has_noticed(&day);
     sleep(MINUTE).await;
@@ -34,8 +37,8 @@ async fn freezes_while_it_is_watched() {
 
 #[tokio::test(start_paused = true)]
 async fn freezes_in_the_middle_of_a_line() {
-    let server = Server::new();
-    server.misbehave_times(1, Misbehaviour::FreezesAfter(300), |asked| asked.is_watch("pods"));
+    let server = ApiServer::new();
+    server.misbehave_times(1, Behaviour::loses(Answer::FreezesAfter(300)), |asked| asked.is_watch("pods"));
     let day = Watching::begin(&server).await;
     server.put("pods", restarted("cart", 1));
     sleep(SECOND * 50).await;
@@ -47,7 +50,7 @@ async fn freezes_in_the_middle_of_a_line() {
 
 #[tokio::test(start_paused = true)]
 async fn freezes_right_after_a_line() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
     sleep(SECOND * 25).await;
     server.put("pods", restarted("cart", 1));
@@ -60,9 +63,9 @@ async fn freezes_right_after_a_line() {
 
 #[tokio::test(start_paused = true)]
 async fn freezes_before_the_head_of_an_answer() {
-    let server = Server::new();
+    let server = ApiServer::new();
     server.put("pods", restarted("cart", 1));
-    server.misbehave(Misbehaviour::NeverAnswers, |_| true);
+    server.misbehave(Behaviour::fails(Answer::Never), |_| true);
     let day = Watching::begin(&server).await;
     sleep(SECOND * 50).await;
     has_noticed(&day);
@@ -74,9 +77,9 @@ async fn freezes_before_the_head_of_an_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn freezes_in_the_middle_of_a_list() {
-    let server = Server::new();
+    let server = ApiServer::new();
     server.put("pods", restarted("cart", 1));
-    server.misbehave(Misbehaviour::FreezesAfter(300), |asked| asked.is_list("pods"));
+    server.misbehave(Behaviour::loses(Answer::FreezesAfter(300)), |asked| asked.is_list("pods"));
     let day = Watching::begin(&server).await;
     sleep(SECOND * 50).await;
     has_noticed(&day);
@@ -89,10 +92,10 @@ async fn freezes_in_the_middle_of_a_list() {
 
 #[tokio::test(start_paused = true)]
 async fn opens_every_watch_and_says_nothing_more() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
     server.freeze_watches();
-    server.misbehave(Misbehaviour::FreezesAfter(0), is_watch);
+    server.misbehave(Behaviour::loses(Answer::FreezesAfter(0)), is_watch);
     sleep(MINUTE).await;
     has_noticed(&day);
     for _ in 0..60 {
@@ -109,9 +112,13 @@ async fn opens_every_watch_and_says_nothing_more() {
 
 #[tokio::test(start_paused = true)]
 async fn takes_a_minute_to_say_that_it_ran_out_of_time() {
-    let server = Server::new();
+    let server = ApiServer::new();
     server.put("pods", restarted("cart", 1));
-    server.misbehave(Misbehaviour::TimesOut, |_| true);
+    server.misbehave(
+        Behaviour::refuses(&status(504, "Timeout", "Timeout: request did not complete within 60s"))
+            .later(MINUTE),
+        |_| true,
+    );
     let day = Watching::begin(&server).await;
     sleep(HOUR).await;
     assert!(!day.is_ready());

@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use serde_json::json;
+use support::{
+    api_server::{ApiServer, Asked, status},
+    behaviour::{Answer, Behaviour},
+};
 use tokio::time::sleep;
 
 use super::{HOUR, MINUTE, RECOVERY, SECOND, Watching, killed, restarted, started};
-use support::api_server::{Asked, Misbehaviour, Server, status};
 
 /// A cluster that went on after its backup was made.
-async fn gone_on() -> (Server, Watching, support::api_server::Etcd) {
-    let server = Server::new();
+async fn gone_on() -> (ApiServer, Watching, support::api_server::EtcdBackup) {
+    let server = ApiServer::new();
     server.put("pods", restarted("cart", 0));
     let day = Watching::begin(&server).await;
     let backup = server.backup();
@@ -44,7 +47,7 @@ async fn goes_back_to_a_backup_and_is_silent_until_it_has_caught_up() {
 #[tokio::test(start_paused = true)]
 async fn goes_back_to_a_backup_while_it_cannot_be_reached() {
     let (server, day, backup) = gone_on().await;
-    server.misbehave(Misbehaviour::CannotBeReached, |_| true);
+    server.misbehave(Behaviour::fails(Answer::Breaks), |_| true);
     server.restore(backup);
     server.put("pods", restarted("cart", 2));
     sleep(HOUR).await;
@@ -71,7 +74,7 @@ async fn says_that_the_version_is_too_large(too_large: serde_json::Value) {
     let is_from_before = |asked: &Asked| {
         asked.query.get("resourceVersion").is_some_and(|version| version.parse::<u32>().unwrap() > 1100)
     };
-    server.misbehave(Misbehaviour::Refuses(too_large), is_from_before);
+    server.misbehave(Behaviour::refuses(&too_large), is_from_before);
     server.restore(backup);
     server.put("pods", restarted("cart", 2));
     sleep(RECOVERY).await;
@@ -94,13 +97,13 @@ async fn says_that_the_version_is_too_large_in_words() {
 
 #[tokio::test(start_paused = true)]
 async fn has_versions_that_are_no_numbers() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
     let list = json!({"metadata": {"resourceVersion": "abc"}, "items": [restarted("cart", 1)]});
-    server.misbehave(Misbehaviour::Says(list.to_string()), |asked| {
+    server.misbehave(Behaviour::says(200, list.to_string()), |asked| {
         asked.resource == "pods" && !asked.is_watch("pods")
     });
-    server.misbehave(Misbehaviour::FreezesAfter(0), |asked| asked.is_watch("pods"));
+    server.misbehave(Behaviour::loses(Answer::FreezesAfter(0)), |asked| asked.is_watch("pods"));
     server.end_watches("pods", &json!({"type": "ERROR", "object": {"code": 410}}));
     sleep(Duration::from_secs(30)).await;
     day.finds(&["cart-0"]);

@@ -1,14 +1,17 @@
 //! Watches that end too early, or are refused because their version is too old.
 
 use serde_json::json;
+use support::{
+    api_server::{ApiServer, Asked, gone},
+    behaviour::Behaviour,
+};
 use tokio::time::sleep;
 
 use super::{HOUR, MINUTE, SECOND, Watching, killed, restarted, started};
-use support::api_server::{Asked, Misbehaviour, Server, gone};
 
 #[tokio::test(start_paused = true)]
 async fn a_good_day() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
     server.put("pods", restarted("cart", 0));
     server.put("pods", killed("cart", 0));
@@ -25,7 +28,7 @@ async fn a_good_day() {
 
 #[tokio::test(start_paused = true)]
 async fn asks_for_nothing_but_two_watches_at_rest() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let _day = Watching::begin(&server).await;
     let at_start = server.asked().len();
     for _ in 0..60 {
@@ -41,9 +44,9 @@ async fn asks_for_nothing_but_two_watches_at_rest() {
 
 #[tokio::test(start_paused = true)]
 async fn ends_every_watch_at_once_without_a_word() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
-    server.misbehave(Misbehaviour::EndsAtOnce, |asked| asked.query.contains_key("watch"));
+    server.misbehave(Behaviour::says(200, ""), |asked| asked.query.contains_key("watch"));
     server.drop_watches();
     sleep(MINUTE * 2).await;
     assert!(!day.is_ready());
@@ -58,8 +61,8 @@ async fn ends_every_watch_at_once_without_a_word() {
 
 #[tokio::test(start_paused = true)]
 async fn ends_three_watches_at_once_and_then_none() {
-    let server = Server::new();
-    server.misbehave_times(3, Misbehaviour::EndsAtOnce, |asked| asked.is_watch("pods"));
+    let server = ApiServer::new();
+    server.misbehave_times(3, Behaviour::says(200, ""), |asked| asked.is_watch("pods"));
     let day = Watching::begin(&server).await;
     server.put("pods", restarted("cart", 1));
     sleep(MINUTE).await;
@@ -69,10 +72,10 @@ async fn ends_three_watches_at_once_and_then_none() {
 
 #[tokio::test(start_paused = true)]
 async fn ends_every_watch_after_a_word() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
     let bookmark = json!({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "1000"}}});
-    server.misbehave(Misbehaviour::Says(format!("{bookmark}\n")), |asked| asked.is_watch("pods"));
+    server.misbehave(Behaviour::says(200, format!("{bookmark}\n")), |asked| asked.is_watch("pods"));
     server.drop_watches();
     sleep(MINUTE * 2).await;
     assert!(!day.is_ready());
@@ -85,7 +88,7 @@ async fn ends_every_watch_after_a_word() {
 
 #[tokio::test(start_paused = true)]
 async fn ends_every_watch_early_but_not_at_once() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
     for count in 1..=50 {
         sleep(SECOND * 10).await;
@@ -100,8 +103,8 @@ async fn ends_every_watch_early_but_not_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn answers_410_to_one_watch() {
-    let server = Server::new();
-    server.misbehave_times(1, Misbehaviour::Refuses(gone()), |asked| asked.is_watch("pods"));
+    let server = ApiServer::new();
+    server.misbehave_times(1, Behaviour::refuses(&gone()), |asked| asked.is_watch("pods"));
     let day = Watching::begin(&server).await;
     server.put("pods", restarted("cart", 1));
     sleep(SECOND).await;
@@ -111,9 +114,9 @@ async fn answers_410_to_one_watch() {
 
 #[tokio::test(start_paused = true)]
 async fn answers_410_to_every_watch() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
-    server.misbehave(Misbehaviour::Refuses(gone()), |asked| asked.is_watch("pods"));
+    server.misbehave(Behaviour::refuses(&gone()), |asked| asked.is_watch("pods"));
     server.drop_watches();
     sleep(MINUTE * 2).await;
     assert!(!day.is_ready());
@@ -128,7 +131,7 @@ async fn answers_410_to_every_watch() {
 
 #[tokio::test(start_paused = true)]
 async fn says_410_within_a_watch() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
     server.put("pods", restarted("cart", 1));
     server.end_watches("pods", &json!({"type": "ERROR", "object": gone()}));
@@ -140,10 +143,10 @@ async fn says_410_within_a_watch() {
 
 #[tokio::test(start_paused = true)]
 async fn says_410_within_every_watch() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
     let error = json!({"type": "ERROR", "object": gone()});
-    server.misbehave(Misbehaviour::Says(format!("{error}\n")), |asked| asked.is_watch("pods"));
+    server.misbehave(Behaviour::says(200, format!("{error}\n")), |asked| asked.is_watch("pods"));
     server.drop_watches();
     sleep(MINUTE * 2).await;
     assert!(!day.is_ready());
@@ -156,7 +159,7 @@ async fn says_410_within_every_watch() {
 
 #[tokio::test(start_paused = true)]
 async fn says_nothing_but_bookmarks() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
     for _ in 0..60 {
         sleep(MINUTE / 2).await;
@@ -175,7 +178,7 @@ async fn says_nothing_but_bookmarks() {
 
 #[tokio::test(start_paused = true)]
 async fn forgets_the_version_of_a_quiet_watch_of_events_every_five_minutes() {
-    let server = Server::new();
+    let server = ApiServer::new();
     let day = Watching::begin(&server).await;
     for _ in 0..24 {
         // Only the version of the Pods' watch goes on.

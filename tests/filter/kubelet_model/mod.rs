@@ -15,6 +15,7 @@ mod status;
 use std::{collections::BTreeMap, env, thread};
 
 use fastrand::Rng;
+
 use program::ModelProgram;
 
 const RUNS: u64 = 2_000;

@@ -9,10 +9,12 @@
 )]
 
 pub mod api_server;
+pub mod behaviour;
 mod control_plane;
 pub mod log;
 pub mod pod_dsl;
 pub mod program;
+pub mod slack;
 pub mod sockets;
 
 pub use control_plane::*;

@@ -11,7 +11,7 @@ use tokio_rustls::{
 };
 
 use crate::{
-    api_server::Server,
+    api_server::ApiServer,
     eventually,
     pod_dsl::id,
     program::{PATIENCE, Program},
@@ -19,13 +19,13 @@ use crate::{
 
 /// An API server, and the files that say where it is and who may ask it.
 pub struct Cluster {
-    pub server: Server,
+    pub server: ApiServer,
     files: TempDir,
 }
 
 impl Cluster {
     pub fn new() -> Self {
-        Self { server: Server::new(), files: TempDir::new().unwrap() }
+        Self { server: ApiServer::new(), files: TempDir::new().unwrap() }
     }
 
     /// Writes a file that the kubeconfig may name, all of it at once.

@@ -1,0 +1,104 @@
+//! A request that came to the API server, and what became of it.
+
+use std::collections::BTreeMap;
+
+use http::{Method, request::Parts};
+use serde_json::Value;
+use tokio::time::Instant;
+use tokio_util::bytes::Bytes;
+
+/// A request that came.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub at: Instant,
+    /// `pods` or `events`; another path whole.
+    pub resource: String,
+    pub namespace: Option<String>,
+    /// The one object that is meant.
+    pub name: Option<String>,
+    pub query: BTreeMap<String, String>,
+    /// The object that is to be written.
+    pub object: Option<Value>,
+    /// Whether this very request was heeded.
+    pub stored: bool,
+    /// Whether the client was told so.
+    pub answered: bool,
+}
+
+impl Asked {
+    pub(super) fn read(head: &Parts, body: &Bytes) -> Self {
+        let query = head.uri.query().unwrap_or_default().split('&');
+        let decoded = |text: &str| text.replace("%3D", "=").replace("%2C", ",").replace("%2F", "/");
+        let path: Vec<_> = head.uri.path().trim_start_matches("/api/v1/").split('/').collect();
+        let (namespace, resource, name) = match path[..] {
+            ["namespaces", namespace, resource, name] => (Some(namespace), resource, Some(name)),
+            ["namespaces", namespace, resource] => (Some(namespace), resource, None),
+            [resource] => (None, resource, None),
+            _ => (None, head.uri.path(), None),
+        };
+        Self {
+            at: Instant::now(),
+            resource: resource.to_owned(),
+            namespace: namespace.map(str::to_owned),
+            name: name.map(str::to_owned),
+            query: query
+                .filter_map(|pair| pair.split_once('='))
+                .map(|(key, value)| (key.to_owned(), decoded(value)))
+                .collect(),
+            object: (head.method != Method::GET).then(|| serde_json::from_slice(body).unwrap_or_default()),
+            stored: false,
+            answered: false,
+        }
+    }
+
+    /// Whether a resource is watched.
+    pub fn is_watch(&self, resource: &str) -> bool {
+        self.resource == resource && self.watches()
+    }
+
+    /// Whether anything is watched.
+    pub fn watches(&self) -> bool {
+        self.query.contains_key("watch")
+    }
+
+    /// Whether a page of a list is asked for.
+    pub fn is_list(&self, resource: &str) -> bool {
+        self.resource == resource && !self.watches() && !self.is_of_version()
+    }
+
+    /// Whether the program's own Events are read back.
+    pub fn is_of_reported(&self) -> bool {
+        self.is_list("events") && self.selects("reason=PreviousContainerWasOOMKilled")
+    }
+
+    /// Whether only the version of the list is wanted.
+    pub fn is_of_version(&self) -> bool {
+        self.query.get("limit").is_some_and(|limit| limit == "1")
+    }
+
+    pub fn is_next_page(&self) -> bool {
+        self.query.contains_key("continue")
+    }
+
+    /// The Pod that an Event is about.
+    pub fn pod(&self) -> &str {
+        self.object.as_ref().and_then(|event| event["involvedObject"]["name"].as_str()).unwrap_or_default()
+    }
+
+    /// The value of a parameter that is a number.
+    pub fn number(&self, key: &str) -> Option<u64> {
+        self.query.get(key)?.parse().ok()
+    }
+
+    /// Whether the selector of fields says this.
+    pub fn selects(&self, selector: &str) -> bool {
+        self.query.get("fieldSelector").is_some_and(|fields| fields.contains(selector))
+    }
+
+    pub(super) fn covers(&self, resource: &str, namespace: &str, object: &Value) -> bool {
+        let reason = object["reason"].as_str().unwrap_or("none");
+        self.resource == resource
+            && self.namespace.as_deref().is_none_or(|own| own == namespace)
+            && (!self.selects("reason=") || self.selects(&format!("reason={reason},")))
+    }
+}
