@@ -3,10 +3,11 @@
 //! It only shows what [`crate::health`] and [`crate::metrics`] know.
 
 use std::{
+    collections::VecDeque,
     convert::Infallible,
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
@@ -18,23 +19,40 @@ use hyper::{
     server::conn::http1,
     service::service_fn,
 };
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    task::JoinSet,
     time::{Instant, sleep, timeout},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     health::{ProbeAnswer, Readiness},
+    logging::LogThrottle,
     metrics::{self, Metrics},
 };
 
-/// The most connections open at once; more wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 64;
+/// The most connections open at once. Each further one closes the oldest, so that idle connections, however
+/// many, keep no probe waiting.
+const MAX_CONNECTIONS: usize = 128;
+
+/// How long the head of a request may take.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The longest head of a request.
+const MAX_HEAD_BYTES: usize = 8 * 1024;
 
 /// How long a connection may be open for its one request and answer.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
+
+/// How long readers of the metrics may share a text.
+const TEXT_SHARED_FOR: Duration = Duration::from_secs(5);
+
+/// The least time between two log lines about connections that can't be accepted.
+const ACCEPT_LOG_SILENCE: Duration = Duration::from_mins(10);
+
+/// The pause after an error that accepting the next connection would meet as well.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The program can't listen on the address.
 #[derive(Debug, thiserror::Error)]
@@ -94,30 +112,51 @@ fn without_ipv6(address: SocketAddr) -> Option<SocketAddr> {
 ///
 /// Dropping it closes the listener and every connection.
 pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, readiness: Readiness) {
-    let mut connections = JoinSet::new();
+    let pages = Arc::new(Pages { metrics, readiness, rendered: Mutex::default() });
+    let mut connections: VecDeque<AbortOnDropHandle<()>> = VecDeque::new();
+    let mut throttle = LogThrottle::new(ACCEPT_LOG_SILENCE, ACCEPT_LOG_SILENCE, 1);
     loop {
-        tokio::select! {
-            Some(_ended) = connections.join_next(), if !connections.is_empty() => {}
-            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(converse(stream, Arc::clone(&metrics), readiness.clone()));
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                if connections.len() == MAX_CONNECTIONS {
+                    connections.retain(|connection| !connection.is_finished());
                 }
-                Err(error) => {
-                    // Probably there are no file descriptors left, and an immediate retry would fail too.
-                    tracing::warn!(%error, "could not accept a connection for metrics and probes");
-                    sleep(Duration::from_secs(1)).await;
+                if connections.len() == MAX_CONNECTIONS {
+                    connections.pop_front();
                 }
-            },
+                let connection = tokio::spawn(converse(stream, Arc::clone(&pages)));
+                connections.push_back(AbortOnDropHandle::new(connection));
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                if throttle.admits((), Instant::now()) {
+                    tracing::warn!(%error, "can't accept connections for metrics and probes; trying again");
+                }
+                // Probably there are no file descriptors left.
+                connections.pop_front();
+                sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
 }
 
-async fn converse(stream: TcpStream, metrics: Arc<Metrics>, readiness: Readiness) {
+/// Returns whether a connection ended before it was accepted, which says nothing about the next one.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    [ConnectionAborted, ConnectionRefused, ConnectionReset].contains(&error.kind())
+}
+
+async fn converse(stream: TcpStream, pages: Arc<Pages>) {
     let service = service_fn(|request: Request<_>| {
-        let answer = answer(request.method(), request.uri().path(), &metrics, &readiness);
+        let answer = pages.answer(request.method(), request.uri().path());
         std::future::ready(Ok::<_, Infallible>(answer))
     });
-    let connection = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
     match timeout(CONNECTION_LIFETIME, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "a connection for metrics or probes failed"),
@@ -125,23 +164,53 @@ async fn converse(stream: TcpStream, metrics: Arc<Metrics>, readiness: Readiness
     }
 }
 
-fn answer(method: &Method, path: &str, metrics: &Metrics, readiness: &Readiness) -> Response<Full<Bytes>> {
-    let page = match path {
-        "/" => plain(StatusCode::OK, "See /metrics, /healthz and /readyz."),
-        "/metrics" => {
-            metrics.ready(readiness.readiness().good);
-            page(StatusCode::OK, metrics::CONTENT_TYPE, metrics.render(Instant::now()))
+/// What the endpoint shows.
+struct Pages {
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+    /// The metrics that were rendered last, while somebody still reads them.
+    rendered: Mutex<Option<(Instant, Weak<str>)>>,
+}
+
+impl Pages {
+    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+        let page = match path {
+            "/" => plain(StatusCode::OK, "See /metrics, /healthz and /readyz."),
+            "/metrics" => page(StatusCode::OK, metrics::CONTENT_TYPE, Bytes::from_owner(self.metrics())),
+            "/healthz" => probe_answer(&self.readiness.health()),
+            "/readyz" => probe_answer(&self.readiness.readiness()),
+            _ => plain(StatusCode::NOT_FOUND, "Not found. See /metrics, /healthz and /readyz."),
+        };
+        if page.status() == StatusCode::NOT_FOUND || [Method::GET, Method::HEAD].contains(method) {
+            return page;
         }
-        "/healthz" => probe_answer(&readiness.health()),
-        "/readyz" => probe_answer(&readiness.readiness()),
-        _ => plain(StatusCode::NOT_FOUND, "Not found. See /metrics, /healthz and /readyz."),
-    };
-    if page.status() == StatusCode::NOT_FOUND || [Method::GET, Method::HEAD].contains(method) {
-        return page;
+        let mut refusal = plain(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD.");
+        refusal.headers_mut().insert(ALLOW, http::HeaderValue::from_static("GET, HEAD"));
+        refusal
     }
-    let mut refusal = plain(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD.");
-    refusal.headers_mut().insert(ALLOW, http::HeaderValue::from_static("GET, HEAD"));
-    refusal
+
+    /// Renders the metrics. Readers that come while another still reads share its text for a while: so those
+    /// that read slowly hold few texts.
+    fn metrics(&self) -> SharedText {
+        let now = Instant::now();
+        let mut rendered = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = rendered.as_ref().filter(|(at, _)| now.duration_since(*at) < TEXT_SHARED_FOR);
+        let text = recent.and_then(|(_, text)| text.upgrade()).unwrap_or_else(|| {
+            self.metrics.ready(self.readiness.readiness().good);
+            let text = Arc::from(self.metrics.render(now));
+            *rendered = Some((now, Arc::downgrade(&text)));
+            text
+        });
+        SharedText(text)
+    }
+}
+
+struct SharedText(Arc<str>);
+
+impl AsRef<[u8]> for SharedText {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
 }
 
 fn probe_answer(answer: &ProbeAnswer) -> Response<Full<Bytes>> {
@@ -149,11 +218,11 @@ fn probe_answer(answer: &ProbeAnswer) -> Response<Full<Bytes>> {
 }
 
 fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
-    page(status, "text/plain; charset=utf-8", format!("{text}\n"))
+    page(status, "text/plain; charset=utf-8", Bytes::from(format!("{text}\n")))
 }
 
-fn page(status: StatusCode, content_type: &'static str, text: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(text)));
+fn page(status: StatusCode, content_type: &'static str, text: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(text));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
     response
@@ -167,14 +236,13 @@ mod tests {
 
     const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-    /// A server on a free port of the loopback interface, for as long as the set lives.
-    async fn served() -> (SocketAddr, Readiness, JoinSet<()>) {
+    /// A server on a free port of the loopback interface, for as long as the handle lives.
+    async fn served() -> (SocketAddr, Readiness, AbortOnDropHandle<()>) {
         let readiness = Readiness::new();
         let listener = bind(ANY_PORT, true).await.unwrap().unwrap();
         let address = listener.local_addr().unwrap();
-        let mut server = JoinSet::new();
-        server.spawn(serve(listener, Arc::new(Metrics::new()), readiness.clone()));
-        (address, readiness, server)
+        let server = tokio::spawn(serve(listener, Arc::new(Metrics::new()), readiness.clone()));
+        (address, readiness, AbortOnDropHandle::new(server))
     }
 
     /// The whole answer to a request, which the server ends by closing the connection.
@@ -193,6 +261,20 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         assert!(answer.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{answer}");
         assert!(answer.contains("\noom_event_generator_findings_total 0\n"), "{answer}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn readers_share_a_text_for_a_while_as_long_as_one_reads() {
+        let pages =
+            Pages { metrics: Arc::default(), readiness: Readiness::new(), rendered: Mutex::default() };
+        let (first, second) = (pages.metrics(), pages.metrics());
+        assert!(Arc::ptr_eq(&first.0, &second.0));
+        tokio::time::advance(TEXT_SHARED_FOR).await;
+        let third = pages.metrics();
+        assert!(!Arc::ptr_eq(&first.0, &third.0));
+        drop(third);
+        pages.metrics.unobserved_restarts(1);
+        assert!(pages.metrics().0.contains("unobserved_restarts_total 1"));
     }
 
     #[tokio::test]
@@ -230,18 +312,43 @@ mod tests {
         assert!(ask(address, "GET /healthz").await.starts_with("HTTP/1.1 200 "));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn idle_connections_are_closed_and_make_room() {
+    #[tokio::test]
+    async fn a_probe_is_answered_beside_any_number_of_hostile_connections() {
         let (address, _, _server) = served().await;
-        let mut idle = Vec::new();
-        for _ in 0..MAX_CONNECTIONS {
-            idle.push(TcpStream::connect(address).await.unwrap());
+        let mut hostile = Vec::new();
+        for number in 0..5_000 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let sent = ["", "G", "GET /metrics HTTP/1.1\r\nHost: test\r\nX: "][number % 3];
+            // The server may have closed it already, to make room.
+            stream.write_all(sent.as_bytes()).await.unwrap_or_default();
+            hostile.push(stream);
+            if number % 500 == 499 {
+                let begun = Instant::now();
+                let answer = ask(address, "GET /healthz").await;
+                assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+                assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+            }
         }
-        // Time runs on only when everything waits, and then the idle ones are the first to be cut.
-        assert!(ask(address, "GET /healthz").await.starts_with("HTTP/1.1 200 "));
-        for mut stream in idle {
-            assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
-        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_head_of_a_request_must_come_soon() {
+        let (address, _, _server) = served().await;
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        let begun = Instant::now();
+        assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
+        assert_eq!(begun.elapsed().as_secs(), HEAD_TIMEOUT.as_secs());
+    }
+
+    #[tokio::test]
+    async fn the_head_of_a_request_is_short() {
+        let (address, _, _server) = served().await;
+        let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(MAX_HEAD_BYTES));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(long.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 431 ") || answer.starts_with("HTTP/1.1 414 "), "{answer}");
     }
 
     #[tokio::test]
