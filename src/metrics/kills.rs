@@ -3,7 +3,12 @@
 //! Whoever may create Pods chooses the labels, so their number and length are bounded: a hostile namespace
 //! crowds out only its own series.
 
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 use finding::Finding;
 use prometheus_client::{
@@ -58,13 +63,23 @@ impl KillSeries {
     }
 }
 
-/// A counter of kills for each series.
+/// When a kill was counted; its number tells kills of one moment apart.
+type KillTime = (Instant, u64);
+
+/// A counter of kills for each series. Counting a kill takes the same time however many series there are, up
+/// to a logarithm.
 #[derive(Default)]
 pub(super) struct KillCounters {
     /// The counters. Clones share them.
     pub(super) counters: Family<KillSeries, Counter>,
-    /// When the last kill of each series was counted.
-    last: HashMap<KillSeries, Instant>,
+    /// How many kills were counted.
+    counted: u64,
+    /// The last kill of each series.
+    last: HashMap<KillSeries, KillTime>,
+    /// The series by their last kill, the oldest first.
+    by_time: BTreeMap<KillTime, KillSeries>,
+    /// The last kills of each namespace's series. No namespace is without one.
+    namespaces: HashMap<String, BTreeSet<KillTime>>,
 }
 
 impl KillCounters {
@@ -72,15 +87,9 @@ impl KillCounters {
     pub(super) fn count(&mut self, finding: &Finding, now: Instant) {
         let series = KillSeries::of(finding);
         self.counters.get_or_create(&series).inc();
-        self.last.insert(series, now);
+        self.take_out(&series);
+        self.put_in(series, now);
         self.forget_after(KEPT_FOR, now);
-        let siblings = || self.last.iter().filter(|(series, _)| series.0.namespace == finding.namespace);
-        if siblings().count() > MAX_SERIES_PER_NAMESPACE
-            && let Some(oldest) = siblings().min_by_key(|(_, last)| **last).map(|(series, _)| series.clone())
-        {
-            self.last.remove(&oldest);
-            self.counters.remove(&oldest);
-        }
     }
 
     /// Forgets the series that are no longer shown.
@@ -88,14 +97,44 @@ impl KillCounters {
         self.forget_after(SHOWN_FOR, now);
     }
 
-    fn forget_after(&mut self, age: Duration, now: Instant) {
-        self.last.retain(|series, last| {
-            let is_recent = now.duration_since(*last) < age;
-            if !is_recent {
-                self.counters.remove(series);
+    /// Files a series under its new last kill, in place of the oldest of its namespace if that has too many.
+    fn put_in(&mut self, series: KillSeries, now: Instant) {
+        self.counted += 1;
+        let kill = (now, self.counted);
+        let siblings = self.namespaces.entry(series.0.namespace.clone()).or_default();
+        siblings.insert(kill);
+        let oldest = siblings.first().filter(|_| siblings.len() > MAX_SERIES_PER_NAMESPACE);
+        let crowded_out = oldest.and_then(|oldest| self.by_time.get(oldest)).cloned();
+        self.by_time.insert(kill, series.clone());
+        self.last.insert(series, kill);
+        if let Some(series) = crowded_out {
+            self.forget(&series);
+        }
+    }
+
+    /// Takes a series out of the files, if it is there. Its counter stays.
+    fn take_out(&mut self, series: &KillSeries) {
+        let Some(kill) = self.last.remove(series) else { return };
+        self.by_time.remove(&kill);
+        if let Some(siblings) = self.namespaces.get_mut(&series.0.namespace) {
+            siblings.remove(&kill);
+            if siblings.is_empty() {
+                self.namespaces.remove(&series.0.namespace);
             }
-            is_recent
-        });
+        }
+    }
+
+    fn forget(&mut self, series: &KillSeries) {
+        self.take_out(series);
+        self.counters.remove(series);
+    }
+
+    fn forget_after(&mut self, age: Duration, now: Instant) {
+        while let Some(((last, _), series)) = self.by_time.first_key_value()
+            && now.duration_since(*last) >= age
+        {
+            self.forget(&series.clone());
+        }
     }
 }
 
@@ -155,6 +194,44 @@ mod tests {
         }
         assert_eq!(kills.last.len(), MAX_SERIES_PER_NAMESPACE + 1);
         assert_eq!((count(&kills, &victim), count(&kills, &first)), (Some(1), None));
+    }
+
+    #[test]
+    fn a_kill_costs_the_same_among_many_workloads() {
+        let (mut kills, start) = (KillCounters::default(), Instant::now());
+        for number in 0..20_000 {
+            kills.count(&finding(&format!("shop-{}", number / 100), &number.to_string(), 1), start);
+        }
+        // It takes a second, and would take a minute if each kill looked at all series.
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+        assert_eq!(kills.last.len(), 20_000);
+    }
+
+    #[test]
+    fn what_is_kept_is_what_was_killed_last() {
+        let (mut kills, mut now) = (KillCounters::default(), Instant::now());
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut last: Vec<(KillSeries, Instant)> = Vec::new();
+        for _ in 0..6_000 {
+            now += Duration::from_secs(random.u64(0..8));
+            let kill = finding(
+                if random.u8(..) < 240 { "hostile" } else { "shop" },
+                &random.u32(0..900).to_string(),
+                1,
+            );
+            kills.count(&kill, now);
+            let series = KillSeries::of(&kill);
+            last.retain(|(other, at)| *other != series && now.duration_since(*at) < KEPT_FOR);
+            let namespace = |other: &KillSeries| other.0.namespace == kill.namespace;
+            if last.iter().filter(|(other, _)| namespace(other)).count() == MAX_SERIES_PER_NAMESPACE {
+                let oldest = last.iter().position(|(other, _)| namespace(other)).unwrap();
+                last.remove(oldest);
+            }
+            last.push((series, now));
+            assert!(kills.by_time.values().eq(last.iter().map(|(series, _)| series)));
+        }
+        kills.forget_old(now + KEPT_FOR);
+        assert!(kills.last.is_empty() && kills.by_time.is_empty() && kills.namespaces.is_empty());
     }
 
     #[test]
