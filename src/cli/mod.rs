@@ -24,7 +24,7 @@ const EXAMPLES: &str = "Examples:
   kubernetes-oom-event-generator --sink stdout | jq .
           print each kill as a line of JSON instead
   kubernetes-oom-event-generator replay recording.jsonl
-          print the kills in what `kubectl get pods --watch --output-watch-events -o json` printed
+          print the kills in what `kubectl get pods -o json` printed, with or without --watch
   kubernetes-oom-event-generator check --config config.yaml --send
           print the configuration, and try every sink with a test finding
 

@@ -1,12 +1,12 @@
 //! `replay`: what it finds in each recording of a real kubelet, and what it says about bad input.
 
 use std::{
-    io::Write,
+    io::{self, BufRead, Seek, Write},
     path::PathBuf,
     process::{Command, Output, Stdio},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::program::command as program;
 
 fn recording(name: &str) -> PathBuf {
@@ -117,8 +117,8 @@ fn a_finding_of_the_first_recording_in_full() {
     let id = "containerd://ef83b8";
     assert!(found[0]["killed"]["containerId"].as_str().unwrap().starts_with(id));
     assert_eq!(found[0]["detectedAt"], "2026-11-22T16:17:31.835722Z");
-    assert_eq!(found[0]["pod"]["workload"], serde_json::json!({"kind": "Pod", "name": "first"}));
-    assert_eq!(found[0]["restarted"], serde_json::json!({"startedAt": "2026-11-22T16:17:31Z"}));
+    assert_eq!(found[0]["pod"]["workload"], json!({"kind": "Pod", "name": "first"}));
+    assert_eq!(found[0]["restarted"], json!({"startedAt": "2026-11-22T16:17:31Z"}));
     let message = found[0]["message"].as_str().unwrap();
     assert!(message.starts_with(&format!("The previous instance of the container 'app' ({id}")), "{message}");
     assert!(message.ends_with("was OOMKilled: memory limit 64 MiB, ran for 1s"), "{message}");
@@ -139,18 +139,107 @@ fn the_configuration_of_namespaces_and_cluster_holds() {
 fn a_broken_line_is_named_after_the_findings_before_it() {
     let mut recorded = std::fs::read_to_string(recording("first")).unwrap();
     recorded.push_str("{\"type\":\"ADDED\"}\n");
-    let mut child =
-        program().arg("replay").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let child = child.as_mut().unwrap();
-    child.stdin.take().unwrap().write_all(recorded.as_bytes()).unwrap();
-    let mut printed = String::new();
-    std::io::Read::read_to_string(child.stdout.as_mut().unwrap(), &mut printed).unwrap();
-    let mut said = String::new();
-    std::io::Read::read_to_string(child.stderr.as_mut().unwrap(), &mut said).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(1));
-    assert_eq!(printed.lines().count(), 1);
+    let output = replay_stdin(recorded.as_bytes());
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(findings(&output).len(), 1);
+    let said = text(&output.stderr);
     assert!(said.starts_with("stdin: line 12: missing field `object`"), "{said}");
     assert_eq!(said.lines().count(), 1);
+}
+
+#[test]
+fn a_table_is_refused_with_what_to_do() {
+    let output =
+        replay_stdin(b"NAME   READY   STATUS    RESTARTS   AGE\ncart   1/1     Running   0          5m\n");
+    assert_eq!(output.status.code(), Some(1));
+    let expected = "stdin: line 1: this is no JSON but begins with `NAME`. Expected what `kubectl get pods -o json` \
+                    prints, with or without `--watch` and `--output-watch-events`\n";
+    assert_eq!(text(&output.stderr), expected);
+}
+
+#[test]
+fn what_people_have_at_hand_gives_the_finding_of_the_recording() {
+    let recorded = std::fs::read_to_string(recording("first")).unwrap();
+    let changes: Vec<Value> = recorded.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let is_pod = |change: &&Value| change["object"]["kind"] == "Pod";
+    let objects: Vec<Value> = changes.iter().map(|change| change["object"].clone()).collect();
+    let pods: Vec<Value> = changes.iter().filter(is_pod).map(|change| change["object"].clone()).collect();
+    let last = pods.last().unwrap();
+    let mut bare = last.clone();
+    bare.as_object_mut().unwrap().retain(|key, _| !["kind", "apiVersion"].contains(&key.as_str()));
+    let pretty =
+        |values: &[Value]| values.iter().map(|value| format!("{value:#}")).collect::<Vec<_>>().join("\n");
+    let utf16 = |bytes: fn(u16) -> [u8; 2]| {
+        let text = format!("\u{feff}{}", recorded.replace('\n', "\r\n"));
+        text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>()
+    };
+    for (what, input) in [
+        ("a byte order mark and CR LF", format!("\u{feff}{}", recorded.replace('\n', "\r\n")).into_bytes()),
+        ("UTF-16, little end first", utf16(u16::to_le_bytes)),
+        ("UTF-16, big end first", utf16(u16::to_be_bytes)),
+        ("nothing between the changes", recorded.replace('\n', "").into_bytes()),
+        ("a pretty array of changes", format!("{:#}", Value::from(changes.clone())).into_bytes()),
+        ("a watch without its events", pretty(&pods).into_bytes()),
+        ("one Pod", last.to_string().into_bytes()),
+        ("a List", json!({"apiVersion": "v1", "items": [last], "kind": "List"}).to_string().into_bytes()),
+        ("a PodList", json!({"kind": "PodList", "items": [bare]}).to_string().into_bytes()),
+        (
+            "a List of Pods and Events",
+            format!("{:#}", json!({"kind": "List", "items": objects})).into_bytes(),
+        ),
+        (
+            "Events of events.k8s.io",
+            pretty(&changes.iter().cloned().map(newer).collect::<Vec<_>>()).into_bytes(),
+        ),
+    ] {
+        let output = replay_stdin(&input);
+        assert!(output.status.success(), "{what}: {}", text(&output.stderr));
+        let found = findings(&output);
+        assert_eq!(found.len(), 1, "{what}");
+        let id = found[0]["killed"]["containerId"].as_str().unwrap();
+        assert!(id.starts_with("containerd://ef83b8"), "{what}: {id}");
+    }
+}
+
+/// The change of an Event as `events.k8s.io/v1` has it.
+fn newer(mut change: Value) -> Value {
+    let object = change["object"].as_object_mut().unwrap();
+    if object["kind"] == "Event" {
+        object.insert("apiVersion".to_owned(), "events.k8s.io/v1".into());
+        for (core, newer) in [
+            ("involvedObject", "regarding"),
+            ("message", "note"),
+            ("count", "deprecatedCount"),
+            ("firstTimestamp", "deprecatedFirstTimestamp"),
+            ("lastTimestamp", "deprecatedLastTimestamp"),
+            ("source", "deprecatedSource"),
+            ("reportingComponent", "reportingController"),
+        ] {
+            let value = object.remove(core).unwrap_or_default();
+            object.insert(newer.to_owned(), value);
+        }
+    }
+    change
+}
+
+/// What `replay -` answers to this input.
+fn replay_stdin(input: &[u8]) -> Output {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(input).unwrap();
+    file.rewind().unwrap();
+    program().args(["replay", "-"]).stdin(file).output().unwrap()
+}
+
+#[test]
+fn a_finding_is_printed_while_the_pipe_stays_open() {
+    let mut child = program().arg("replay").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    pipe.write_all(std::fs::read_to_string(recording("first")).unwrap().trim_end().as_bytes()).unwrap();
+    let mut line = String::new();
+    io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("{\"schema\":\"oom-finding/v1\""), "{line}");
+    drop(pipe);
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]

@@ -5,21 +5,23 @@ use serde::Deserialize;
 
 use super::null_is_default;
 
-/// An Event that says that a container was started, as far as it is read.
+/// An Event that says that a container was started, as far as it is read. Of v1, or of `events.k8s.io/v1`,
+/// which has other names for the same fields.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
     #[serde(default)]
     metadata: EventMetadata,
     /// The container that it is about.
+    #[serde(alias = "regarding", default, deserialize_with = "null_is_default")]
     pub involved_object: InvolvedObject,
     /// Why it was written: `Started`, for all that matters here.
     #[serde(default, deserialize_with = "null_is_default")]
     pub reason: String,
     /// Differs between versions of Kubernetes; read for one prefix alone.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(alias = "note", default, deserialize_with = "null_is_default")]
     pub message: String,
-    #[serde(default)]
+    #[serde(alias = "deprecatedLastTimestamp", default)]
     last_timestamp: Option<Timestamp>,
     #[serde(rename = "eventTime", default)]
     time: Option<Timestamp>,
@@ -36,7 +38,7 @@ struct EventMetadata {
 }
 
 /// What an [`Event`] is about.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InvolvedObject {
     /// The object's kind.
