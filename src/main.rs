@@ -17,7 +17,7 @@ use kubernetes_oom_event_generator::{
     pipeline, replay,
     stop::Stop,
 };
-use untrusted::with_causes;
+use untrusted::{clean, with_causes};
 
 /// The same allocator with every C library: with musl's, which the image has, a Pod takes half as long again.
 #[global_allocator]
@@ -86,7 +86,9 @@ fn block_on(work: impl Future<Output = Result<(), Box<dyn Error>>>) -> Result<()
 
 /// Shows an error and everything that caused it.
 fn fail(error: &(dyn Error + 'static), status: u8) -> ExitCode {
-    // If stderr is closed, the exit status is all that can be said.
-    writeln!(io::stderr(), "{}", with_causes(error)).unwrap_or_default();
+    for line in with_causes(error).lines() {
+        // If stderr is closed, the exit status is all that can be said.
+        writeln!(io::stderr(), "{}", clean(line)).unwrap_or_default();
+    }
     ExitCode::from(status)
 }

@@ -16,6 +16,7 @@ use std::{
 use async_trait::async_trait;
 use finding::Finding;
 use tokio::sync::oneshot;
+use untrusted::clean_json;
 
 use crate::{
     AttemptOutcome, Delivery, Sink, SinkBuildError, SinkContext, SinkLimits, SinkSettings, SinkType,
@@ -38,14 +39,16 @@ const BATCH: usize = 64;
 /// Long, because waiting delays nothing else, and a call that is given up may write its line twice.
 const TIMEOUT: Duration = Duration::from_hours(1);
 
-/// Returns the line that this sink writes for a finding, without the newline.
+/// Returns the line that this sink writes for a finding, without the newline. Its strings escape what could
+/// deceive whoever reads it in a terminal.
 #[expect(
     clippy::expect_used,
     clippy::missing_panics_doc,
     reason = "only map keys and types that refuse could fail, and a Finding's JSON has neither"
 )]
 pub fn line(finding: &Finding) -> String {
-    serde_json::to_string(finding).expect("a finding has a JSON form")
+    let json = serde_json::to_string(finding).expect("a finding has a JSON form");
+    clean_json(&json).into_owned()
 }
 
 /// There is nothing to set.
@@ -336,5 +339,16 @@ mod tests {
         let line = line(&Finding::minimal());
         assert!(line.starts_with(r#"{"schema":"oom-finding/v1","id":""#), "{line}");
         assert!(line.contains(r#""restarted":null,"message":"#), "{line}");
+    }
+
+    #[test]
+    fn a_line_shows_nothing_that_deceives_and_loses_nothing() {
+        let image = Some("\u{9b}31m\u{7f}\u{202e}".to_owned());
+        let mut finding = Finding::full();
+        finding.container.image.clone_from(&image);
+        let line = line(&finding);
+        assert!(!line.contains(untrusted::is_deceptive), "{line}");
+        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(json["container"]["image"].as_str(), image.as_deref());
     }
 }

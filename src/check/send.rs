@@ -14,7 +14,7 @@ use tokio::{
     task::{JoinError, spawn_blocking},
     time::timeout,
 };
-use untrusted::with_causes;
+use untrusted::{clean, with_causes};
 
 use super::{CheckError, print};
 use crate::config::{Config, SinkConfig};
@@ -125,5 +125,5 @@ fn line(sink: &SinkConfig, tested: &TestOutcome) -> String {
     };
     let line = format!("{} ({}): {result}", sink.name, sink.sink_type.name);
     // The reason may quote what a sink's other side answered.
-    line.chars().map(|c| if c.is_control() { ' ' } else { c }).chain(['\n']).collect()
+    clean(&line).into_owned() + "\n"
 }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use serde_saphyr::{FlowSeq, ser, ser_options};
 use settings::{ResolvedKey, ValueOrigin};
+use untrusted::clean;
 
 /// The column at which comments begin where the value leaves room.
 const COMMENT_COLUMN: usize = 40;
@@ -46,7 +47,7 @@ fn inline(value: &Value) -> Result<String, ser::Error> {
 
 /// Returns the origin as a comment. A comment can't be quoted, and a path may contain any character.
 fn comment(origin: &ValueOrigin) -> String {
-    origin.to_string().chars().map(|c| if c.is_control() || c == '\u{feff}' { '?' } else { c }).collect()
+    clean(&origin.to_string()).into_owned()
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use std::{
 };
 
 use finding::Finding;
-use sinks::{Grouping, Sink};
+use sinks::{Grouping, Sink, stdout::line};
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -174,6 +174,5 @@ impl SinkQueue {
 /// Logs a finding that a sink will never get, so that it is not lost: its whole JSON in the field
 /// `finding` of one line at ERROR.
 pub fn log_whole(finding: &Finding, sink: &str, reason: &str) {
-    let json = serde_json::to_string(finding).unwrap_or_else(|_| format!("{finding:?}"));
-    tracing::error!(%sink, reason, finding = %json, "undelivered finding");
+    tracing::error!(%sink, reason, finding = %line(finding), "undelivered finding");
 }

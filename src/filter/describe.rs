@@ -4,6 +4,7 @@ use finding::{
     AffectedContainer, AffectedPod, EXIT_CODE_OF_SIGKILL, Finding, KillId, Killed, Restarted, Schema, bytes,
 };
 use jiff::Timestamp;
+use untrusted::is_deceptive;
 
 use super::workload::workload;
 use crate::source::objects::{ContainerList, ContainerStatus, Pod, Terminated};
@@ -68,7 +69,7 @@ pub(super) fn draft(
 /// Adds when the kill was detected, and the message.
 pub(super) fn complete(finding: Finding, detected_at: Option<Timestamp>) -> Finding {
     // Whoever writes Pods controls what is in the message, and it is shown on terminals.
-    let message = message(&finding).replace(char::is_control, " ");
+    let message = message(&finding).replace(is_deceptive, " ");
     Finding { detected_at, message, ..finding }
 }
 

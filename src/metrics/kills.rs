@@ -16,6 +16,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family},
 };
 use tokio::time::Instant;
+use untrusted::clean;
 
 /// How long after its last kill a series is shown.
 const SHOWN_FOR: Duration = Duration::from_hours(1);
@@ -52,7 +53,7 @@ struct KillLabels {
 
 impl KillSeries {
     fn of(finding: &Finding) -> Self {
-        let label = |text: &str| text[..text.floor_char_boundary(MAX_LABEL_BYTES)].to_owned();
+        let label = |text: &str| clean(&text[..text.floor_char_boundary(MAX_LABEL_BYTES)]).into_owned();
         let workload = &finding.pod.workload;
         Self(Arc::new(KillLabels {
             namespace: label(&finding.namespace),
@@ -244,5 +245,15 @@ mod tests {
         let KillSeries(labels) = kills.last.into_keys().next().unwrap();
         assert_eq!(labels.workload, "ü".repeat(MAX_LABEL_BYTES / 2));
         assert_eq!(labels.workload_kind.len(), MAX_LABEL_BYTES);
+    }
+
+    #[test]
+    fn a_label_shows_nothing_that_deceives() {
+        let (mut kills, mut kill) =
+            (KillCounters::default(), Arc::unwrap_or_clone(finding("shop", "app", 1)));
+        kill.pod.workload.kind = "\u{1b}[31m\u{202e}\r\n".to_owned();
+        kills.count(&kill, Instant::now());
+        let KillSeries(labels) = kills.last.into_keys().next().unwrap();
+        assert_eq!(labels.workload_kind, "\u{fffd}[31m\u{fffd}\u{fffd}\u{fffd}");
     }
 }

@@ -76,5 +76,5 @@ fn what_a_name_contains_does_not_break_the_format() {
     let metrics = Metrics::new();
     metrics.finding(&finding("shop", "a\"\\\nb", 1), Instant::now());
     let text = metrics.render(Instant::now());
-    assert!(text.contains(r#"container="a\"\\\nb"} 1"#), "{text}");
+    assert!(text.contains("container=\"a\\\"\\\\\u{fffd}b\"} 1"), "{text}");
 }

@@ -3,13 +3,11 @@
 //! Whoever creates Pods controls their names: no name becomes a mention, a link or formatting.
 
 use jiff::Timestamp;
+use untrusted::is_deceptive;
 
 /// The longest escaped name. Kubernetes' names fit: they have up to 253 characters, none of which needs
 /// escaping.
 const MAX_NAME_BYTES: usize = 253;
-
-/// Replaces a control character, and one that is invisible or changes how others are shown.
-const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 
 /// Returns a name in backticks, between which Slack formats nothing.
 pub(super) fn code(text: &str) -> String {
@@ -27,7 +25,7 @@ pub(super) fn escape(text: &str) -> String {
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
             '`' => escaped.push('\''),
-            c if c.is_control() || is_invisible(c) => escaped.push(REPLACEMENT),
+            c if is_deceptive(c) => escaped.push(char::REPLACEMENT_CHARACTER),
             c => escaped.push(c),
         }
         if escaped.len() > MAX_NAME_BYTES {
@@ -36,13 +34,6 @@ pub(super) fn escape(text: &str) -> String {
         }
     }
     escaped
-}
-
-/// Returns whether a character has no width, breaks the line, or turns the direction of text.
-fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{61c}' | '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}')
 }
 
 /// Returns a time that Slack shows in the reader's time zone (Slack: "Date formatting").
