@@ -5,29 +5,33 @@
 //!
 //! | seen | kill is new | kill is pending | kill is settled |
 //! |---|---|---|---|
-//! | its end, and an instance after it | report (unless it is no news) | report | - |
+//! | its end, and an instance after it | report | report | - |
 //! | its end, nothing after it | pending | - | - |
-//! | ... and a `Started` Event later than its end | report (unless it is no news) | report | - |
-//! | ... and its Pod is over or deleted | report as unrestarted if asked to (unless it is no news), else forget | the same | - |
+//! | ... and a `Started` Event that is after its end | report | report | - |
+//! | ... and nothing may start the container again | report as unrestarted if asked to, else forget | the same | - |
 //! | its end no longer, but an instance after it | | report | - |
 //! | a status older than one seen before | - | - | - |
 //!
-//! No news is a kill that was reported before, or that is history: that happened before the program
-//! was last in sync, less `lookback`, in a Pod it didn't know. [`super::kill`] tells.
+//! A new kill that would be reported is settled silently if it is no news. That is if it was reported
+//! before, or if it is history: it happened before the program was last in sync, less `lookback`, in
+//! a Pod that the program didn't know.
 //!
-//! Times have a granularity of a second. Two events within one second are in no known order, so a
-//! start is after an end only if its second is later.
+//! What shows that a start is after an end: for an instance in a status, its count or its time
+//! ([`super::kill`]); for an Event, its count and its time ([`super::starts`]). Nothing may start a
+//! container again if its Pod is over or deleted, or its restart policy says so ([`super::restarts`]);
+//! then no Event counts, for it can only be the killed instance's own.
 
 use finding::Finding;
 use jiff::Timestamp;
 
 use super::{
-    kill::{NewKill, PendingKill, ShownContainer, is_later, started_by_event},
+    kill::{NewKill, PendingKill, ShownContainer},
     reading::StatusReading,
+    starts::ToldStart,
 };
 
 /// What is remembered of a container that ever restarted or was killed: 24 bytes, and a box if a
-/// kill was ever seen.
+/// kill was ever seen or the count ever fell.
 #[derive(Debug)]
 pub(super) struct RememberedContainer {
     /// The key of its name, which is unique within the Pod.
@@ -48,6 +52,8 @@ struct RememberedKills {
     /// before shows no others.
     settled: [u64; 2],
     pending: Option<Box<PendingKill>>,
+    /// Whether `restartCount` ever fell. The count of an Event doesn't, so it proves nothing from then on.
+    count_fell: bool,
 }
 
 impl RememberedContainer {
@@ -64,38 +70,40 @@ impl RememberedContainer {
         shown: &ShownContainer<'_>,
     ) -> (u32, Vec<Finding>) {
         let (mut unobserved, mut found) = (0, Vec::new());
+        let mut is_final = shown.is_over();
         if !self.is_older(reading) {
+            is_final = shown.is_final(reading);
             unobserved = self.count(reading);
             found.extend(self.confirm(reading));
             for end in reading.kills() {
                 let key = shown.key(&end);
                 if !self.knows(key) {
-                    found.extend(self.killed(shown.judge(key, &end)));
+                    let told = if self.count_fell() { None } else { shown.told_start() };
+                    let kill = shown.judge(key, &end, told, is_final);
+                    found.extend(kill.and_then(|kill| self.killed(kill)));
                 }
             }
         }
-        if shown.is_over {
+        if is_final {
             found.extend(self.over(shown.settings.report_unrestarted));
         }
         (unobserved, found)
     }
 
-    /// Takes in that the container was started then, by the word of an Event. Returns the pending kill
-    /// if that was before.
-    pub(super) fn started(&mut self, at: Timestamp) -> Option<Finding> {
-        let kills = self.kills.as_mut()?;
-        let mut pending =
-            kills.pending.take_if(|pending| is_later(at, pending.finding.killed.finished_at))?;
-        pending.finding.restarted = Some(started_by_event(at));
+    /// Takes in a start that an Event told of. Returns the pending kill if the start is after it.
+    pub(super) fn started(&mut self, start: ToldStart) -> Option<Finding> {
+        let kills = self.kills.as_mut().filter(|kills| !kills.count_fell)?;
+        let mut pending = kills.pending.take_if(|pending| pending.is_followed_by(start))?;
+        pending.finding.restarted = Some(start.restarted());
         Some(kills.settle(*pending))
     }
 
-    /// Takes in that nothing of the Pod will be started again. Returns the pending kill if it is to be
-    /// reported without a restart.
+    /// Takes in that nothing will start it again. Returns the pending kill if it is to be reported
+    /// without a restart. What is history stays, or the next status would show it as new.
     pub(super) fn over(&mut self, report_unrestarted: bool) -> Option<Finding> {
         let kills = self.kills.as_mut()?;
-        let pending = kills.pending.take()?;
-        (report_unrestarted && !pending.is_history).then(|| kills.settle(*pending))
+        let pending = kills.pending.take_if(|pending| !pending.is_history)?;
+        report_unrestarted.then(|| kills.settle(*pending))
     }
 
     /// Returns whether a kill of it is pending.
@@ -120,6 +128,9 @@ impl RememberedContainer {
         let ended = reading.ended.saturating_sub(self.ended);
         let seen = reading.ends().filter(|end| end.ordinal >= Some(self.ended)).count();
         let is_lower = reading.restart_count < self.restart_count;
+        if is_lower {
+            self.kills.get_or_insert_default().count_fell = true;
+        }
         self.ended = if is_lower { reading.ended } else { self.ended.max(reading.ended) };
         self.restart_count = reading.restart_count;
         self.newest = self.newest.max(seconds(reading.newest_time()));
@@ -145,12 +156,17 @@ impl RememberedContainer {
         self.kills.as_ref().is_some_and(|kills| kills.settled.contains(&kill) || pending(kills) == Some(kill))
     }
 
+    /// Returns whether `restartCount` ever fell.
+    fn count_fell(&self) -> bool {
+        self.kills.as_ref().is_some_and(|kills| kills.count_fell)
+    }
+
     /// Takes in a kill that was new to it. Returns it if it is to be reported now.
     fn killed(&mut self, kill: NewKill) -> Option<Finding> {
         let kills = self.kills.get_or_insert_default();
         match kill {
             NewKill::NoNews(key) => kills.remember(key),
-            NewKill::Restarted(kill) => return Some(kills.settle(kill)),
+            NewKill::Decided(kill) => return Some(kills.settle(kill)),
             NewKill::Pending(kill) => kills.pending = Some(Box::new(kill)),
         }
         None

@@ -6,18 +6,20 @@ use jiff::Timestamp;
 use super::{
     FilterSettings, describe,
     past::Past,
-    reading::{InstanceEnd, ShownInstance},
+    reading::{InstanceEnd, ShownInstance, StatusReading},
+    restarts::may_restart,
+    starts::{ToldStart, is_later},
 };
-use crate::source::objects::{ContainerList, ContainerStatus, Pod};
+use crate::source::objects::{ContainerList, ContainerStatus, Phase, Pod};
 
-/// A kill that no memory of the container knows.
+/// A kill that the memory of its container doesn't know.
 #[derive(Debug)]
 pub(super) enum NewKill {
     /// It was reported before, or is history. Its key is to be remembered.
     NoNews(u64),
-    /// An instance was started after it.
-    Restarted(PendingKill),
-    /// No instance is known to have been started after it.
+    /// It is to be reported: an instance was started after it, or nothing may start one.
+    Decided(PendingKill),
+    /// A start after it may still come.
     Pending(PendingKill),
 }
 
@@ -25,8 +27,8 @@ pub(super) enum NewKill {
 #[derive(Debug)]
 pub(super) struct PendingKill {
     pub key: u64,
-    /// How many instances came before the one that was killed.
-    ordinal: u32,
+    /// How many instances came before the one that was killed, if that is known.
+    ordinal: Option<u32>,
     /// Whether it is history, unless a start is still to come.
     pub is_history: bool,
     /// All that a finding says of it but for when it was detected.
@@ -42,8 +44,6 @@ pub(super) struct ShownContainer<'a> {
     pub status: &'a ContainerStatus,
     /// What happened no later than this is history.
     pub horizon: Option<Timestamp>,
-    /// Whether nothing of the Pod will be started again.
-    pub is_over: bool,
 }
 
 impl ShownContainer<'_> {
@@ -52,40 +52,52 @@ impl ShownContainer<'_> {
         self.past.kill_key(self.pod, self.list, &self.status.name, end.terminated)
     }
 
-    /// Finds out what is known of a kill that the container's memory doesn't know.
-    pub(super) fn judge(&self, key: u64, end: &InstanceEnd<'_>) -> NewKill {
-        let id = describe::identity(self.pod, self.list, &self.status.name, end.terminated);
-        let ended = end.terminated.finished_at;
-        let restarted = end.successor.map(Restarted::from).or_else(|| self.started_by_event(ended));
-        let is_decided = restarted.is_some() || self.is_over;
-        let decided_at = restarted.as_ref().and_then(|next| next.started_at).or(ended);
-        if self.past.was_reported(key, self.pod, &id) || (is_decided && self.is_history(decided_at)) {
-            return NewKill::NoNews(key);
-        }
-        let is_restarted = restarted.is_some();
-        let kill = PendingKill {
-            key,
-            ordinal: end.ordinal.unwrap_or_default(),
-            is_history: self.is_history(ended),
-            finding: Finding {
-                restarted,
-                ..describe::draft(
-                    self.settings.cluster.as_deref(),
-                    id,
-                    self.pod,
-                    self.list,
-                    self.status,
-                    end.terminated,
-                )
-            },
-        };
-        if is_restarted { NewKill::Restarted(kill) } else { NewKill::Pending(kill) }
+    /// Returns whether nothing of the Pod will be started again.
+    pub(super) fn is_over(&self) -> bool {
+        self.pod.status.phase == Phase::Over
     }
 
-    /// Returns the start after that end that an Event told of before the status came.
-    fn started_by_event(&self, ended: Option<Timestamp>) -> Option<Restarted> {
-        let at = self.past.started_at(self.pod, &self.status.name)?;
-        is_later(at, ended).then(|| started_by_event(at))
+    /// Returns whether the status shows that the container ended for good.
+    pub(super) fn is_final(&self, reading: &StatusReading<'_>) -> bool {
+        let ended_with = |code| !may_restart(self.pod, self.list, &self.status.name, code);
+        self.is_over() || reading.exit_code().is_some_and(ended_with)
+    }
+
+    /// Finds out what is known of a kill that the container's memory doesn't know. Returns nothing if
+    /// no start can follow and that isn't to be reported.
+    pub(super) fn judge(
+        &self,
+        key: u64,
+        end: &InstanceEnd<'_>,
+        told: Option<ToldStart>,
+        is_final: bool,
+    ) -> Option<NewKill> {
+        let ended = end.terminated.finished_at;
+        let told = told.filter(|start| !is_final && start.is_after(end.ordinal, ended));
+        let restarted = end.successor.map(Restarted::from).or(told.map(|start| start.restarted()));
+        let is_decided = restarted.is_some() || is_final;
+        if restarted.is_none() && is_final && !self.settings.report_unrestarted {
+            return None;
+        }
+        let id = describe::identity(self.pod, self.list, &self.status.name, end.terminated);
+        let decided_at = restarted.as_ref().and_then(|next| next.started_at).or(ended);
+        if self.past.was_reported(key, self.pod, &id) || (is_decided && self.is_history(decided_at)) {
+            return Some(NewKill::NoNews(key));
+        }
+        let cluster = self.settings.cluster.as_deref();
+        let draft = describe::draft(cluster, id, self.pod, self.list, self.status, end.terminated);
+        let kill = PendingKill {
+            key,
+            ordinal: end.ordinal,
+            is_history: self.is_history(ended),
+            finding: Finding { restarted, ..draft },
+        };
+        Some(if is_decided { NewKill::Decided(kill) } else { NewKill::Pending(kill) })
+    }
+
+    /// Returns the newest start of the container that an Event told of.
+    pub(super) fn told_start(&self) -> Option<ToldStart> {
+        self.past.told_start(self.pod, &self.status.name)
     }
 
     fn is_history(&self, at: Option<Timestamp>) -> bool {
@@ -104,18 +116,16 @@ impl PendingKill {
     /// Returns whether the instance was started after this kill. The count or the time shows it, for
     /// the count can fall.
     pub(super) fn precedes(&self, instance: &ShownInstance<'_>) -> bool {
-        let ended = self.finding.killed.finished_at;
-        instance.ordinal > Some(self.ordinal)
-            || instance.started_at.is_some_and(|start| is_later(start, ended))
+        let killed = &self.finding.killed;
+        let is_other =
+            instance.container_id.is_none() || instance.container_id != killed.container_id.as_deref();
+        let is_counted_later = instance.ordinal > self.ordinal;
+        let started_later = instance.started_at.is_some_and(|start| is_later(start, killed.finished_at));
+        is_other && (is_counted_later || started_later)
     }
-}
 
-/// Returns what an Event tells of a start.
-pub(super) fn started_by_event(at: Timestamp) -> Restarted {
-    Restarted { started_at: Some(at), ..Restarted::default() }
-}
-
-/// Returns whether the start was after the end. In the same second it may be the killed instance's own.
-pub(super) fn is_later(start: Timestamp, end: Option<Timestamp>) -> bool {
-    end.is_some_and(|end| end < start)
+    /// Returns whether the start that an Event told of is after this kill.
+    pub(super) fn is_followed_by(&self, start: ToldStart) -> bool {
+        start.is_after(self.ordinal, self.finding.killed.finished_at)
+    }
 }

@@ -11,7 +11,8 @@
 //! | `kill` | what is known of a kill that is shown for the first time? |
 //! | `describe`, `workload` | what does a finding say? |
 //!
-//! `past` and `starts` keep what `kill` asks for: earlier reports and recent Events.
+//! `past`, `starts` and `restarts` tell what `container` and `kill` ask for: earlier reports, recent
+//! Events, restart policies.
 
 mod container;
 mod describe;
@@ -19,6 +20,7 @@ mod kill;
 mod past;
 mod pods;
 mod reading;
+mod restarts;
 mod starts;
 mod workload;
 
@@ -31,12 +33,13 @@ use kill::ShownContainer;
 use past::Past;
 use pods::RememberedPods;
 use reading::StatusReading;
+use starts::ToldStart;
 
 use crate::{
     config::Namespaces,
     source::{
         Observation, Scope,
-        objects::{ContainerStatus, Phase, Pod, Started},
+        objects::{ContainerStatus, Pod, Started},
     },
 };
 
@@ -144,13 +147,12 @@ impl Filter {
         let known = pods.exists(key, scope, lists.entry(scope).or_default().number);
         let watched = known && !pod.is_mirror();
         let horizon = horizon.filter(|_| !known);
-        let is_over = pod.status.phase == Phase::Over;
         let mut conclusions = Vec::new();
         for (place, (list, status)) in pod.statuses().enumerate() {
             let reading = StatusReading::of(status);
             let name = past.container_key(&status.name);
             let Some(container) = pods.container(key, name, place, &reading, watched) else { continue };
-            let shown = ShownContainer { settings, past, pod, list, status, horizon, is_over };
+            let shown = ShownContainer { settings, past, pod, list, status, horizon };
             let (unobserved, found) = container.status(&reading, &shown);
             conclusions.extend(found.into_iter().map(|finding| Conclusion::found(finding, now)));
             if unobserved > 0 {
@@ -194,9 +196,10 @@ impl Filter {
         }
         let pod = self.past.pod_key_of_event(started);
         let name = self.past.container_key(&started.container);
-        self.past.remember_start(pod, name, started.at);
+        let start = ToldStart { at: started.at, count: started.count };
+        self.past.remember_start(pod, name, start);
         let container = self.pods.known_container(pod, name);
-        let found = container.and_then(|container| container.started(started.at));
+        let found = container.and_then(|container| container.started(start));
         found.map(|finding| Conclusion::found(finding, now)).into_iter().collect()
     }
 }

@@ -7,9 +7,8 @@ use std::{
 };
 
 use finding::{KillId, event_name};
-use jiff::Timestamp;
 
-use super::starts::RecentStarts;
+use super::starts::{RecentStarts, ToldStart};
 use crate::source::objects::{ContainerList, Pod, Started, Terminated};
 
 /// How many kills of Pods that are gone are remembered, in 32 KiB.
@@ -75,12 +74,12 @@ impl Past {
     }
 
     /// Takes in that an Event told of a start.
-    pub(super) fn remember_start(&mut self, pod: u64, container: u32, at: Timestamp) {
-        self.starts.remember(pod, container, at);
+    pub(super) fn remember_start(&mut self, pod: u64, container: u32, start: ToldStart) {
+        self.starts.remember(pod, container, start);
     }
 
-    /// Returns when a container was last started, by the word of an Event.
-    pub(super) fn started_at(&self, pod: &Pod, container: &str) -> Option<Timestamp> {
+    /// Returns the newest start of a container that an Event told of.
+    pub(super) fn told_start(&self, pod: &Pod, container: &str) -> Option<ToldStart> {
         self.starts.get(self.pod_key(pod), self.container_key(container))
     }
 

@@ -93,6 +93,12 @@ impl<'a> StatusReading<'a> {
         self.restart_count == 0 && self.kills().next().is_none()
     }
 
+    /// Returns what the container exited with if it neither runs nor waits to be started.
+    pub(super) fn exit_code(&self) -> Option<i32> {
+        let [_, ended] = self.ends;
+        ended.map(|ended| ended.terminated.exit_code)
+    }
+
     /// Returns the ends it shows, oldest first.
     pub(super) fn ends(&self) -> impl Iterator<Item = InstanceEnd<'a>> + use<'a> {
         self.ends.into_iter().flatten()

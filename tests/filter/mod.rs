@@ -3,3 +3,5 @@
 mod cases;
 mod kubelet_model;
 mod memory;
+mod own_starts;
+mod policies;

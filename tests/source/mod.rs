@@ -213,12 +213,13 @@ fn pod(namespace: &str, name: &str, count: u32, state: &Value, last: &Value) -> 
     })
 }
 
-/// The Event that says that the container of a Pod was started.
+/// The Event that says that the container of a Pod was started once more.
 fn started(name: &str) -> Value {
     json!({
         "metadata": {"name": format!("{name}.started"), "namespace": "shop"},
         "involvedObject": {"kind": "Pod", "namespace": "shop", "name": name, "uid": format!("shop-{name}"), "fieldPath": "spec.containers{app}"},
         "reason": "Started",
         "lastTimestamp": Timestamp::now().to_string(),
+        "count": 2,
     })
 }

@@ -77,12 +77,14 @@ enum Gap {
     Version,
     Now,
     Restarts,
+    /// How many starts of the container its kubelet has told, with the one to come.
+    Starts,
     State,
     LastState,
     ContainerId,
 }
 
-const GAPS: [(&str, Gap); 12] = [
+const GAPS: [(&str, Gap); 13] = [
     ("<suffix>", Gap::Suffix),
     ("<workload>", Gap::Workload),
     ("<namespace>", Gap::Namespace),
@@ -92,6 +94,7 @@ const GAPS: [(&str, Gap); 12] = [
     ("<version>", Gap::Version),
     ("<now>", Gap::Now),
     ("<restarts>", Gap::Restarts),
+    ("<starts>", Gap::Starts),
     ("<state>", Gap::State),
     ("<lastState>", Gap::LastState),
     ("<containerID>", Gap::ContainerId),
@@ -166,6 +169,7 @@ fn fill(out: &mut Vec<u8>, gap: Gap, pod: &Pod, moment: &Moment) {
         Gap::Now => out.extend_from_slice(moment.now.as_bytes()),
         Gap::Version => add(out, format_args!("{version}")),
         Gap::Restarts => add(out, format_args!("{restarts}")),
+        Gap::Starts => add(out, format_args!("{}", restarts + 2)),
         Gap::ContainerId => add(out, format_args!("{}", container_id(number, restarts))),
         Gap::State => match sight {
             Sight::Running => out.extend_from_slice(br#""running":{"startedAt":"2026-11-01T08:00:01Z"}"#),

@@ -25,8 +25,11 @@ pub struct Event {
     last_timestamp: Option<Timestamp>,
     #[serde(rename = "eventTime", default)]
     time: Option<Timestamp>,
-    #[serde(default)]
-    series: Option<EventSeries>,
+    /// How often it happened, dropped Events included.
+    #[serde(alias = "deprecatedCount", default, deserialize_with = "null_is_default")]
+    count: i64,
+    #[serde(default, deserialize_with = "null_is_default")]
+    series: EventSeries,
 }
 
 /// `metadata` of an [`Event`].
@@ -58,9 +61,11 @@ pub struct InvolvedObject {
     pub field_path: String,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct EventSeries {
+    #[serde(default, deserialize_with = "null_is_default")]
+    count: i64,
     #[serde(default)]
     last_observed_time: Option<Timestamp>,
 }
@@ -84,10 +89,10 @@ impl Event {
         }
         let (_, container) = object.field_path.strip_suffix('}')?.split_once('{')?;
         let container = container.to_owned();
-        let series = self.series.and_then(|series| series.last_observed_time);
-        let at = series.max(self.last_timestamp).or(self.time)?;
+        let at = self.series.last_observed_time.max(self.last_timestamp).or(self.time)?;
+        let count = u32::try_from(self.count.max(self.series.count)).unwrap_or_default();
         let InvolvedObject { namespace, name: pod, uid: event_uid, .. } = object;
-        Some(Started { namespace, pod, event_uid, container, at })
+        Some(Started { namespace, pod, event_uid, container, at, count })
     }
 }
 
@@ -102,6 +107,10 @@ pub struct Started {
     pub event_uid: String,
     /// The container's name, which is unique within its Pod.
     pub container: String,
-    /// When, by its node's clock, to the second.
+    /// When, by its node's clock, to the second. The Event is written after the start, so the instance
+    /// may have ended before.
     pub at: Timestamp,
+    /// How many starts of the container the kubelet has told since it was started itself. 0 if the
+    /// Event doesn't say.
+    pub count: u32,
 }

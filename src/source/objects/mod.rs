@@ -13,8 +13,9 @@ use serde::{Deserialize, Deserializer};
 
 pub use event::{Event, InvolvedObject, Started};
 pub use pod::{
-    Annotations, ContainerList, ContainerSpec, ContainerState, ContainerStatus, Memory, OwnerReference,
-    Phase, Pod, PodMetadata, PodSpec, PodStatus, Resources, Running, Terminated,
+    Annotations, ContainerList, ContainerSpec, ContainerState, ContainerStatus, ExitCodeOperator, ExitCodes,
+    Memory, OwnerReference, Phase, Pod, PodMetadata, PodSpec, PodStatus, Resources, RestartAction,
+    RestartPolicy, RestartRule, Running, Terminated,
 };
 
 /// `metadata` of any object: what tells it from others, and its version.

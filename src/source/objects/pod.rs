@@ -51,6 +51,9 @@ pub struct Annotations {
     /// Of a mirror pod: the UID of the static pod, which is a hash of its definition.
     #[serde(rename = "kubernetes.io/config.mirror", default, deserialize_with = "empty_is_none")]
     pub mirror: Option<String>,
+    /// Of a Pod of an OpenShift `DeploymentConfig`: its name.
+    #[serde(rename = "openshift.io/deployment-config.name", default, deserialize_with = "empty_is_none")]
+    pub deployment_config: Option<String>,
 }
 
 /// What a Pod belongs to.
@@ -76,6 +79,9 @@ pub struct PodSpec {
     /// The node it is bound to.
     #[serde(default)]
     pub node_name: Option<String>,
+    /// Whether its containers are started again, unless they say so themselves.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub restart_policy: RestartPolicy,
     #[serde(default, deserialize_with = "null_is_default")]
     containers: Vec<ContainerSpec>,
     #[serde(default, deserialize_with = "null_is_default")]
@@ -99,9 +105,74 @@ pub struct ContainerSpec {
     /// What it may use.
     #[serde(default, deserialize_with = "null_is_default")]
     pub resources: Resources,
-    /// `Always` makes a sidecar of an init container.
+    /// Whether it is started again; `Always` makes a sidecar of an init container.
     #[serde(default)]
-    pub restart_policy: Option<String>,
+    pub restart_policy: Option<RestartPolicy>,
+    /// What goes before the container's own policy; the first rule that applies counts.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub restart_policy_rules: Vec<RestartRule>,
+}
+
+/// Whether a container is started again after it ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum RestartPolicy {
+    /// Only if its exit code isn't 0.
+    OnFailure,
+    /// Not at all.
+    Never,
+    /// Whatever its exit code is.
+    #[default]
+    #[serde(other)]
+    Always,
+}
+
+/// What happens when a container exits with certain codes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RestartRule {
+    /// What happens.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub action: RestartAction,
+    /// When.
+    #[serde(default)]
+    pub exit_codes: Option<ExitCodes>,
+}
+
+/// What a [`RestartRule`] does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum RestartAction {
+    /// Starts the container again.
+    Restart,
+    /// Starts all containers of the Pod again.
+    RestartAllContainers,
+    /// Something that isn't known here.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+/// The exit codes that a [`RestartRule`] is for.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ExitCodes {
+    /// Whether it is for the values or for all others.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub operator: ExitCodeOperator,
+    /// The values.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub values: Vec<i32>,
+}
+
+/// How [`ExitCodes`] are compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum ExitCodeOperator {
+    /// One of the values.
+    In,
+    /// None of the values.
+    NotIn,
+    /// Something that isn't known here.
+    #[default]
+    #[serde(other)]
+    Unknown,
 }
 
 /// Requests and limits.
@@ -130,6 +201,9 @@ pub struct PodStatus {
     /// Where it is in its life.
     #[serde(default, deserialize_with = "null_is_default")]
     pub phase: Phase,
+    /// What the Pod as a whole may use now; a resize that is deferred isn't in it.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub resources: Resources,
     /// Of `spec.containers`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub container_statuses: Vec<ContainerStatus>,
@@ -171,9 +245,12 @@ pub struct ContainerStatus {
     /// How the instance before it ended; while the container waits, the newest.
     #[serde(default, deserialize_with = "null_is_default")]
     pub last_state: ContainerState,
-    /// What is in force, which an in-place resize may have made another than the spec's.
+    /// What is in force. It differs from the spec's after an in-place resize that isn't done yet.
     #[serde(default, deserialize_with = "null_is_default")]
     pub resources: Resources,
+    /// What is set aside for it on its node.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub allocated_resources: Memory,
 }
 
 /// `state` or `lastState` of a container; neither field given means that it waits.
@@ -218,18 +295,18 @@ pub struct Terminated {
 }
 
 impl Pod {
-    /// The UID that Events about this Pod carry: of a mirror pod, the static pod's.
+    /// Returns the UID that Events about this Pod carry. For a mirror pod it is the static pod's.
     pub fn event_uid(&self) -> &str {
         self.metadata.annotations.mirror.as_deref().unwrap_or(&self.metadata.uid)
     }
 
-    /// Whether it stands for a static pod. It may be deleted and made anew, while its containers
+    /// Returns whether it stands for a static pod. It may be deleted and made anew while its containers
     /// run on.
     pub fn is_mirror(&self) -> bool {
         self.metadata.annotations.mirror.is_some()
     }
 
-    /// The containers that have a status, each with the list of the spec that it stands in.
+    /// Returns the containers that have a status, each with the list of the spec that it is in.
     pub fn statuses<'a>(&'a self) -> impl Iterator<Item = (ContainerList, &'a ContainerStatus)> {
         let listed =
             |list, statuses: &'a [ContainerStatus]| statuses.iter().map(move |status| (list, status));
@@ -238,7 +315,7 @@ impl Pod {
             .chain(listed(ContainerList::Ephemeral, &self.status.ephemeral_container_statuses))
     }
 
-    /// The container of that name in that list of the spec.
+    /// Returns the spec of the container of that name in that list.
     pub fn container(&self, list: ContainerList, name: &str) -> Option<&ContainerSpec> {
         let containers = match list {
             ContainerList::Containers => &self.spec.containers,
@@ -246,6 +323,12 @@ impl Pod {
             ContainerList::Ephemeral => &self.spec.ephemeral_containers,
         };
         containers.iter().find(|container| container.name == name)
+    }
+
+    /// Returns the restart rules of all its containers.
+    pub fn restart_rules(&self) -> impl Iterator<Item = &RestartRule> {
+        let containers = self.spec.containers.iter().chain(&self.spec.init_containers);
+        containers.flat_map(|container| &container.restart_policy_rules)
     }
 }
 
@@ -261,12 +344,12 @@ pub enum ContainerList {
 }
 
 impl ContainerList {
-    /// The kind of the container in this list that the spec describes so.
+    /// Returns the kind of a container in this list with this spec.
     pub fn kind(self, spec: Option<&ContainerSpec>) -> ContainerKind {
         match self {
             Self::Containers => ContainerKind::Container,
             Self::Ephemeral => ContainerKind::Ephemeral,
-            Self::Init if spec.is_some_and(|spec| spec.restart_policy.as_deref() == Some("Always")) => {
+            Self::Init if spec.is_some_and(|spec| spec.restart_policy == Some(RestartPolicy::Always)) => {
                 ContainerKind::Sidecar
             }
             Self::Init => ContainerKind::Init,

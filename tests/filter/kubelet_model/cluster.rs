@@ -1,6 +1,8 @@
 //! The cluster between kubelets and program: the status manager that tells the API server the newest
 //! status only, the recorder that throttles, merges and drops Events, and the API server's history.
 
+use std::collections::HashMap;
+
 use fastrand::Rng;
 
 use super::{
@@ -47,6 +49,8 @@ impl PodChange {
 struct Temper {
     drops_events: u8,
     delays_events: u8,
+    /// By how much at most, in milliseconds.
+    writes_events_late: i64,
     burst: f64,
     combines_after: u32,
     writes_statuses: u8,
@@ -61,6 +65,8 @@ struct EventRecorder {
     window: i64,
     first: usize,
     similar: u32,
+    /// How many Events it wrote or dropped of each container, since it was started.
+    counts: HashMap<usize, u32>,
 }
 
 impl ModelCluster {
@@ -77,6 +83,7 @@ impl ModelCluster {
             temper: Temper {
                 drops_events: rng.u8(..) / 2,
                 delays_events: rng.u8(..) / 2,
+                writes_events_late: rng.i64(0..=3 * SECOND),
                 burst: f64::from(rng.u8(2..=25)),
                 combines_after: rng.u32(2..=10),
                 writes_statuses: rng.u8(64..),
@@ -101,9 +108,11 @@ impl ModelCluster {
             return self.create(rng, "cart-0".into());
         };
         match rng.u8(..128) {
-            0..=1 if !self.pods[pod].is_over() => self.pods[pod].restart_all_containers(self.now),
-            2..=3 => self.pods[pod].containers.iter_mut().for_each(ModelContainer::find_last),
-            4..=9 => self.pods[pod].containers.iter_mut().for_each(ModelContainer::correct),
+            0..=3 if self.pods[pod].restarts_all && !self.pods[pod].is_over() => {
+                self.pods[pod].restart_all_containers(self.now);
+            }
+            4..=5 => self.pods[pod].containers.iter_mut().for_each(ModelContainer::find_last),
+            6..=9 => self.pods[pod].containers.iter_mut().for_each(ModelContainer::correct),
             10 => self.reboot(rng, pod),
             11..=13 => self.delete(rng, pod),
             14 if self.pods[pod].is_static => self.make_anew(pod),
@@ -117,6 +126,11 @@ impl ModelCluster {
                 self.create(rng, name);
             }
             19..=24 => self.write(pod),
+            25..=30 => {
+                self.pods[pod].resize(rng);
+                self.patch(pod);
+            }
+            31 => self.recorders.iter_mut().for_each(|recorder| recorder.counts.clear()),
             _ => {
                 let started = self.pods[pod].step(rng, self.now);
                 if let Some(container) = started {
@@ -173,14 +187,33 @@ impl ModelCluster {
     }
 
     fn store(&mut self, pod: usize, containers: Option<Vec<ShownStatus>>) {
-        let ModelPod { incarnation, phase, .. } = self.pods[pod];
+        let ModelPod { incarnation, phase, given, .. } = self.pods[pod];
         let phase = if containers.is_some() { phase } else { "Pending" };
         let version = self.history.len();
         let falls = self.pods[pod].containers.iter().map(|container| container.falls).sum();
-        let snapshot =
-            PodSnapshot { pod, incarnation, phase, containers, version, written_at: self.now, falls };
+        let snapshot = PodSnapshot {
+            pod,
+            incarnation,
+            phase,
+            asked: self.pods[pod].all_asked(),
+            given,
+            containers,
+            version,
+            written_at: self.now,
+            falls,
+        };
         self.stored[pod] = Some(snapshot.clone());
         self.history.push(PodChange::Written(snapshot));
+    }
+
+    /// The API server shows what the spec asks for now, and the status as it was.
+    fn patch(&mut self, pod: usize) {
+        if let Some(last) = self.stored[pod].clone() {
+            let asked = self.pods[pod].all_asked();
+            let patched = PodSnapshot { asked, version: self.history.len(), written_at: self.now, ..last };
+            self.stored[pod] = Some(patched.clone());
+            self.history.push(PodChange::Written(patched));
+        }
     }
 
     fn forget(&mut self, pod: usize) {
@@ -221,23 +254,32 @@ impl ModelCluster {
     fn reboot(&mut self, rng: &mut Rng, pod: usize) {
         self.now += rng.i64(MINUTE..5 * MINUTE);
         let node = self.pods[pod].node;
-        for (pod, stored) in self.pods.iter_mut().zip(&self.stored) {
+        for ((pod, stored), recorder) in self.pods.iter_mut().zip(&self.stored).zip(&mut self.recorders) {
             if pod.node == node && stored.is_some() {
                 pod.reboot(rng, self.now);
+                recorder.counts.clear();
             }
         }
     }
 
     fn record(&mut self, rng: &mut Rng, pod: usize, container: usize) {
-        let (now, skew) = (self.now, self.skew(pod));
-        let Some((named, combined)) = self.recorders[pod].take(now, container, &self.temper) else { return };
+        // Written after the start, before anything else is done with the container.
+        let written = self.now + rng.i64(0..=self.temper.writes_events_late);
+        let started = &mut self.pods[pod].containers[container];
+        started.not_before = started.not_before.max(written);
+        let instance = started.instances.len() - 1;
+        let skew = self.skew(pod);
+        let Some((named, combined)) = self.recorders[pod].take(written, container, &self.temper) else {
+            return;
+        };
+        let count = self.recorders[pod].counts.get(&container).copied().unwrap_or_default();
         if rng.u8(..) < self.temper.drops_events {
             return;
         }
         let late = rng.u8(..) < self.temper.delays_events;
-        let arrives = now + rng.i64(0..if late { 10 * MINUTE } else { 2 * SECOND });
-        let at = now.div_euclid(SECOND) + skew;
-        self.events.push((arrives, EventSnapshot { pod, container, named, combined, at }));
+        let arrives = written + rng.i64(0..if late { 10 * MINUTE } else { 2 * SECOND });
+        let at = written.div_euclid(SECOND) + skew;
+        self.events.push((arrives, EventSnapshot { pod, container, instance, named, combined, at, count }));
     }
 }
 
@@ -251,11 +293,14 @@ impl EventRecorder {
             (self.window, self.first, self.similar) = (now, container, 0);
         }
         self.similar += 1;
+        let combined = self.similar > temper.combines_after;
+        if !combined {
+            *self.counts.entry(container).or_default() += 1;
+        }
         if self.spent + 1.0 > temper.burst {
             return None;
         }
         self.spent += 1.0;
-        let combined = self.similar > temper.combines_after;
         Some((if combined { self.first } else { container }, combined))
     }
 }

@@ -3,15 +3,21 @@
 use fastrand::Rng;
 use finding::ContainerKind;
 
-use super::kubelet::{Policy, Quirk};
+use super::kubelet::{Policy, Quirk, Rule};
 
 pub const SECOND: i64 = 1_000;
 
 pub struct ModelContainer {
     pub name: String,
     pub kind: ContainerKind,
-    /// A rule restarts it whatever the Pod's policy.
-    pub has_rule: bool,
+    /// Its own policy, which goes before its Pod's.
+    pub policy: Option<Policy>,
+    /// What goes before any policy, for the exit codes of each.
+    pub rules: Vec<Rule>,
+    /// The memory limit that its spec asks for, which a resize changes at once.
+    pub asked: Limit,
+    /// The memory limit that is in force, as far as its kubelet says.
+    pub given: Limit,
     pub instances: Vec<TrueInstance>,
     pub shown: ShownStatus,
     /// A `lastState` that is lost, and may come back.
@@ -51,6 +57,14 @@ pub struct ShownStatus {
     pub last: Option<ShownEnd>,
     /// How many instances had truly ended by then: what a status can't be trusted for.
     pub ended: usize,
+    pub given: Limit,
+}
+
+/// A memory limit in MiB, if there is one.
+pub type Limit = Option<u64>;
+
+pub fn random_limit(rng: &mut Rng) -> Limit {
+    (rng.u8(..4) > 0).then(|| rng.u64(1..1_000))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,9 +118,18 @@ impl ModelContainer {
         Self {
             name,
             kind,
-            has_rule: rng.u8(..4) == 0,
+            policy: match (kind, rng.u8(..8)) {
+                (ContainerKind::Ephemeral, _) => None,
+                (ContainerKind::Sidecar, _) | (ContainerKind::Container, 0) => Some(Policy::Always),
+                (_, 1) => Some(Policy::OnFailure),
+                (_, 2 | 3) => Some(Policy::Never),
+                _ => None,
+            },
+            rules: Vec::new(),
+            asked: random_limit(rng),
+            given: None,
             instances: Vec::new(),
-            shown: ShownStatus { count: 0, state: ShownState::Waiting, last: None, ended: 0 },
+            shown: ShownStatus { count: 0, state: ShownState::Waiting, last: None, ended: 0, given: None },
             lost_last: None,
             next_count: None,
             not_before: 0,
@@ -120,17 +143,20 @@ impl ModelContainer {
         self.instances.last().and_then(|instance| instance.ended).unwrap_or_default()
     }
 
+    /// Whether its kubelet starts it again by itself, in a Pod with this policy.
     pub fn restarts(&self, policy: Policy, end: ShownEnd) -> bool {
         let failed = end.exit_code != 0;
+        let by_policy = match self.policy.unwrap_or(policy) {
+            Policy::Always => true,
+            Policy::OnFailure => failed,
+            Policy::Never => false,
+        };
+        let by_rule = self.rules.iter().find(|rule| rule.codes.contains(&end.exit_code) == rule.is_in);
         match self.kind {
             ContainerKind::Ephemeral => false,
             ContainerKind::Sidecar => true,
-            ContainerKind::Init => failed && policy != Policy::Never,
-            ContainerKind::Container => match policy {
-                Policy::Always => true,
-                Policy::OnFailure => failed,
-                Policy::Never => failed && self.has_rule,
-            },
+            ContainerKind::Init => failed && (by_rule.is_some() || by_policy),
+            ContainerKind::Container => by_rule.is_some() || by_policy,
         }
     }
 
@@ -242,7 +268,7 @@ impl ModelContainer {
         // What is still shown as ended hasn't been overtaken by anything.
         let overtaken =
             ended - usize::from(matches!(self.shown.state, ShownState::Ended(r) if r.instance.is_some()));
-        ShownStatus { ended: overtaken, ..self.shown.clone() }
+        ShownStatus { ended: overtaken, given: self.given, ..self.shown.clone() }
     }
 
     /// The reason of a kill that was misread is corrected, if it is still shown.

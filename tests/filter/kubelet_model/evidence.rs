@@ -3,15 +3,16 @@
 //!
 //! A kill must be found once its evidence was delivered while its Pod existed: a status, no older
 //! than one before it, that shows its end as an OOM kill; and an instance that ran after it in that
-//! status or a later one, or an Event, whenever it came, that names a start later than its end.
-//! Kills that are to be reported unrestarted also when the Pod is over or gone. Not what stands in
-//! the cluster as reported, nor what was history to the list that showed its Pod first.
+//! status or a later one, or an Event, whenever it came, that names a start later than its end and
+//! counts more starts than there were with its own. Kills that are to be reported unrestarted also
+//! when the Pod is over or gone, or the container has ended for good. Not what stands in the cluster
+//! as reported, nor what was history to the list that showed its Pod first.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
     cluster::ModelCluster,
-    container::{ModelContainer, ShownEnd, ShownState, ShownStatus},
+    container::{Limit, ModelContainer, ShownEnd, ShownState, ShownStatus},
     kubelet::{ModelPod, Quirk},
     status::{EventSnapshot, PodSnapshot},
 };
@@ -44,8 +45,14 @@ pub struct Evidence {
     pub shown: HashMap<(ContainerPlace, usize), bool>,
     /// The Pods that were seen to be over or gone.
     pub over: HashSet<usize>,
-    /// The times of the starts that Events told.
-    pub starts: HashMap<ContainerPlace, HashSet<i64>>,
+    /// The containers that were seen to have ended for good.
+    pub finals: HashSet<ContainerPlace>,
+    /// The starts that Events told: when, under which count, of which instance.
+    pub starts: HashMap<ContainerPlace, HashSet<(i64, u32, usize)>>,
+    /// What findings may say of limits.
+    limits: HashMap<KillName, ShownLimits>,
+    /// The count of each container that was last shown, and how often it was seen to fall.
+    counts: HashMap<ContainerPlace, (u32, u32)>,
     /// The instances that ended unseen, by the names of Pod and container.
     pub unseen: HashMap<(String, String), UnseenEnds>,
     pods: HashMap<usize, KnownPod>,
@@ -59,6 +66,14 @@ pub struct UnseenEnds {
     pub may_seem_seen: bool,
     /// Whether the instances can't be told apart for sure.
     pub is_vague: bool,
+}
+
+/// The limits of a container and its Pod that were in force, by the statuses that showed a kill, up to
+/// the first that tells for sure.
+#[derive(Default)]
+struct ShownLimits {
+    seen: HashSet<(Limit, Limit)>,
+    is_known: bool,
 }
 
 #[derive(Default)]
@@ -99,6 +114,13 @@ impl<'a> TrueContainer<'a> {
         kill(self.pod, self.incarnation, self.container, instance, self.skew)
     }
 
+    /// Whether the start that an Event tells of, under this count, is after the end of the instance and
+    /// not its own, and a status shows its number right.
+    fn is_proved_by(&self, instance: usize, (at, count): (i64, u32)) -> bool {
+        let is_later = self.end(instance).is_some_and(|end| end < at);
+        is_later && self.container.is_plain && count > self.container.instances[instance].count + 1
+    }
+
     fn end(&self, instance: usize) -> Option<i64> {
         self.container.instances[instance].end_shown(self.skew)
     }
@@ -127,11 +149,11 @@ impl Evidence {
     /// An Event is delivered that isn't combined.
     pub fn event(&mut self, cluster: &ModelCluster, event: EventSnapshot) {
         let place = (event.pod, event.container);
-        self.starts.entry(place).or_default().insert(event.at);
+        self.starts.entry(place).or_default().insert((event.at, event.count, event.instance));
         let known = self.pods.get_mut(&event.pod);
         let Some(known) = known.and_then(|pod| pod.containers.get_mut(&event.container)) else { return };
         let truth = TrueContainer::of(cluster, place, cluster.pods[event.pod].incarnation);
-        let is_confirmed = |instance: usize| truth.end(instance).is_some_and(|end| end < event.at);
+        let is_confirmed = |instance: usize| truth.is_proved_by(instance, (event.at, event.count));
         let confirmed = known.pending.extract_if(.., |instance, _| is_confirmed(*instance));
         self.due.extend(confirmed.map(|(instance, _)| truth.kill(instance)));
     }
@@ -156,13 +178,18 @@ impl Evidence {
             let new = || KnownContainer { first, ..KnownContainer::default() };
             let known = known_pod.containers.entry(number).or_insert_with(new);
             self.kills_shown(truth, shown, known, is_stale);
+            self.limits_shown(truth, snapshot, shown, is_stale);
             self.ends_shown(truth, shown, known, is_stale);
+            let is_final = snapshot.is_over() || truth.pod.is_final(truth.container, shown.state);
+            if is_final {
+                self.finals.insert(truth.place);
+            }
             // Without IDs and times all kills of a container are one, and nothing tells when it was:
             // there is no evidence of anything.
             if !is_stale && truth.pod.quirk != Quirk::VirtualWithoutTimes {
-                self.new_kills(truth, shown, known, snapshot.is_over(), horizon);
-                self.confirm(truth, shown, known);
-                if snapshot.is_over() {
+                self.new_kills(truth, shown, known, is_final, horizon);
+                self.confirm(truth, shown, known, is_final);
+                if is_final {
                     self.end(truth, known);
                 }
             }
@@ -175,7 +202,12 @@ impl Evidence {
         let Some(known) = self.pods.remove(&pod) else { return };
         self.over.insert(pod);
         for (number, mut known) in known.containers {
-            self.end(TrueContainer::of(cluster, (pod, number), incarnation), &mut known);
+            let truth = TrueContainer::of(cluster, (pod, number), incarnation);
+            self.end(truth, &mut known);
+            self.counts.remove(&truth.place);
+            for instance in 0..truth.container.instances.len() {
+                self.limits.entry(truth.kill(instance)).or_default().is_known = false;
+            }
         }
     }
 
@@ -223,6 +255,9 @@ impl Evidence {
         let has_times = container.is_plain && pod.quirk != Quirk::UnsetTimes;
         unseen.is_vague |= pod.quirk == Quirk::VirtualWithoutTimes || (is_stale && !has_times);
         if !is_stale {
+            let (count, falls) = self.counts.entry(place).or_default();
+            *falls += u32::from(shown.count < *count);
+            *count = shown.count;
             known.ends.extend(shown.records().filter_map(|record| record.instance));
             let missed = (known.first..shown.ended).filter(|instance| !known.ends.contains(instance));
             unseen.instances.extend(missed.map(|instance| (place, instance)));
@@ -235,7 +270,7 @@ impl Evidence {
         truth: TrueContainer<'_>,
         shown: &ShownStatus,
         known: &mut KnownContainer,
-        is_over: bool,
+        is_final: bool,
         horizon: Option<i64>,
     ) {
         let instances = &truth.container.instances;
@@ -250,9 +285,13 @@ impl Evidence {
             let ended = truth.end(instance);
             let next = shown.current().filter(|next| *next != instance);
             let next = next.map(|next| &instances[next]).filter(|next| next.started.is_some());
-            let told = self.started(truth).filter(|at| ended.is_some_and(|end| end < *at));
+            let told = self.started(truth).filter(|_| next.is_none() && !is_final);
+            if told.is_some() && !truth.container.is_plain && horizon.is_some() {
+                continue;
+            }
+            let told = told.filter(|told| truth.is_proved_by(instance, *told)).map(|(at, _)| at);
             let since = next.map_or(told, |next| next.start_shown(truth.skew)).or(ended);
-            if (next.is_some() || told.is_some() || is_over) && is_old(since) {
+            if (next.is_some() || told.is_some() || is_final) && is_old(since) {
                 self.history.insert(killed);
             } else {
                 known.pending.entry(instance).or_insert(is_old(ended));
@@ -261,13 +300,19 @@ impl Evidence {
     }
 
     /// The pending kills after which a start is known.
-    fn confirm(&mut self, truth: TrueContainer<'_>, shown: &ShownStatus, known: &mut KnownContainer) {
+    fn confirm(
+        &mut self,
+        truth: TrueContainer<'_>,
+        shown: &ShownStatus,
+        known: &mut KnownContainer,
+        is_final: bool,
+    ) {
         let instances = shown.records().filter_map(|record| record.instance).chain(shown.current());
         let newest =
             instances.filter(|instance| truth.container.instances[*instance].started.is_some()).max();
-        let told = self.started(truth);
+        let told = self.started(truth).filter(|_| !is_final);
         let is_confirmed = |instance: usize| {
-            newest > Some(instance) || truth.end(instance).is_some_and(|end| told > Some(end))
+            newest > Some(instance) || told.is_some_and(|told| truth.is_proved_by(instance, told))
         };
         let confirmed = known.pending.extract_if(.., |instance, _| is_confirmed(*instance));
         self.due.extend(confirmed.map(|(instance, _)| truth.kill(instance)));
@@ -280,8 +325,40 @@ impl Evidence {
         self.due.extend(news.map(|(instance, _)| truth.kill(instance)));
     }
 
-    /// When the container was last started, by the word of an Event.
-    fn started(&self, truth: TrueContainer<'_>) -> Option<i64> {
-        self.starts.get(&truth.place)?.iter().max().copied()
+    /// When the container was last started, by the word of an Event, and the Event's count.
+    fn started(&self, truth: TrueContainer<'_>) -> Option<(i64, u32)> {
+        self.starts.get(&truth.place)?.iter().max().map(|(at, count, _)| (*at, *count))
+    }
+
+    /// Whether a finding of the kill may say so of the container's limit and its Pod's.
+    pub fn may_have_limits(&self, kill: &KillName, limits: (Limit, Limit)) -> bool {
+        self.limits.get(kill).is_some_and(|shown| shown.seen.contains(&limits))
+    }
+
+    /// Whether the instance's own Event seems to tell of a later start: its count is higher than the
+    /// instance's, for logs were lost, and no status showed that.
+    pub fn is_misled(&self, container: &ModelContainer, place: ContainerPlace, instance: usize) -> bool {
+        let fell = self.counts.get(&place).is_some_and(|(_, falls)| *falls > 0);
+        let highest_own = container.instances[instance].count + 1;
+        let mut starts = self.starts.get(&place).into_iter().flatten();
+        !fell && starts.any(|(_, count, started)| *started == instance && *count > highest_own)
+    }
+
+    fn limits_shown(
+        &mut self,
+        truth: TrueContainer<'_>,
+        snapshot: &PodSnapshot,
+        shown: &ShownStatus,
+        is_stale: bool,
+    ) {
+        let asked = snapshot.asked[truth.place.1 + 1];
+        let limits = (shown.given.or(asked), snapshot.given.or(snapshot.asked[0]));
+        for instance in shown.records().filter_map(ShownEnd::kill) {
+            let known = self.limits.entry(truth.kill(instance)).or_default();
+            if !known.is_known {
+                known.seen.insert(limits);
+                known.is_known = !is_stale && truth.pod.quirk != Quirk::UnsetTimes;
+            }
+        }
     }
 }

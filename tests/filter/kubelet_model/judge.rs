@@ -96,13 +96,21 @@ impl Judge {
             Some(restarted) => {
                 let mut killed =
                     killed.filter(|instance| self.was_started(place, container, *instance, restarted, skew));
-                killed.next().ok_or("nothing like that was started after it")?
+                let is_misled =
+                    restarted.restart_count.is_none() && self.evidence.is_misled(container, place, first);
+                let killed = killed.next().or(is_misled.then_some(first));
+                killed.ok_or("nothing like that was started after it")?
             }
-            None if self.report_unrestarted && self.evidence.over.contains(&pod.number) => first,
+            None if self.report_unrestarted && self.may_be_unrestarted(place) => first,
             None => return Err("not restarted, and not to be reported"),
         };
 
         let kill = kill(pod, incarnation, container, instance, skew);
+        let mib = |limit: Option<u64>| limit.map(|bytes| bytes >> 20);
+        let limits = (mib(finding.container.memory_limit_bytes), mib(finding.pod.memory_limit_bytes));
+        if !is_vague && !self.evidence.may_have_limits(&kill, limits) {
+            return Err("limits that were not in force");
+        }
         if self.evidence.history.contains(&kill) && !is_vague {
             return Err("history");
         }
@@ -121,6 +129,11 @@ impl Judge {
         }
     }
 
+    /// Whether the container or its Pod was seen to have ended for good.
+    fn may_be_unrestarted(&self, place: ContainerPlace) -> bool {
+        self.evidence.over.contains(&place.0) || self.evidence.finals.contains(&place)
+    }
+
     /// Whether such an instance was started after that one.
     fn was_started(
         &self,
@@ -132,16 +145,21 @@ impl Judge {
     ) -> bool {
         let told = seconds(restarted.started_at);
         let starts = self.evidence.starts.get(&place);
-        let by_event = (restarted.container_id.is_none() && restarted.restart_count.is_none())
-            && told.is_some_and(|at| starts.is_some_and(|starts| starts.contains(&at)));
-        let mut later = container.instances[killed + 1..].iter().filter(|next| next.started.is_some());
-        later.any(|next| {
+        let is_by_event = restarted.container_id.is_none() && restarted.restart_count.is_none();
+        let by_event = |next: usize| {
+            let mut starts = starts.into_iter().flatten();
+            is_by_event && starts.any(|(at, _, instance)| (Some(*at), *instance) == (told, next))
+        };
+        let mut later = (killed + 1..container.instances.len())
+            .filter(|next| container.instances[*next].started.is_some());
+        later.any(|number| {
+            let next = &container.instances[number];
             // While a container waits that the runtime lost, nobody can tell whose count it is.
             let is_count = |count: u32| next.count == count || container.was_carried;
             let by_status = next.id == restarted.container_id
                 && next.start_shown(skew) == told
                 && restarted.restart_count.is_none_or(is_count);
-            by_status || (by_event && next.started.map(|at| at.div_euclid(1000) + skew) == told)
+            by_status || by_event(number)
         })
     }
 }

@@ -3,10 +3,12 @@
 //! Nothing here knows how a kill is detected. Times are milliseconds of one true clock; a status
 //! shows them in seconds of its node's.
 
+use std::iter;
+
 use fastrand::Rng;
 use finding::ContainerKind;
 
-use super::container::{ModelContainer, SECOND, ShownEnd, ShownState};
+use super::container::{Limit, ModelContainer, SECOND, ShownEnd, ShownState, random_limit};
 
 /// A Pod, as it truly is.
 pub struct ModelPod {
@@ -17,10 +19,28 @@ pub struct ModelPod {
     pub is_static: bool,
     pub node: usize,
     pub policy: Policy,
+    /// Whether a rule of one of its containers restarts all of them.
+    pub restarts_all: bool,
+    /// The memory limit of the whole, as its spec asks for it, and as it is in force.
+    pub asked: Limit,
+    pub given: Limit,
     pub quirk: Quirk,
     pub phase: &'static str,
     pub terminating: bool,
     pub containers: Vec<ModelContainer>,
+}
+
+/// A rule that restarts a container whose exit code is in the list, or is not.
+pub struct Rule {
+    pub is_in: bool,
+    pub codes: Vec<i32>,
+}
+
+impl Rule {
+    fn random(rng: &mut Rng) -> Self {
+        let codes = [0, 1, 137, 143, 128].into_iter().filter(|_| rng.bool()).collect();
+        Self { is_in: rng.bool(), codes }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +89,11 @@ impl ModelPod {
             4 if !is_static => Policy::Never,
             _ => Policy::Always,
         };
+        for container in &mut containers {
+            if container.policy.is_some() && container.kind != ContainerKind::Sidecar {
+                container.rules = (0..rng.usize(..3)).map(|_| Rule::random(rng)).collect();
+            }
+        }
         let quirk = match rng.u8(..10) {
             5 | 6 => Quirk::LosesLogs,
             7 => Quirk::UnsetTimes,
@@ -83,6 +108,9 @@ impl ModelPod {
             is_static,
             node,
             policy,
+            restarts_all: rng.u8(..4) == 0,
+            asked: random_limit(rng),
+            given: None,
             quirk,
             phase: "Pending",
             terminating: false,
@@ -145,6 +173,33 @@ impl ModelPod {
             }
         }
         self.phase = if ends.iter().all(|code| *code == 0) { "Succeeded" } else { "Failed" };
+    }
+
+    /// Whether a container that is shown in this state has ended for good.
+    pub fn is_final(&self, container: &ModelContainer, state: ShownState) -> bool {
+        let restarts_all = self.restarts_all && container.kind != ContainerKind::Ephemeral;
+        match state {
+            ShownState::Ended(end) if end.instance.is_some() => {
+                !restarts_all && !container.restarts(self.policy, end)
+            }
+            _ => false,
+        }
+    }
+
+    /// The limits that its spec asks for: of the whole, and of each container.
+    pub fn all_asked(&self) -> Vec<Limit> {
+        iter::once(self.asked).chain(self.containers.iter().map(|container| container.asked)).collect()
+    }
+
+    /// Somebody asks for other limits, or the kubelet does what was asked.
+    pub fn resize(&mut self, rng: &mut Rng) {
+        if rng.bool() {
+            self.asked = random_limit(rng);
+            self.containers.iter_mut().for_each(|container| container.asked = random_limit(rng));
+        } else {
+            self.given = self.asked;
+            self.containers.iter_mut().for_each(|container| container.given = container.asked);
+        }
     }
 
     /// All of its containers are removed and made anew (KEP 5532).

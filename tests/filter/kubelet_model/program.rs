@@ -16,6 +16,7 @@ use kubernetes_oom_event_generator::{
 use super::{
     FailedRun,
     cluster::{ModelCluster, PodChange},
+    container::Limit,
     evidence::Delivery,
     judge::Judge,
     status::{EventSnapshot, NAMESPACE, PodSnapshot, complete, decode_event, describe, timestamp},
@@ -32,7 +33,7 @@ pub struct ModelProgram {
     watch: PodWatch,
     /// Where the watch of Pods is in the cluster's history.
     place: usize,
-    described: HashMap<usize, Pod>,
+    described: HashMap<(usize, Vec<Limit>), Pod>,
     /// How much was observed.
     observations: usize,
     /// What was observed and found, if somebody wants to know.
@@ -248,7 +249,8 @@ impl ModelProgram {
 
     fn decode(&mut self, snapshot: &PodSnapshot) -> Box<Pod> {
         let pod = &self.cluster.pods[snapshot.pod];
-        let described = self.described.entry(snapshot.pod).or_insert_with(|| describe(pod));
+        let key = (snapshot.pod, snapshot.asked.clone());
+        let described = self.described.entry(key).or_insert_with(|| describe(pod, &snapshot.asked));
         complete(pod, described, snapshot, self.cluster.skew(snapshot.pod))
     }
 

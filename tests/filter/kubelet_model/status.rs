@@ -2,13 +2,13 @@
 
 use finding::ContainerKind;
 use kubernetes_oom_event_generator::source::objects::{
-    ContainerState, ContainerStatus, Event, Phase, Pod, Running, Started, Terminated,
+    ContainerState, ContainerStatus, Event, Memory, Phase, Pod, Resources, Running, Started, Terminated,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
-    container::{ModelContainer, ShownEnd, ShownState, ShownStatus, TrueInstance},
-    kubelet::ModelPod,
+    container::{Limit, ModelContainer, ShownEnd, ShownState, ShownStatus, TrueInstance},
+    kubelet::{ModelPod, Rule},
 };
 
 pub const NAMESPACE: &str = "shop";
@@ -19,6 +19,10 @@ pub struct PodSnapshot {
     pub pod: usize,
     pub incarnation: u32,
     pub phase: &'static str,
+    /// The limits that the spec asks for: of the whole, and of each container.
+    pub asked: Vec<Limit>,
+    /// The limit of the whole that is in force.
+    pub given: Limit,
     /// None before the kubelet has said anything.
     pub containers: Option<Vec<ShownStatus>>,
     /// Its place among all that the API server was told.
@@ -38,13 +42,15 @@ impl PodSnapshot {
 #[derive(Clone, Copy, Debug)]
 pub struct EventSnapshot {
     pub pod: usize,
-    /// The container that was started.
+    /// The container that was started, and the instance.
     pub container: usize,
+    pub instance: usize,
     /// The container that the Event names.
     pub named: usize,
     pub combined: bool,
     /// In seconds of its node's clock.
     pub at: i64,
+    pub count: u32,
 }
 
 impl ModelPod {
@@ -71,12 +77,18 @@ impl TrueInstance {
 }
 
 /// The Pod as the source would decode it, but for its status.
-pub fn describe(pod: &ModelPod) -> Pod {
+pub fn describe(pod: &ModelPod, asked: &[Limit]) -> Pod {
+    let resources = |limit: Limit| limit.map(|limit| json!({"limits": {"memory": format!("{limit}Mi")}}));
     let list = |name: &str| {
-        let containers = pod.containers.iter().filter(|container| container.kind.spec_field() == name);
-        let spec = |container: &ModelContainer| match container.kind {
-            ContainerKind::Sidecar => json!({"name": container.name, "restartPolicy": "Always"}),
-            _ => json!({"name": container.name}),
+        let containers = pod.containers.iter().zip(&asked[1..]);
+        let containers = containers.filter(|(container, _)| container.kind.spec_field() == name);
+        let spec = |(container, asked): (&ModelContainer, &Limit)| {
+            json!({
+                "name": container.name,
+                "restartPolicy": container.policy.map(|policy| format!("{policy:?}")),
+                "restartPolicyRules": rules(pod, container),
+                "resources": resources(*asked),
+            })
         };
         containers.map(spec).collect::<Vec<_>>()
     };
@@ -85,6 +97,8 @@ pub fn describe(pod: &ModelPod) -> Pod {
         "metadata": {"name": pod.name, "namespace": NAMESPACE, "uid": pod.uid(0), "annotations": mirror},
         "spec": {
             "nodeName": format!("n{}", pod.node),
+            "restartPolicy": format!("{:?}", pod.policy),
+            "resources": resources(asked[0]),
             "containers": list("containers"),
             "initContainers": list("initContainers"),
             "ephemeralContainers": list("ephemeralContainers"),
@@ -93,11 +107,22 @@ pub fn describe(pod: &ModelPod) -> Pod {
     serde_json::from_value(described).expect("a Pod")
 }
 
+fn rules(pod: &ModelPod, container: &ModelContainer) -> Vec<Value> {
+    let rule = |rule: &Rule| {
+        let operator = if rule.is_in { "In" } else { "NotIn" };
+        json!({"action": "Restart", "exitCodes": {"operator": operator, "values": rule.codes}})
+    };
+    let all = json!({"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [88]}});
+    let has_all = pod.restarts_all && container.name == "app";
+    container.rules.iter().map(rule).chain(has_all.then_some(all)).collect()
+}
+
 /// The Pod with the status that the API server shows.
 pub fn complete(pod: &ModelPod, described: &Pod, shown: &PodSnapshot, skew: i64) -> Box<Pod> {
     let mut described = Box::new(described.clone());
     described.metadata.uid = pod.uid(shown.incarnation);
     let status = &mut described.status;
+    status.resources = resources(shown.given);
     status.phase = if shown.is_over() { Phase::Over } else { Phase::Alive };
     for (container, shown) in pod.containers.iter().zip(shown.containers.iter().flatten()) {
         let list = match container.kind {
@@ -131,8 +156,13 @@ fn container_status(container: &ModelContainer, shown: &ShownStatus, skew: i64) 
         container_id: newest.and_then(|newest| instances[newest].id.clone()),
         state,
         last_state: shown.last.map(ended).unwrap_or_default(),
+        resources: resources(shown.given),
         ..ContainerStatus::default()
     }
+}
+
+fn resources(limit: Limit) -> Resources {
+    Resources { limits: Memory { bytes: limit.map(|limit| limit << 20) }, ..Resources::default() }
 }
 
 fn terminated(instances: &[TrueInstance], record: ShownEnd, skew: i64) -> Terminated {
@@ -166,6 +196,7 @@ pub fn decode_event(pod: &ModelPod, event: EventSnapshot) -> Option<Started> {
         "reason": "Started",
         "message": format!("{combined}Container started"),
         "lastTimestamp": timestamp(event.at).to_string(),
+        "count": event.count,
         "involvedObject": object,
     });
     serde_json::from_value::<Event>(event).expect("an Event").into_started()

@@ -10,6 +10,7 @@
 //! An instance `-a` has no ID, as virtual kubelets have it; the runtime never set the times of `a?`.
 //!
 //! A container is named before it: `app R(0,a)`, `init:setup T(0,a)`, `sidecar:proxy`, `ephemeral:debug`.
+//! An Event is about the next instance after what was last shown of its container, unless it says more.
 //! Times follow from the order in which instances are first mentioned, a second apart, or [`Case::pace`].
 
 use std::{collections::HashMap, time::Duration};
@@ -38,6 +39,16 @@ pub struct Case {
     pub pod: PodIdentity,
     pub found: Vec<Finding>,
     pub unobserved: u32,
+    /// What stands in the Pod's spec, besides its containers.
+    pub spec: Value,
+    /// What stands in the spec of a container.
+    pub container_specs: HashMap<&'static str, Value>,
+    /// What stands in the status of the Pod.
+    pub pod_status: Value,
+    /// What stands in the status of a container.
+    pub container_statuses: HashMap<&'static str, Value>,
+    /// The `restartCount` of each container that was last shown.
+    counts: HashMap<String, u32>,
     times: HashMap<String, Times>,
 }
 
@@ -82,6 +93,11 @@ impl Case {
             },
             found: Vec::new(),
             unobserved: 0,
+            spec: json!({}),
+            container_specs: HashMap::new(),
+            pod_status: json!({}),
+            container_statuses: HashMap::new(),
+            counts: HashMap::new(),
             times: HashMap::new(),
         }
     }
@@ -140,10 +156,9 @@ impl Case {
             },
             "reason": "Started",
             "lastTimestamp": (at + self.skew).to_string(),
+            "count": self.counts.get(container).map_or(1, |count| count + 2),
         });
-        if let (Value::Object(event), Value::Object(fields)) = (&mut event, fields) {
-            event.extend(fields);
-        }
+        extend(&mut event, fields);
         match serde_json::from_value::<Event>(event).unwrap().into_started() {
             Some(started) => self.observe(Observation::Started(started)),
             None => self,
@@ -190,7 +205,9 @@ impl Case {
 
     pub fn status(&mut self, containers: &[&str]) -> Box<Pod> {
         let mut spec = json!({"nodeName": "n1"});
+        extend(&mut spec, self.spec.clone());
         let mut status = json!({"phase": self.pod.phase});
+        extend(&mut status, self.pod_status.clone());
         for container in containers {
             let (name, notation) = container.split_once(' ').unwrap();
             let (kind, name) = name.split_once(':').unwrap_or(("container", name));
@@ -205,8 +222,10 @@ impl Case {
             if kind == "sidecar" {
                 described["restartPolicy"] = "Always".into();
             }
+            extend(&mut described, self.container_specs.get(name).cloned().unwrap_or_default());
             push(&mut spec, list, described);
-            let shown = self.container(name, notation);
+            let mut shown = self.container(name, notation);
+            extend(&mut shown, self.container_statuses.get(name).cloned().unwrap_or_default());
             push(&mut status, statuses, shown);
         }
         let mut metadata = json!({"name": self.pod.name, "namespace": self.pod.namespace, "uid": self.pod.uid, "labels": null});
@@ -224,7 +243,9 @@ impl Case {
         }
         let arguments = arguments(state);
         if let Some(count) = arguments.first().filter(|count| !count.is_empty()) {
-            status["restartCount"] = count.parse::<u32>().unwrap().into();
+            let count = count.parse().unwrap();
+            self.counts.insert(name.to_owned(), count);
+            status["restartCount"] = count.into();
         }
         match state.as_bytes()[0] {
             b'R' => {
@@ -300,6 +321,12 @@ pub fn id(instance: &str) -> String {
 fn arguments(text: &str) -> Vec<&str> {
     let Some((_, inner)) = text.split_once('(') else { return Vec::new() };
     inner.trim_end_matches(')').split(',').map(str::trim).collect()
+}
+
+fn extend(object: &mut Value, fields: Value) {
+    if let (Value::Object(object), Value::Object(fields)) = (object, fields) {
+        object.extend(fields);
+    }
 }
 
 fn push(object: &mut Value, list: &str, item: Value) {
