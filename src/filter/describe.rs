@@ -43,7 +43,7 @@ pub(super) fn draft(
             name: pod.metadata.name.clone(),
             uid: pod.metadata.uid.clone(),
             node: pod.spec.node_name.clone(),
-            memory_limit_bytes: pod.spec.resources.limits.bytes,
+            memory_limit_bytes: pod.status.resources.limits.bytes.or(pod.spec.resources.limits.bytes),
             workload: workload(pod),
             event_uid: pod.event_uid().to_owned(),
             labels: pod.metadata.labels.clone(),
@@ -53,7 +53,9 @@ pub(super) fn draft(
             kind: list.kind(spec),
             image: spec.and_then(|spec| spec.image.clone()),
             memory_limit_bytes: given.limits.bytes.or(asked.limits.bytes),
-            memory_request_bytes: given.requests.bytes.or(asked.requests.bytes),
+            memory_request_bytes: (given.requests.bytes)
+                .or(status.allocated_resources.bytes)
+                .or(asked.requests.bytes),
         },
         killed: Killed {
             container_id: killed.container_id.clone(),
