@@ -1,7 +1,7 @@
 //! `replay`: what it finds in each recording of a real kubelet, and what it says about bad input.
 
 use std::{
-    io::{self, BufRead, Seek, Write},
+    io::{self, BufRead, BufReader, Seek, Write},
     path::PathBuf,
     process::{Command, Output, Stdio},
 };
@@ -73,6 +73,51 @@ fn each_recording_gives_its_findings() {
             assert_eq!(finding["container"]["memoryLimitBytes"], 64 << 20, "{name}");
         }
     }
+}
+
+#[test]
+fn what_other_clusters_were_reported_to_show_is_read_right() {
+    for (name, reported, pointer, restarted, unrestarted) in [
+        ("own-start-never", 1, "/restarted", json!([]), json!([null])),
+        ("own-start-always", 1, "/restarted/startedAt", json!(["2026-03-02T10:00:21Z"]), json!([])),
+        ("pod-resize-deferred", 1, "/pod/memoryLimitBytes", json!([256 << 20]), json!([])),
+        ("pod-status-without-memory", 1, "/pod/memoryLimitBytes", json!([256 << 20]), json!([])),
+        ("start-errors", 1, "/restarted/restartCount", json!([3]), json!([])),
+        ("windows", 1, "/killed/exitCode", json!([-532_462_766]), json!([])),
+        ("never-beside-sidecar", 1, "/container/name", json!([]), json!(["main"])),
+        (
+            "rollout-and-deployment-config",
+            3,
+            "/pod/workload/kind",
+            json!(["Rollout", "Rollout", "DeploymentConfig"]),
+            json!([]),
+        ),
+        ("rollout-and-deployment-config", 3, "/pod/workload/name", json!(["web", "web", "shop"]), json!([])),
+        ("virtual-kubelet", 2, "/restarted/restartCount", json!([1, 2]), json!([])),
+    ] {
+        let name = format!("made-up/{name}");
+        let found = replay(&name, false);
+        assert_eq!(json!(at(&found, pointer)), restarted, "{name}");
+        let all = replay(&name, true);
+        assert_eq!(all.len(), reported, "{name}");
+        let alone = all.iter().filter(|finding| finding["restarted"].is_null()).cloned().collect::<Vec<_>>();
+        assert_eq!(json!(at(&alone, pointer)), unrestarted, "{name}");
+    }
+}
+
+#[test]
+fn what_nothing_may_restart_is_reported_while_its_pod_lives_on() {
+    let mut command = program();
+    command.args(["replay", "-"]).env("OOM_REPORT_UNRESTARTED", "true");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let recorded = std::fs::read(recording("made-up/never-beside-sidecar")).unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(&recorded).unwrap();
+    let mut printed = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut printed).unwrap();
+    assert!(printed.contains("not restarted"), "{printed}");
+    drop(input);
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]
