@@ -59,6 +59,7 @@ pub(super) enum ListShape {
 pub(super) struct ListCursor {
     shape: ListShape,
     page_objects: u32,
+    max_page_objects: u32,
     /// What to ask for the next page with; `None` for the first.
     next: Option<String>,
     /// When the first page was asked for.
@@ -66,9 +67,9 @@ pub(super) struct ListCursor {
 }
 
 impl ListCursor {
-    /// The beginning of a list, with so many objects to a page.
-    pub(super) fn new(shape: ListShape, page_objects: u32) -> Self {
-        Self { shape, page_objects, next: None, begun: SyncMoment::now() }
+    /// The beginning of a list, with so many objects to a page at most.
+    pub(super) fn new(shape: ListShape, max_page_objects: u32) -> Self {
+        Self { shape, page_objects: max_page_objects, max_page_objects, next: None, begun: SyncMoment::now() }
     }
 
     /// Returns whether the first page is next.
@@ -76,8 +77,9 @@ impl ListCursor {
         self.next.is_none()
     }
 
-    /// Goes on to the next page.
+    /// Goes on to the next page, which may be larger again after it was made smaller.
     pub(super) fn advance(&mut self, next: String) {
+        self.page_objects = (self.page_objects * 2).min(self.max_page_objects);
         self.next = Some(next);
     }
 

@@ -157,6 +157,9 @@ impl<W: Watched> ResourceWatch<W> {
     /// Takes in that a page failed.
     pub(super) fn page_failed(&mut self, cursor: &mut ListCursor, failure: &RequestFailure) {
         cursor.failed(failure.kind());
+        if cursor.is_at_start() {
+            self.backoff.list_begins();
+        }
         self.failed(failure);
     }
 

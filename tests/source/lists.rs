@@ -1,5 +1,7 @@
 //! Lists that fail, for long or on a later page, and answers that are no lists.
 
+use std::sync::Mutex;
+
 use serde_json::{Value, json};
 use support::{
     api_server::{ApiServer, Asked, gone, status},
@@ -74,6 +76,12 @@ async fn fails_to_read_back_what_was_reported() {
     sleep(HOUR).await;
     day.finds(&[]);
     assert!(!day.is_ready());
+    let said =
+        "own events in the whole cluster: not yet listed: can't list own events in the whole cluster: ";
+    assert!(day.readyz().contains(said), "{}", day.readyz());
+    assert!(day.readyz().ends_with("\npods in the whole cluster: not yet listed"), "{}", day.readyz());
+    assert!(day.metric("watch_errors_total", "own_events") > 0);
+    assert_eq!(day.metric("watch_errors_total", "pods"), 0);
     day.recovers().await;
     day.finds(&["cart-0", "afterwards-0"]);
 }
@@ -165,6 +173,23 @@ async fn lists_pages_too_large_to_hold() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn lists_a_few_large_pods_among_many_small_ones_in_few_pages() {
+    let server = ApiServer::new();
+    let expected = pods(&server, 600);
+    for name in ["pod007", "pod008", "pod300"] {
+        let mut large = restarted(name, 1);
+        large["metadata"]["annotations"] = json!({"notes": "<".repeat(9 * 1024 * 1024)});
+        server.put("pods", large);
+    }
+    let day = Watching::begin(&server).await;
+    sleep(SECOND * 20).await;
+    assert!(day.is_ready(), "{}", day.readyz());
+    day.finds(&found(&expected));
+    let asked = server.asked().into_iter().filter(|asked| asked.is_list("pods")).count();
+    assert!(asked < 40, "{asked} pages, where 12 of 50 would do without them");
+}
+
+#[tokio::test(start_paused = true)]
 async fn answers_what_is_no_list() {
     let server = ApiServer::new();
     server.put("pods", restarted("cart", 0));
@@ -184,4 +209,39 @@ async fn answers_what_is_no_list() {
         server.put("pods", killed("cart", 0));
         server.delete("pods", "shop", "afterwards");
     }
+}
+
+/// Answers these requests with an error as often as this, by chance.
+fn fails_at_times(server: &ApiServer, share: f64, applies: impl Fn(&Asked) -> bool + Send + 'static) {
+    let chance = Mutex::new(fastrand::Rng::with_seed(7));
+    let refusal = status(500, "InternalError", "etcdserver: request timed out");
+    server.misbehave(Behaviour::refuses(&refusal), move |asked| {
+        applies(asked) && chance.lock().unwrap().f64() < share
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_half_of_the_further_pages_with_an_error() {
+    let server = ApiServer::new();
+    let expected = pods(&server, 660);
+    fails_at_times(&server, 0.5, |asked| asked.is_list("pods") && asked.is_next_page());
+    let day = Watching::begin(&server).await;
+    sleep(SECOND * 20).await;
+    day.finds(&found(&expected));
+    assert!(day.is_ready(), "{}", day.readyz());
+    day.recovers().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_some_pages_of_a_long_list_with_an_error() {
+    let server = ApiServer::new();
+    for number in 0..20_000 {
+        server.put("pods", restarted(&format!("pod{number:05}"), 0));
+    }
+    fails_at_times(&server, 0.05, |asked| asked.is_list("pods") && asked.is_next_page());
+    let day = Watching::begin(&server).await;
+    sleep(SECOND * 20).await;
+    assert!(day.is_ready(), "{}", day.readyz());
+    let failed = day.metric("watch_errors_total", "pods");
+    assert!((10..=40).contains(&failed), "{failed} of 400 pages failed");
 }

@@ -10,6 +10,7 @@ mod lists;
 mod memory;
 mod outages;
 mod refusals;
+mod rights;
 mod silence;
 mod versions;
 mod watches;
