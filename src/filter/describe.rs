@@ -9,15 +9,21 @@ use untrusted::is_deceptive;
 use super::workload::workload;
 use crate::source::objects::{ContainerList, ContainerStatus, Pod, Terminated};
 
-/// Returns the identity of a kill. It is that of the instance's ID alone: a mirror pod that is made
-/// anew has another UID and the same containers. Virtual kubelets leave the ID empty.
+/// Returns the identity of a kill: of its namespace and the instance's ID. The Pod isn't part of it: a
+/// mirror pod that is made anew has another UID and the same containers. Virtual kubelets leave the ID
+/// empty.
 pub(super) fn identity(pod: &Pod, list: ContainerList, container: &str, killed: &Terminated) -> KillId {
     if let Some(id) = &killed.container_id {
-        return KillId::new(&[id]);
+        return KillId::new(&[&pod.metadata.namespace, id]);
     }
     let finished_at = killed.finished_at.map(|time| time.to_string()).unwrap_or_default();
     let list = list.kind(None).spec_field();
     KillId::new(&[&pod.metadata.uid, list, container, &finished_at])
+}
+
+/// Returns the identity that earlier versions of this program gave a kill: of the instance's ID alone.
+pub(super) fn earlier_identity(killed: &Terminated) -> Option<KillId> {
+    killed.container_id.as_ref().map(|id| KillId::new(&[id]))
 }
 
 /// Returns what the Pod shows of a kill. [`complete`] adds what comes later.

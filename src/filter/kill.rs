@@ -1,6 +1,6 @@
 //! A kill that a status shows for the first time: what is known of it, found out once.
 
-use finding::{Finding, Restarted};
+use finding::{Finding, KillId, Restarted};
 use jiff::Timestamp;
 
 use super::{
@@ -10,7 +10,7 @@ use super::{
     restarts::may_restart,
     starts::{ToldStart, is_later},
 };
-use crate::source::objects::{ContainerList, ContainerStatus, Phase, Pod};
+use crate::source::objects::{ContainerList, ContainerStatus, Phase, Pod, Terminated};
 
 /// A kill that the memory of its container doesn't know.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl ShownContainer<'_> {
         }
         let id = describe::identity(self.pod, self.list, &self.status.name, end.terminated);
         let decided_at = restarted.as_ref().and_then(|next| next.started_at).or(ended);
-        if self.past.was_reported(key, self.pod, &id) || (is_decided && self.is_history(decided_at)) {
+        if self.was_reported(key, &id, end.terminated) || (is_decided && self.is_history(decided_at)) {
             return Some(NewKill::NoNews(key));
         }
         let cluster = self.settings.cluster.as_deref();
@@ -98,6 +98,13 @@ impl ShownContainer<'_> {
     /// Returns the newest start of the container that an Event told of.
     pub(super) fn told_start(&self) -> Option<ToldStart> {
         self.past.told_start(self.pod, &self.status.name)
+    }
+
+    fn was_reported(&self, key: u64, id: &KillId, end: &Terminated) -> bool {
+        let has_event = |id: &KillId| self.past.has_event(self.pod, id);
+        self.past.has_departed(key)
+            || (self.past.has_events()
+                && (has_event(id) || describe::earlier_identity(end).as_ref().is_some_and(has_event)))
     }
 
     fn is_history(&self, at: Option<Timestamp>) -> bool {

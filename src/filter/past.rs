@@ -9,7 +9,7 @@ use std::{
 use finding::{KillId, event_name};
 
 use super::starts::{RecentStarts, ToldStart};
-use crate::source::objects::{ContainerList, Pod, Started, Terminated};
+use crate::source::objects::{ContainerList, Pod, PodMetadata, Started, Terminated};
 
 /// How many kills of Pods that are gone are remembered, in 32 KiB.
 const MAX_DEPARTED_KILLS: usize = 4096;
@@ -46,7 +46,7 @@ impl Past {
     /// Returns the key of a kill. It is made of what the kill's identity is made of.
     pub(super) fn kill_key(&self, pod: &Pod, list: ContainerList, name: &str, end: &Terminated) -> u64 {
         match &end.container_id {
-            Some(id) => self.hasher.hash_one(id),
+            Some(id) => self.hasher.hash_one((&pod.metadata.namespace, id)),
             None => self.hasher.hash_one((&pod.metadata.uid, list, name, end.finished_at)),
         }
     }
@@ -64,13 +64,20 @@ impl Past {
         self.departed.drain(..excess);
     }
 
-    /// Returns whether a kill was settled in a Pod that is gone, or was reported before the program
-    /// started.
-    pub(super) fn was_reported(&self, kill: u64, pod: &Pod, id: &KillId) -> bool {
-        let metadata = &pod.metadata;
-        let event =
-            || self.hasher.hash_one((metadata.namespace.as_str(), event_name(&metadata.name, id).as_str()));
-        self.departed.contains(&kill) || (!self.reported.is_empty() && self.reported.contains(&event()))
+    /// Returns whether a kill was settled in a Pod that is gone.
+    pub(super) fn has_departed(&self, kill: u64) -> bool {
+        self.departed.contains(&kill)
+    }
+
+    /// Returns whether any Event of the program's own stood in the cluster when it started.
+    pub(super) fn has_events(&self) -> bool {
+        !self.reported.is_empty()
+    }
+
+    /// Returns whether the Event of this kill in this Pod did.
+    pub(super) fn has_event(&self, pod: &Pod, id: &KillId) -> bool {
+        let PodMetadata { namespace, name, .. } = &pod.metadata;
+        self.reported.contains(&self.hasher.hash_one((namespace.as_str(), event_name(name, id).as_str())))
     }
 
     /// Takes in that an Event told of a start.

@@ -1,7 +1,7 @@
 //! What the filter must find, case by case: the eight states that a status may be in when an Event
 //! arrives, kills that are merged, overwritten, corrected, repeated and made up.
 
-use finding::ContainerKind;
+use finding::{ContainerKind, KillId};
 use jiff::SignedDuration;
 use kubernetes_oom_event_generator::source::{Observation, Scope};
 use serde_json::json;
@@ -689,6 +689,28 @@ fn a_kill_whose_event_stands_in_the_cluster_was_reported() {
     case.observe(Observation::Reported { namespace: "other".into(), event });
     let now = case.now;
     case.lists(now, &["app R(1,b)+L(a)"]).finds(&["a", "a"]);
+}
+
+#[test]
+fn a_kill_whose_event_is_named_by_its_id_alone_was_reported() {
+    let event = finding::event_name("cart", &KillId::new(&[&id("a")]));
+    for (namespace, expected) in [("shop", vec![]), ("other", vec!["a"])] {
+        let mut case = Case::new();
+        case.observe(Observation::Reported { namespace: namespace.into(), event: event.clone() });
+        let now = case.now;
+        case.lists(now, &["app R(1,b)+L(a)"]).finds(&expected);
+    }
+}
+
+#[test]
+fn who_claims_the_id_of_an_instance_in_another_namespace_hides_nothing() {
+    let mut case = Case::new();
+    let honest = case.pod.clone();
+    (case.pod.namespace, case.pod.uid) = ("evil".into(), "uid-2".into());
+    case.sees(&["app R(1,b)+L(a)"]).deleted(&["app R(1,b)+L(a)"]).finds(&["a"]);
+    case.pod = honest;
+    case.sees(&["app R(1,b)+L(a)"]).finds(&["a", "a"]);
+    assert_ne!(case.found[0].id, case.found[1].id);
 }
 
 #[test]
