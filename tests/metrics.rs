@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::PathBuf,
     process::Stdio,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -14,6 +13,7 @@ use serde_json::Value;
 use support::{
     ControlPlane, Error, Leash, eventually,
     program::{PATIENCE, Program},
+    tools::{self, file},
 };
 use tempfile::TempDir;
 use tokio::{
@@ -29,15 +29,9 @@ const DASHBOARD: &str = "helm/kubernetes-oom-event-generator/files/dashboard.jso
 /// The beginning of the name of every metric.
 const PREFIX: &str = "oom_event_generator_";
 
-fn file(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
 /// A command of Prometheus.
-fn tool(name: &str) -> Command {
-    let path = file("target/tools/bin").join(name);
-    assert!(path.exists(), "{} is missing: run .ci/tools", path.display());
-    Command::new(path)
+async fn tool(name: &str) -> Command {
+    Command::new(tools::tool(name).await)
 }
 
 /// A Prometheus that scrapes one program every second, as the chart tells the Prometheus Operator to.
@@ -71,6 +65,7 @@ impl Prometheus {
         );
         fs::write(&config, yaml).unwrap();
         let process = tool("prometheus")
+            .await
             .arg("--web.listen-address=127.0.0.1:0")
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()))
@@ -93,7 +88,7 @@ impl Prometheus {
     async fn ask(&self, expression: &str, time: u64) -> Result<Vec<Sample>, String> {
         let time = format!("--time={time}");
         let arguments = ["query", "instant", "--format=json", &time, &self.url, expression];
-        let output = tool("promtool").args(arguments).output().await.unwrap();
+        let output = tool("promtool").await.args(arguments).output().await.unwrap();
         if output.status.success() {
             Ok(serde_json::from_slice(&output.stdout).unwrap())
         } else {
@@ -234,7 +229,7 @@ async fn promtool_finds_nothing_to_mend_in_the_metrics() -> Result<(), Error> {
         metrics.contains("kills_total{").then(|| metrics.to_owned())
     });
     let metrics = metrics.await?;
-    let mut promtool = tool("promtool");
+    let mut promtool = tool("promtool").await;
     let promtool = promtool.args(["check", "metrics"]);
     let mut check =
         promtool.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

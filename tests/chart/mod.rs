@@ -19,6 +19,7 @@ use support::{
     ControlPlane, Error, Namespace, eventually,
     program::{PATIENCE, Program},
     slack::Slack,
+    tools,
 };
 
 use crate::cluster::kills::kill_once;
@@ -189,12 +190,9 @@ async fn a_webhook_comes_from_the_secrets_that_the_chart_mounts() -> Result<(), 
 async fn the_api_server_takes_every_object_that_the_chart_renders() -> Result<(), Error> {
     let kubeconfig = cluster().await.kubeconfig();
     let kubeconfig = kubeconfig.to_str().unwrap();
-    let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/prometheus-crds");
+    let crds = tools::installed("prometheus-crds").await;
     for kind in ["podmonitors", "prometheusrules", "servicemonitors"] {
-        let file = format!("{crds}/monitoring.coreos.com_{kind}.yaml");
-        let Ok(definition) = fs::read_to_string(&file) else {
-            panic!("{file} is missing; install it by .ci/tools")
-        };
+        let definition = fs::read_to_string(crds.join(format!("monitoring.coreos.com_{kind}.yaml"))).unwrap();
         tool("kubectl", &["--kubeconfig", kubeconfig, "apply", "--server-side", "-f", "-"], &definition)
             .await;
         let crd = format!("crd/{kind}.monitoring.coreos.com");

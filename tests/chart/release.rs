@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use support::{
     ControlPlane, Namespace, eventually,
     program::{PATIENCE, Program},
+    tools,
 };
 use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt, process::Command};
@@ -33,14 +34,11 @@ pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/helm/kubernetes-oo
 /// What the chart calls all its objects in the release `oom`.
 const NAME: &str = "oom-kubernetes-oom-event-generator";
 
-/// Runs a tool that `.ci/tools` installs, or one of `$PATH`; the answer is its stdout.
+/// Runs a tool; the answer is its stdout.
 pub async fn tool(name: &str, arguments: &[&str], stdin: &str) -> String {
-    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin").join(name);
-    let program = if installed.exists() { installed } else { PathBuf::from(name) };
-    let mut command = Command::new(program);
+    let mut command = Command::new(tools::tool(name).await);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child =
-        command.spawn().unwrap_or_else(|error| panic!("can't run {name}: {error}; install it by .ci/tools"));
+    let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(stdin.as_bytes()).await.unwrap();
     let output = child.wait_with_output().await.unwrap();
     let (stdout, stderr) =

@@ -7,17 +7,15 @@ use std::{
     env,
     ffi::OsString,
     fs::{self, File},
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use super::{
-    Error,
-    process::{Process, last_lines},
-};
+use super::process::{Process, last_lines};
+use crate::{Error, say};
 
 const GO_MOD: &str = include_str!("../../go.mod");
 const ETCD: &str = "go.etcd.io/etcd/server/v3";
@@ -165,10 +163,4 @@ fn command(version: &str, folder: &Path) -> Vec<OsString> {
     command.extend(go.map(OsString::from));
     command.extend([ldflags.into(), "-o".into(), folder.into(), ETCD.into(), KUBE_APISERVER.into()]);
     command
-}
-
-/// Writes to stderr past the test harness, which would show it only after the test.
-fn say(what: &str) {
-    // Without a stderr there is nobody to tell.
-    writeln!(io::stderr(), "control-plane: {what}").ok();
 }

@@ -14,7 +14,8 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{Error, status::seconds, table};
+use super::{status::seconds, table};
+use crate::Error;
 
 /// The node that Pods are on unless they say otherwise.
 const NODE: &str = "node-a";

@@ -16,12 +16,12 @@ use serde_json::{Value, json};
 use tokio::{sync::OnceCell, task::spawn_blocking, time::timeout};
 
 use super::{
-    Error, Namespace,
+    Namespace,
     binaries::Binaries,
-    eventually,
     process::{Directory, Process, last_lines},
     servers::{self, Ports, random},
 };
+use crate::{Error, eventually};
 
 const START_WITHIN: Duration = Duration::from_mins(1);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);

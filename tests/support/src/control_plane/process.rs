@@ -16,7 +16,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::Error;
+use crate::Error;
 
 /// Runs `$2…` with its output in the file `$1`, and says its process ID. When the pipe closes, the
 /// process is killed, and what it may have started (the compilers of `go build`) is told to end.

@@ -11,7 +11,8 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Error, Namespace, kubelet::from};
+use super::{Namespace, kubelet::from};
+use crate::Error;
 
 /// One line of a recording.
 struct Step {

@@ -8,10 +8,10 @@ use std::{
 };
 
 use super::{
-    Error,
     binaries::Binaries,
     process::{Directory, Process},
 };
+use crate::Error;
 
 /// Where the servers listen, on the loopback address.
 #[derive(Clone, Copy)]

@@ -11,7 +11,8 @@ use k8s_openapi::api::{
 use kube::{Api, api::PostParams};
 use serde_json::{Value, json};
 
-use super::{Error, Namespace, eventually, kubelet::from};
+use super::{Namespace, kubelet::from};
+use crate::{Error, eventually};
 
 const ALLOWED_WITHIN: Duration = Duration::from_secs(10);
 
