@@ -168,7 +168,6 @@ impl<W: Watched> ResourceWatch<W> {
         let mut last = WatchEnd::Certain;
         loop {
             last = self.watch_after(&last, &mut version).await;
-            self.report.ended();
             match &last {
                 WatchEnd::Certain | WatchEnd::Uncertain => {}
                 WatchEnd::Failed(failure) => {
@@ -190,10 +189,12 @@ impl<W: Watched> ResourceWatch<W> {
             WatchEnd::Certain => Ok(()),
             _ => self.confirm(version).await,
         };
-        match confirmed {
-            Ok(()) => self.watch(version).await.unwrap_or_else(WatchEnd::from),
-            Err(failure) => failure.into(),
+        if let Err(failure) = confirmed {
+            return failure.into();
         }
+        let end = self.watch(version).await.unwrap_or_else(WatchEnd::from);
+        self.report.ended();
+        end
     }
 
     /// Asks whether the API server has got to `version`.

@@ -2,4 +2,5 @@
 
 pub mod kills;
 pub mod proxy;
+mod rights;
 pub mod storm;
