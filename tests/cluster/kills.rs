@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Event;
 use serde_json::{Value, json};
 use support::{
-    ControlPlane, Error, Namespace, Scope, eventually,
+    ControlPlane, Error, GrantScope, Namespace, eventually,
     program::{PATIENCE, Program, command},
     status::{OOM_KILLED, PodStatus, running, terminated, waiting},
 };
@@ -308,7 +308,7 @@ async fn missing_rights_are_named_and_tried_on() -> Result<(), Error> {
     let namespace = cluster().await.namespace("rights").await?;
     let rules = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]);
     let token =
-        namespace.service_account_token("reader", Scope::Namespaces(&[namespace.name()]), rules).await?;
+        namespace.service_account_token("reader", GrantScope::Namespaces(&[namespace.name()]), rules).await?;
     let kubeconfig = cluster().await.kubeconfig_for(&token)?;
     let include = [("OOM_NAMESPACES__INCLUDE", namespace.name())];
     let program = Program::start(&kubeconfig, &[], &include);

@@ -8,7 +8,7 @@ use kube::{
     api::{DeleteParams, PostParams},
 };
 use serde_json::json;
-use support::{Error, Scope, eventually, program::Program};
+use support::{Error, GrantScope, eventually, program::Program};
 
 use super::kills::{cluster, kill_once};
 
@@ -21,7 +21,7 @@ async fn a_namespace_of_three_is_forbidden_for_a_moment_and_the_program_stays_re
     let (one, two, three) = (one.await?, two.await?, three.await?);
     let names = [one.name(), two.name(), three.name()];
     let rules = json!([{"apiGroups": [""], "resources": ["pods", "events"], "verbs": ["list", "watch"]}]);
-    let token = one.service_account_token("reader", Scope::Namespaces(&names), rules).await?;
+    let token = one.service_account_token("reader", GrantScope::Namespaces(&names), rules).await?;
     let include = format!("[{}]", names.join(","));
     let kubeconfig = cluster().await.kubeconfig_for(&token)?;
     let sinks = ["--sink", "stdout"];

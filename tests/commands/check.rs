@@ -10,7 +10,7 @@ use std::{
 use k8s_openapi::api::core::v1::Event;
 use serde_json::{Value, json};
 use support::{
-    ControlPlane, Error, Scope,
+    ControlPlane, Error, GrantScope,
     behaviour::{Answer, Behaviour},
     eventually,
     program::{PATIENCE, Program, command},
@@ -244,7 +244,7 @@ async fn a_pod_that_cannot_be_found_is_said() -> Result<(), Error> {
     assert_eq!((checked.line("events"), checked.code), (line.as_str(), Some(0)));
 
     let rules = json!([{"apiGroups": [""], "resources": ["events"], "verbs": ["create"]}]);
-    let token = namespace.service_account_token("writer", Scope::Namespaces(&[name]), rules).await?;
+    let token = namespace.service_account_token("writer", GrantScope::Namespaces(&[name]), rules).await?;
     let checked = check(&cluster().await.kubeconfig_for(&token)?, &["--send"], &variables).await;
     let line = checked.line("events");
     assert!(line.starts_with(&format!("{place}; its UID can't be learned: ")), "{line}");
@@ -259,7 +259,7 @@ async fn a_missing_rule_is_named_with_whom_to_grant_it() -> Result<(), Error> {
     let namespace = cluster().await.namespace("check").await?;
     let name = namespace.name();
     let rules = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]);
-    let token = namespace.service_account_token("reader", Scope::Namespaces(&[name]), rules).await?;
+    let token = namespace.service_account_token("reader", GrantScope::Namespaces(&[name]), rules).await?;
     let kubeconfig = cluster().await.kubeconfig_for(&token)?;
     let checked = check(&kubeconfig, &["--send"], &[("POD_NAMESPACE", name)]).await;
     let line = checked.line("events");

@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer};
 pub use event::{Event, InvolvedObject, Started};
 pub use pod::{
     Annotations, ContainerList, ContainerSpec, ContainerState, ContainerStatus, ExitCodeOperator, ExitCodes,
-    Memory, OwnerReference, Phase, Pod, PodMetadata, PodSpec, PodStatus, Resources, RestartAction,
+    MemoryAmount, OwnerReference, Phase, Pod, PodMetadata, PodSpec, PodStatus, Resources, RestartAction,
     RestartPolicy, RestartRule, Running, Terminated,
 };
 

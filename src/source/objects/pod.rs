@@ -180,15 +180,15 @@ pub enum ExitCodeOperator {
 pub struct Resources {
     /// What may not be exceeded.
     #[serde(default, deserialize_with = "null_is_default")]
-    pub limits: Memory,
+    pub limits: MemoryAmount,
     /// What is set aside.
     #[serde(default, deserialize_with = "null_is_default")]
-    pub requests: Memory,
+    pub requests: MemoryAmount,
 }
 
 /// The memory part of a list of resources.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
-pub struct Memory {
+pub struct MemoryAmount {
     /// In bytes; zero and what is no quantity read as unknown.
     #[serde(rename = "memory", default, deserialize_with = "quantity::bytes")]
     pub bytes: Option<u64>,
@@ -250,7 +250,7 @@ pub struct ContainerStatus {
     pub resources: Resources,
     /// What is set aside for it on its node.
     #[serde(default, deserialize_with = "null_is_default")]
-    pub allocated_resources: Memory,
+    pub allocated_resources: MemoryAmount,
 }
 
 /// `state` or `lastState` of a container; neither field given means that it waits.

@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn whatever_stands_there_is_taken() {
         #[derive(Deserialize)]
-        struct Memory {
+        struct WithMemory {
             #[serde(deserialize_with = "bytes")]
             memory: Option<u64>,
             after: u8,
@@ -159,7 +159,7 @@ mod tests {
             (json!({"a": {"b": "64Mi"}}), None),
         ] {
             let text = json!({"memory": memory, "after": 7}).to_string();
-            let read: Memory = serde_json::from_str(&text).expect(&text);
+            let read: WithMemory = serde_json::from_str(&text).expect(&text);
             assert_eq!((read.memory, read.after), (expected, 7), "{text}");
         }
     }

@@ -24,7 +24,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use thiserror::Error;
-use values::{Value, Values};
+use values::{RecordedValue, RecordedValues};
 
 use super::{Observation, Scope, objects::Event};
 
@@ -72,14 +72,14 @@ pub type Recorded = (Observation, Option<Timestamp>);
 /// Reads a recording from its beginning, without waiting for more than the next object. Nothing follows an
 /// error.
 pub fn read(input: impl BufRead) -> impl Iterator<Item = Result<Recorded, RecordingError>> {
-    let (mut values, mut parts, mut failed) = (Values::new(input), None::<Parts>, false);
+    let (mut values, mut parts, mut failed) = (RecordedValues::new(input), None::<ValueParts>, false);
     let next = move || loop {
-        if let Some(recorded) = parts.as_mut().and_then(Parts::next) {
+        if let Some(recorded) = parts.as_mut().and_then(ValueParts::next) {
             return Some(recorded);
         }
         parts = None;
         match values.next()? {
-            Ok(value) => parts = Some(Parts::of(value)),
+            Ok(value) => parts = Some(ValueParts::of(value)),
             Err(error) => return Some(Err(error)),
         }
     };
@@ -87,23 +87,23 @@ pub fn read(input: impl BufRead) -> impl Iterator<Item = Result<Recorded, Record
 }
 
 /// What is still to be read of a value.
-struct Parts {
-    value: Value,
+struct ValueParts {
+    value: RecordedValue,
     /// The first is the last.
-    parts: Vec<Part>,
+    parts: Vec<ValuePart>,
 }
 
 /// A part of a value, by the place where it stands.
-struct Part {
+struct ValuePart {
     range: Range<usize>,
-    context: Context,
+    context: PartContext,
 }
 
 /// What is known of a part before it is read.
 #[derive(Clone, Copy, Default)]
-struct Context {
+struct PartContext {
     /// What happened to the object, if it stands in a watch event.
-    change: Option<Change>,
+    change: Option<ChangeKind>,
     received_at: Option<Timestamp>,
     /// The object's kind where it doesn't say it itself: the items of a `PodList` don't.
     kind: &'static str,
@@ -111,7 +111,7 @@ struct Context {
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-enum Change {
+enum ChangeKind {
     Added,
     Modified,
     Deleted,
@@ -120,15 +120,15 @@ enum Change {
 }
 
 /// What came of reading a part.
-enum Content {
-    Parts(Vec<Part>),
+enum PartContent {
+    Parts(Vec<ValuePart>),
     Observation(Option<Recorded>),
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "an object with `type` and `object`")]
 struct RecordedChange<'a> {
-    r#type: Change,
+    r#type: ChangeKind,
     #[serde(borrow)]
     object: &'a RawValue,
     #[serde(default)]
@@ -150,13 +150,13 @@ struct ObjectList<'a> {
     items: Option<Vec<&'a RawValue>>,
 }
 
-impl Parts {
-    fn of(value: Value) -> Self {
-        let whole = Part { range: 0..value.json().len(), context: Context::default() };
+impl ValueParts {
+    fn of(value: RecordedValue) -> Self {
+        let whole = ValuePart { range: 0..value.json().len(), context: PartContext::default() };
         Self { value, parts: vec![whole] }
     }
 
-    fn read(&self, Part { range, context }: Part) -> serde_json::Result<Content> {
+    fn read(&self, ValuePart { range, context }: ValuePart) -> serde_json::Result<PartContent> {
         let json = &self.value.json()[range];
         if json.starts_with('[') {
             return Ok(self.split(&serde_json::from_str::<Vec<_>>(json)?, context));
@@ -164,7 +164,7 @@ impl Parts {
         let ObjectType { kind, api_version } = serde_json::from_str(json)?;
         if kind.is_none() && context.change.is_none() {
             let RecordedChange { r#type, object, received_at } = serde_json::from_str(json)?;
-            return Ok(self.split(&[object], Context { change: Some(r#type), received_at, kind: "" }));
+            return Ok(self.split(&[object], PartContext { change: Some(r#type), received_at, kind: "" }));
         }
         let kind = kind.as_deref().unwrap_or(context.kind);
         let kind_of_items = match kind {
@@ -175,32 +175,32 @@ impl Parts {
         };
         if let Some(kind) = kind_of_items {
             let ObjectList { items } = serde_json::from_str(json)?;
-            let change = context.change.or(Some(Change::Added));
-            return Ok(self.split(&items.unwrap_or_default(), Context { change, kind, ..context }));
+            let change = context.change.or(Some(ChangeKind::Added));
+            return Ok(self.split(&items.unwrap_or_default(), PartContext { change, kind, ..context }));
         }
         let group = api_version
             .as_deref()
             .map_or("", |version| version.split_once('/').map_or("", |(group, _)| group));
         let observation = observation((group, kind), context.change, json)?;
-        Ok(Content::Observation(observation.map(|observation| (observation, context.received_at))))
+        Ok(PartContent::Observation(observation.map(|observation| (observation, context.received_at))))
     }
 
-    fn split(&self, parts: &[&RawValue], context: Context) -> Content {
-        let part = |part: &&RawValue| Part { range: self.value.range_of(part), context };
-        Content::Parts(parts.iter().rev().map(part).collect())
+    fn split(&self, parts: &[&RawValue], context: PartContext) -> PartContent {
+        let part = |part: &&RawValue| ValuePart { range: self.value.range_of(part), context };
+        PartContent::Parts(parts.iter().rev().map(part).collect())
     }
 }
 
-impl Iterator for Parts {
+impl Iterator for ValueParts {
     type Item = Result<Recorded, RecordingError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while let Some(part) = self.parts.pop() {
             let begin = part.range.start;
             match self.read(part) {
-                Ok(Content::Parts(parts)) => self.parts.extend(parts),
-                Ok(Content::Observation(Some(recorded))) => return Some(Ok(recorded)),
-                Ok(Content::Observation(None)) => {}
+                Ok(PartContent::Parts(parts)) => self.parts.extend(parts),
+                Ok(PartContent::Observation(Some(recorded))) => return Some(Ok(recorded)),
+                Ok(PartContent::Observation(None)) => {}
                 Err(error) => return Some(Err(self.value.malformed(begin, &error))),
             }
         }
@@ -211,17 +211,17 @@ impl Iterator for Parts {
 /// Returns what an object shows to which this happened; nothing if it is of a kind that isn't needed.
 fn observation(
     group_and_kind: (&str, &str),
-    change: Option<Change>,
+    change: Option<ChangeKind>,
     json: &str,
 ) -> serde_json::Result<Option<Observation>> {
-    Ok(match (group_and_kind, change.unwrap_or(Change::Added)) {
-        (("", "Pod"), Change::Added | Change::Modified) => {
+    Ok(match (group_and_kind, change.unwrap_or(ChangeKind::Added)) {
+        (("", "Pod"), ChangeKind::Added | ChangeKind::Modified) => {
             Some(Observation::Changed(Scope::WHOLE, serde_json::from_str(json)?))
         }
-        (("", "Pod"), Change::Deleted) => {
+        (("", "Pod"), ChangeKind::Deleted) => {
             Some(Observation::Deleted(Scope::WHOLE, serde_json::from_str(json)?))
         }
-        (("" | "events.k8s.io", "Event"), Change::Added | Change::Modified) => {
+        (("" | "events.k8s.io", "Event"), ChangeKind::Added | ChangeKind::Modified) => {
             serde_json::from_str::<Event>(json)?.into_started().map(Observation::Started)
         }
         _ => None,

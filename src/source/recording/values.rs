@@ -16,20 +16,20 @@ use super::RecordingError;
 const MAX_SHOWN_BYTES: usize = 20;
 
 /// A JSON object or list, and where in the input it begins.
-pub(super) struct Value {
+pub(super) struct RecordedValue {
     json: Box<RawValue>,
-    begins: Place,
+    begins: TextPlace,
 }
 
 /// A place in the input, from line 1 and column 1. Columns count bytes.
 #[derive(Clone, Copy)]
-struct Place {
+struct TextPlace {
     line: usize,
     column: usize,
 }
 
 /// The input, of which one value after the other is taken. It is UTF-8, or UTF-16 with a byte order mark.
-pub(super) struct Values<R> {
+pub(super) struct RecordedValues<R> {
     input: R,
     encoding: Option<Encoding>,
     /// What was read and not yet taken, in UTF-8.
@@ -37,7 +37,7 @@ pub(super) struct Values<R> {
     /// The byte that was taken last.
     last: u8,
     /// Where the next byte stands.
-    place: Place,
+    place: TextPlace,
 }
 
 #[derive(Clone, Copy)]
@@ -46,7 +46,7 @@ enum Encoding {
     Utf16(fn([u8; 2]) -> u16),
 }
 
-impl Value {
+impl RecordedValue {
     pub(super) fn json(&self) -> &str {
         self.json.get()
     }
@@ -65,7 +65,7 @@ impl Value {
     }
 }
 
-impl Place {
+impl TextPlace {
     fn pass(&mut self, byte: u8) {
         match byte {
             b'\n' => *self = Self { line: self.line + 1, column: 1 },
@@ -85,13 +85,13 @@ impl Place {
     }
 }
 
-impl<R: BufRead> Values<R> {
+impl<R: BufRead> RecordedValues<R> {
     pub(super) fn new(input: R) -> Self {
-        let place = Place { line: 1, column: 1 };
+        let place = TextPlace { line: 1, column: 1 };
         Self { input, encoding: None, ahead: VecDeque::new(), last: b'\n', place }
     }
 
-    fn next_value(&mut self) -> Result<Option<Value>, RecordingError> {
+    fn next_value(&mut self) -> Result<Option<RecordedValue>, RecordingError> {
         let first = self.skip_space();
         let Some(first) = first.map_err(|source| self.unreadable(source))? else { return Ok(None) };
         let begins = self.place;
@@ -100,7 +100,7 @@ impl<R: BufRead> Values<R> {
             return Err(RecordingError::NoJson { line: begins.line, begins_with });
         }
         let error = match Box::<RawValue>::deserialize(&mut Deserializer::from_reader(&mut *self)) {
-            Ok(json) => return Ok(Some(Value { json, begins })),
+            Ok(json) => return Ok(Some(RecordedValue { json, begins })),
             Err(error) => error,
         };
         // Within an object every line is indented: one that isn't begins the next.
@@ -206,8 +206,8 @@ impl<R: BufRead> Values<R> {
 
 /// Objects and lists, each without waiting for what follows it. It ends with the input, and is of no use
 /// after an error.
-impl<R: BufRead> Iterator for Values<R> {
-    type Item = Result<Value, RecordingError>;
+impl<R: BufRead> Iterator for RecordedValues<R> {
+    type Item = Result<RecordedValue, RecordingError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.next_value().transpose()
@@ -215,7 +215,7 @@ impl<R: BufRead> Iterator for Values<R> {
 }
 
 /// One byte at a time: what follows a value is not taken with it.
-impl<R: BufRead> Read for Values<R> {
+impl<R: BufRead> Read for RecordedValues<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(slot) = buffer.first_mut() else { return Ok(0) };
         Ok(self.take()?.map(|byte| *slot = byte).iter().count())

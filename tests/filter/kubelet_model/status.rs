@@ -2,7 +2,7 @@
 
 use finding::ContainerKind;
 use kubernetes_oom_event_generator::source::objects::{
-    ContainerState, ContainerStatus, Event, Memory, Phase, Pod, Resources, Running, Started, Terminated,
+    ContainerState, ContainerStatus, Event, MemoryAmount, Phase, Pod, Resources, Running, Started, Terminated,
 };
 use serde_json::{Value, json};
 
@@ -162,7 +162,7 @@ fn container_status(container: &ModelContainer, shown: &ShownStatus, skew: i64) 
 }
 
 fn resources(limit: Limit) -> Resources {
-    Resources { limits: Memory { bytes: limit.map(|limit| limit << 20) }, ..Resources::default() }
+    Resources { limits: MemoryAmount { bytes: limit.map(|limit| limit << 20) }, ..Resources::default() }
 }
 
 fn terminated(instances: &[TrueInstance], record: ShownEnd, skew: i64) -> Terminated {

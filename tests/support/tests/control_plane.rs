@@ -13,7 +13,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use support::{
-    ControlPlane, Error, Namespace, Scope, eventually,
+    ControlPlane, Error, GrantScope, Namespace, eventually,
     status::{OOM_KILLED, PodStatus, running, terminated, waiting},
 };
 
@@ -114,7 +114,7 @@ async fn a_service_account_may_do_what_its_rules_say() -> Result<(), Error> {
     let plane = ControlPlane::shared().await?;
     let (home, other) = (plane.namespace("home").await?, plane.namespace("other").await?);
     let rules = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]);
-    let scope = Scope::Namespaces(&[home.name()]);
+    let scope = GrantScope::Namespaces(&[home.name()]);
     let token = home.service_account_token("watcher", scope, rules.clone()).await?;
     let client = client_for(&plane.kubeconfig_for(&token)?).await;
     let list = ListParams::default();
@@ -128,7 +128,7 @@ async fn a_service_account_may_do_what_its_rules_say() -> Result<(), Error> {
         assert!(matches!(answer, Some(kube::Error::Api(status)) if status.code == 403));
     }
 
-    let token = home.service_account_token("everywhere", Scope::Cluster, rules).await?;
+    let token = home.service_account_token("everywhere", GrantScope::Cluster, rules).await?;
     let client = client_for(&plane.kubeconfig_for(&token)?).await;
     Api::<Pod>::all(client).list(&list).await.unwrap();
     Ok(())

@@ -17,4 +17,4 @@ mod table;
 pub use kubelet::Namespace;
 pub use plane::{Builder, ControlPlane};
 pub use process::Leash;
-pub use service_account::Scope;
+pub use service_account::GrantScope;

@@ -18,7 +18,7 @@ const ALLOWED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Where a service account's rules hold.
 #[derive(Clone, Copy, Debug)]
-pub enum Scope<'a> {
+pub enum GrantScope<'a> {
     /// Everywhere: a `ClusterRole`.
     Cluster,
     /// In each of these namespaces: a `Role`.
@@ -35,7 +35,7 @@ impl Namespace {
     pub async fn service_account_token(
         &self,
         name: &str,
-        scope: Scope<'_>,
+        scope: GrantScope<'_>,
         rules: Value,
     ) -> Result<String, Error> {
         let tried =
@@ -52,14 +52,14 @@ impl Namespace {
             json!({"metadata": {"name": role["name"]}, "roleRef": role, "subjects": subjects})
         };
         match scope {
-            Scope::Cluster => {
+            GrantScope::Cluster => {
                 let grants = Api::<ClusterRole>::all(self.client());
                 grants.create(&create, &from(role_object)?).await.map_err(tried)?;
                 let bindings = Api::<ClusterRoleBinding>::all(self.client());
                 bindings.create(&create, &from(binding("ClusterRole"))?).await.map_err(tried)?;
                 self.allowed(name, None, &rules).await?;
             }
-            Scope::Namespaces(namespaces) => {
+            GrantScope::Namespaces(namespaces) => {
                 for namespace in namespaces {
                     let grants = Api::<Role>::namespaced(self.client(), namespace);
                     grants.create(&create, &from(role_object.clone())?).await.map_err(tried)?;
