@@ -33,27 +33,27 @@ pub(super) trait Watched: Send {
     /// Objects to a page. A page is held in memory until it is decoded.
     const PAGE_OBJECTS: u32;
 
-    /// A list begins; `in_sync` is when the last watch was known to work.
+    /// Returns what it tells that a list begins. `in_sync` is when the last watch was known to work.
     fn list_begins(&self, _in_sync: Timestamp) -> Option<Observation> {
         None
     }
 
-    /// An object stands in the list.
+    /// Returns what an object tells that stands in the list.
     fn listed(&self, _object: Self::Object) -> Option<Observation> {
         None
     }
 
-    /// The list is complete.
+    /// Returns what it tells that the list is complete.
     fn list_ends(&self) -> Option<Observation> {
         None
     }
 
-    /// An object was added or changed.
+    /// Returns what an object tells that was added or changed.
     fn changed(&self, _object: Self::Object) -> Option<Observation> {
         None
     }
 
-    /// An object was deleted.
+    /// Returns what an object tells that was deleted.
     fn deleted(&self, _object: Self::Object) -> Option<Observation> {
         None
     }

@@ -1,5 +1,5 @@
-//! The cluster as a stream of observations: Pods and `Started` Events, of the whole cluster or of
-//! each included namespace, and first of all which kills were reported before.
+//! Watches the cluster: Pods and `Started` Events, of the whole cluster or of each included namespace, and
+//! first of all the program's own Events. Goes in: a client. Comes out: one stream of observations.
 
 use std::convert::Infallible;
 

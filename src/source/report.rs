@@ -52,12 +52,12 @@ impl WatchReport {
         }
     }
 
-    /// An object came.
+    /// Counts an object that came.
     pub(super) fn object(&self) {
         self.metrics.object();
     }
 
-    /// An object of this namespace and name came that can't be read, and is passed over.
+    /// Tells of an object that can't be read and is passed over.
     pub(super) fn undecodable(&mut self, namespace: &str, name: &str, error: &serde_json::Error) {
         self.metrics.undecodable();
         let sentence = one_line(&format!(
@@ -71,29 +71,29 @@ impl WatchReport {
         }
     }
 
-    /// The list is complete.
+    /// Tells that the list is complete.
     pub(super) fn listed(&self) {
         self.health.listed();
     }
 
-    /// Nothing more is to be told.
+    /// Tells that nothing depends on the watch any more.
     pub(super) fn done(&self) {
         self.health.done();
     }
 
-    /// A list is complete, and a watch begins.
+    /// Tells that a watch begins, the first time.
     pub(super) fn watching(&mut self) {
         if !std::mem::replace(&mut self.has_watched, true) {
             tracing::info!("watching {}", self.name);
         }
     }
 
-    /// A watch ended, well or not.
+    /// Counts a watch that ended, well or not.
     pub(super) fn ended(&self) {
         self.metrics.ended();
     }
 
-    /// A watch works again.
+    /// Tells that the watch works again.
     pub(super) fn works(&mut self) {
         self.health.works();
         if self.failures.well() {
@@ -101,7 +101,7 @@ impl WatchReport {
         }
     }
 
-    /// A request failed.
+    /// Tells of a request that failed.
     pub(super) fn failed(&mut self, failure: &RequestFailure) {
         self.metrics.failed();
         if failure.is_forbidden() && self.is_namespaced {

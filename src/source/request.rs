@@ -31,7 +31,6 @@ const PAGE_TIMEOUT: Duration = Duration::from_secs(50);
 const MAX_PAGE_BYTES: usize = 16 * 1024 * 1024;
 
 /// What is listed and watched.
-#[derive(Clone)]
 pub(super) struct Endpoint {
     pub client: Client,
     /// What people call it: `pods`, `events` or `own events`.

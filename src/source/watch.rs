@@ -1,21 +1,21 @@
 //! Lists a resource page by page and watches it from there, for as long as the program runs and
 //! whatever the API server does. Goes in: what to list. Comes out: observations.
 //!
-//! An own loop rather than `kube::runtime::watcher`, which spins on empty answers, never lists
-//! again after an HTTP 410 and fails a whole list for one object that doesn't decode.
+//! It doesn't use `kube::runtime::watcher`, which asks without pause after empty answers, never lists again
+//! after an HTTP 410, and fails a whole list for one object that doesn't decode.
 //!
 //! | a watch | is | what follows |
 //! |---|---|---|
-//! | lasted 5 seconds or longer, ended well, and its version is beyond doubt | [`WatchEnd::Certain`] | the next watch, from that version |
-//! | ended well, but said nothing though bookmarks were due | [`WatchEnd::Uncertain`] | a question whether the API server has got to that version, then the next watch |
+//! | lasted 5 seconds or longer and ended well | [`WatchEnd::Certain`] | the next watch, from that version |
+//! | did so, but said nothing though a bookmark was due | [`WatchEnd::Uncertain`] | a question whether the API server has reached that version, then the next watch |
 //! | was refused, broke, ended sooner, or was silent for 55 seconds | [`WatchEnd::Failed`] | a pause, the same question, then the next watch; after five useless answers in a row a list |
-//! | began from a version that is too old, or newer than what the API server knows (410, in whatever way) | [`WatchEnd::Expired`] | a list |
+//! | was to begin at a version that is too old, or that the API server hasn't reached (410 or another word for it) | [`WatchEnd::Expired`] | a list |
 //!
-//! The question is asked because an API server that was restored from a backup counts its versions anew: it
-//! would say nothing in a watch until they are back where they were.
+//! The question finds an API server that was restored from a backup, whose versions went back: a watch would
+//! be silent until they are where they were.
 //!
-//! A watch works, and what went wrong before it is over, once it has lasted 5 seconds; after a silent one,
-//! once it has said something. A list asks for the same page again after a failure, and begins anew when
+//! A watch works once it has lasted 5 seconds, or after a silent watch once it has said something; all
+//! trouble before it is over then. After a failure, a list asks for the same page again, or begins anew if
 //! its version has expired. [`super::backoff`] says how fast.
 
 use std::{convert::Infallible, future::pending, ops::RangeInclusive, time::Duration};
@@ -39,19 +39,19 @@ use super::{
     sync_moment::SyncMoment,
 };
 
-/// How long a watch is asked to last; a little less for some, so that they don't all end at once.
+/// How long a watch is asked to last. It varies, so that watches don't all end at once.
 const WATCH_LIFETIME_SECONDS: RangeInclusive<u32> = 40..=50;
-/// A watch that is silent for longer than it lasts is broken. So that is noticed within a minute, and
-/// without bookmarks, which the API server doesn't send for Events.
+/// How long a watch may be silent. It is longer than a watch lasts, so a broken one is noticed within a
+/// minute, and without bookmarks, which the API server doesn't send for Events.
 const WATCH_SILENCE: Duration = Duration::from_secs(55);
-/// A watch that ends sooner has failed, whatever it said.
+/// How long a watch lasts at least. One that ends sooner has failed, whatever it said.
 const MIN_WATCH_LIFETIME: Duration = Duration::from_secs(5);
 
 /// What became of one watch.
 enum WatchEnd {
-    /// It ended well, and the API server has got to its version.
+    /// It ended well, and the API server has reached its version.
     Certain,
-    /// It ended well, but nothing shows that the API server has got to its version.
+    /// It ended well, but nothing shows that the API server has reached its version.
     Uncertain,
     /// It failed.
     Failed(RequestFailure),
@@ -184,6 +184,7 @@ impl<W: Watched> ResourceWatch<W> {
         }
     }
 
+    /// Watches once more after a watch that ended so.
     async fn watch_after(&mut self, last: &WatchEnd, version: &mut String) -> WatchEnd {
         let confirmed = match last {
             WatchEnd::Certain => Ok(()),
@@ -197,7 +198,7 @@ impl<W: Watched> ResourceWatch<W> {
         end
     }
 
-    /// Asks whether the API server has got to `version`.
+    /// Asks whether the API server has reached `version`.
     async fn confirm(&mut self, version: &str) -> Result<(), RequestFailure> {
         self.backoff.ready().await;
         let mut bytes = Vec::new();
@@ -212,7 +213,7 @@ impl<W: Watched> ResourceWatch<W> {
         Ok(())
     }
 
-    /// One watch, from its beginning to its end; moves `version` on with all that is said.
+    /// Watches once, from the beginning to the end, and moves `version` on with each line.
     async fn watch(&mut self, version: &mut String) -> Result<WatchEnd, RequestFailure> {
         self.backoff.ready().await;
         let begun = SyncMoment::now();

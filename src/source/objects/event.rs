@@ -10,7 +10,7 @@ use super::null_is_default;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     metadata: EventMetadata,
     /// The container that it is about.
     #[serde(alias = "regarding", default, deserialize_with = "null_is_default")]
@@ -36,7 +36,7 @@ pub struct Event {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct EventMetadata {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     resource_version: String,
 }
 

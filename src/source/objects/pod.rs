@@ -30,7 +30,7 @@ pub struct PodMetadata {
     /// Its namespace.
     pub namespace: String,
     /// Where a watch may go on after it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub resource_version: String,
     /// Its UID: another one is another Pod, whatever its name.
     pub uid: String,
@@ -61,7 +61,7 @@ pub struct Annotations {
 #[serde(rename_all = "camelCase")]
 pub struct OwnerReference {
     /// Such as `apps/v1`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub api_version: String,
     /// Such as `ReplicaSet`.
     pub kind: String,
