@@ -23,7 +23,7 @@ use crate::{
     health::Readiness,
     metrics::Metrics,
     server::{self, BindError},
-    source::observe::observe,
+    source::{objects::keep_labels, observe::observe},
     stop::Stop,
 };
 
@@ -90,6 +90,7 @@ pub async fn run(
         client = connected(connect, &readiness) => client?,
     };
     let routes = routes(&config, &client, &stop)?;
+    keep_labels(config.sinks.iter().flat_map(|sink| sink.matches.label_keys()));
     let mut observations = observe(&client, config.namespaces.include(), &metrics, &readiness);
     let fanout = Fanout::start(routes, Arc::clone(&metrics));
     let mut filter = Filter::new(settings(&config));

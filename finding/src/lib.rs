@@ -78,7 +78,7 @@ pub struct AffectedPod {
     /// which `kubectl describe pod` looks them up (annotation `kubernetes.io/config.mirror`).
     #[serde(skip)]
     pub event_uid: String,
-    /// `metadata.labels`, for `match` alone: no sink shows them.
+    /// Those of `metadata.labels` that a `match` asks for. No sink shows them.
     #[serde(skip)]
     pub labels: BTreeMap<String, String>,
 }

@@ -2,7 +2,7 @@
 
 use finding::Finding;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use kube::core::{Selector, SelectorExt};
+use kube::core::{Expression, Selector, SelectorExt};
 use settings::{ConfigSection, quote};
 
 use super::selector;
@@ -29,6 +29,18 @@ impl FindingMatch {
         ];
         names.iter().all(|(globs, name)| globs.as_ref().is_none_or(|globs| globs.is_match(name)))
             && self.labels.matches(&finding.pod.labels)
+    }
+
+    /// Returns the keys of the labels that it asks for.
+    pub fn label_keys(&self) -> impl Iterator<Item = String> {
+        self.labels.clone().into_iter().map(|expression| match expression {
+            Expression::In(key, _)
+            | Expression::NotIn(key, _)
+            | Expression::Equal(key, _)
+            | Expression::NotEqual(key, _)
+            | Expression::Exists(key)
+            | Expression::DoesNotExist(key) => key,
+        })
     }
 
     /// Returns whether the sink gets every finding.

@@ -1,7 +1,10 @@
 //! Against a real API server: the program finds every kill and writes one Event for each, whatever
 //! the order of witnesses, over restarts of its own, and says what it may not do.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Event;
@@ -223,6 +226,33 @@ async fn a_closed_pipe_ends_it_quietly_even_before_the_next_finding() -> Result<
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 1);
     assert!(!stderr.contains("ERROR"), "{stderr}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_label_among_thousands_is_matched() -> Result<(), Error> {
+    let namespace = cluster().await.namespace("labels").await?;
+    let labels: BTreeMap<_, _> = (0..5_000).map(|n| (format!("example.com/label-{n}"), "x")).collect();
+    for (name, team) in [("ours", "shop"), ("theirs", "search")] {
+        let mut pod = pod(name, &["app"]);
+        pod["metadata"]["labels"] = json!(labels);
+        pod["metadata"]["labels"]["team"] = team.into();
+        namespace.create_pod(pod).await?;
+    }
+    let settings = [
+        ("OOM_NAMESPACES__INCLUDE", namespace.name()),
+        ("OOM_SINKS__EVENTS__TYPE", "kubernetes"),
+        ("OOM_SINKS__EVENTS__MATCH__LABELS", "team=shop"),
+    ];
+    let program = Program::ready(&cluster().await.kubeconfig(), &[], &settings).await;
+    for name in ["theirs", "ours"] {
+        let status =
+            PodStatus::new().container("app", running(1, "b").last(&format!("{name}-a"), OOM_KILLED));
+        namespace.set_status(name, status).await?;
+    }
+    let events = kills(&namespace, 1).await;
+    assert_eq!(events[0].involved_object.name.as_deref(), Some("ours"));
+    assert_eq!((program.metric("findings_total").await, events.len()), (2, 1));
     Ok(())
 }
 

@@ -1,10 +1,13 @@
 //! How much the filter allocates: memory follows what is wrong, not what exists.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use kubernetes_oom_event_generator::{
     filter::Filter,
     source::{Observation, Scope, objects::Pod},
 };
+use serde_json::json;
 use support::pod_dsl::{Case, settings};
 
 /// What a Pod may take that never restarted, what one may that did, and each container that did, in
@@ -12,6 +15,8 @@ use support::pod_dsl::{Case, settings};
 const POD: u64 = 32;
 const RESTARTED_POD: u64 = 80;
 const CONTAINER: u64 = 24;
+/// What a kill may take until its container restarts, whatever stands in its Pod.
+const PENDING_KILL: u64 = 4096;
 const PODS: u64 = 100_000;
 
 #[test]
@@ -63,6 +68,36 @@ fn a_day_of_deployments_leaves_nothing() {
     let (left, most) = deploy(10_000..100_000);
     assert!(left < begun / 10, "{left} bytes beside {begun}");
     assert!(most < u64::try_from(begun).unwrap() / 10, "{most} bytes beside {begun}");
+}
+
+#[test]
+fn a_hostile_pod_makes_its_kills_no_larger() {
+    let long = "x".repeat(1 << 20);
+    let labels: BTreeMap<_, _> = (0..30_000).map(|number| (format!("label-{number}"), &long[..20])).collect();
+    let names = 0..60;
+    let container = |number| json!({"name": format!("c{number}"), "image": long});
+    let killed = json!({"terminated": {"reason": "OOMKilled", "containerID": long}});
+    let status = |number| json!({"name": format!("c{number}"), "containerID": long, "state": killed});
+    let spelled = json!({
+        "metadata": {
+            "name": long, "namespace": "shop", "uid": long, "labels": labels,
+            "annotations": {"kubernetes.io/config.mirror": long},
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": long, "name": long, "controller": true}],
+        },
+        "spec": {"nodeName": long, "containers": names.clone().map(container).collect::<Vec<_>>()},
+        "status": {"containerStatuses": names.clone().map(status).collect::<Vec<_>>()},
+    })
+    .to_string();
+    let mut filter = Filter::new(settings());
+    let allocated = allocation_counter::measure(|| {
+        let pod: Box<Pod> = serde_json::from_str(&spelled).unwrap();
+        filter.observe(Observation::Changed(Scope::WHOLE, pod), None);
+    });
+    assert_eq!(filter.remembered(), 1 + 60 * 2);
+    let pending = u64::try_from(allocated.bytes_current).unwrap() / 60;
+    assert!(pending <= PENDING_KILL, "{pending} bytes a pending kill");
+    let decoded = allocated.bytes_max;
+    assert!(decoded < 60 * PENDING_KILL * 2 + (2 << 20), "{decoded} bytes at most");
 }
 
 /// What a filter takes, in bytes, that is shown so many Pods in a list.

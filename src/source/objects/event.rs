@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::null_is_default;
+use super::{null_is_default, text::cut_name_or_empty};
 
 /// An Event that says that a container was started, as far as it is read. Of v1, or of `events.k8s.io/v1`,
 /// which has other names for the same fields.
@@ -48,16 +48,16 @@ pub struct InvolvedObject {
     #[serde(default, deserialize_with = "null_is_default")]
     pub kind: String,
     /// The Pod's namespace.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "cut_name_or_empty")]
     pub namespace: String,
     /// The Pod's name; a mirror pod and its static pod share it.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "cut_name_or_empty")]
     pub name: String,
     /// The Pod's UID; of a mirror pod, the static pod's.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "cut_name_or_empty")]
     pub uid: String,
     /// The container, such as `spec.containers{app}`.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "cut_name_or_empty")]
     pub field_path: String,
 }
 

@@ -5,13 +5,16 @@
 //! object may be missing.
 
 mod event;
+mod labels;
 mod pod;
 mod quantity;
+mod text;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 
 pub use event::{Event, InvolvedObject, Started};
+pub use labels::keep_labels;
 pub use pod::{
     Annotations, ContainerList, ContainerSpec, ContainerState, ContainerStatus, ExitCodeOperator, ExitCodes,
     MemoryAmount, OwnerReference, Phase, Pod, PodMetadata, PodSpec, PodStatus, Resources, RestartAction,
@@ -38,10 +41,6 @@ fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
-fn empty_is_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()))
 }
 
 /// A runtime that never set a time reports 0, which reads 1970.

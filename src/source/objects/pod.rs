@@ -6,7 +6,12 @@ use finding::ContainerKind;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{empty_is_none, null_is_default, quantity, unix_epoch_is_none};
+use super::{
+    labels::asked_labels,
+    null_is_default, quantity,
+    text::{cut_image_or_none, cut_name, cut_name_or_none},
+    unix_epoch_is_none,
+};
 
 /// A Pod, as far as it is read.
 #[derive(Clone, Debug, Deserialize)]
@@ -26,16 +31,19 @@ pub struct Pod {
 #[serde(rename_all = "camelCase")]
 pub struct PodMetadata {
     /// The Pod's name.
+    #[serde(deserialize_with = "cut_name")]
     pub name: String,
     /// Its namespace.
+    #[serde(deserialize_with = "cut_name")]
     pub namespace: String,
     /// Where a watch may go on after it.
     #[serde(default, deserialize_with = "null_is_default")]
     pub resource_version: String,
     /// Its UID: another one is another Pod, whatever its name.
+    #[serde(deserialize_with = "cut_name")]
     pub uid: String,
-    /// Its labels.
-    #[serde(default, deserialize_with = "null_is_default")]
+    /// Those of its labels that somebody asks for: see [`keep_labels`](super::keep_labels).
+    #[serde(default, deserialize_with = "asked_labels")]
     pub labels: BTreeMap<String, String>,
     /// Its annotations, as far as they matter.
     #[serde(default, deserialize_with = "null_is_default")]
@@ -49,10 +57,10 @@ pub struct PodMetadata {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Annotations {
     /// Of a mirror pod: the UID of the static pod, which is a hash of its definition.
-    #[serde(rename = "kubernetes.io/config.mirror", default, deserialize_with = "empty_is_none")]
+    #[serde(rename = "kubernetes.io/config.mirror", default, deserialize_with = "cut_name_or_none")]
     pub mirror: Option<String>,
     /// Of a Pod of an OpenShift `DeploymentConfig`: its name.
-    #[serde(rename = "openshift.io/deployment-config.name", default, deserialize_with = "empty_is_none")]
+    #[serde(rename = "openshift.io/deployment-config.name", default, deserialize_with = "cut_name_or_none")]
     pub deployment_config: Option<String>,
 }
 
@@ -64,8 +72,10 @@ pub struct OwnerReference {
     #[serde(default, deserialize_with = "null_is_default")]
     pub api_version: String,
     /// Such as `ReplicaSet`.
+    #[serde(deserialize_with = "cut_name")]
     pub kind: String,
     /// The owner's name.
+    #[serde(deserialize_with = "cut_name")]
     pub name: String,
     /// Whether this owner controls the Pod.
     #[serde(default, deserialize_with = "null_is_default")]
@@ -77,7 +87,7 @@ pub struct OwnerReference {
 #[serde(rename_all = "camelCase")]
 pub struct PodSpec {
     /// The node it is bound to.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "cut_name_or_none")]
     pub node_name: Option<String>,
     /// Whether its containers are started again, unless they say so themselves.
     #[serde(default, deserialize_with = "null_is_default")]
@@ -98,9 +108,10 @@ pub struct PodSpec {
 #[serde(rename_all = "camelCase")]
 pub struct ContainerSpec {
     /// Its name, unique among all containers of the Pod.
+    #[serde(deserialize_with = "cut_name")]
     pub name: String,
     /// Its image.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "cut_image_or_none")]
     pub image: Option<String>,
     /// What it may use.
     #[serde(default, deserialize_with = "null_is_default")]
@@ -232,12 +243,13 @@ pub enum Phase {
 #[serde(rename_all = "camelCase")]
 pub struct ContainerStatus {
     /// The container's name.
+    #[serde(deserialize_with = "cut_name")]
     pub name: String,
     /// How many instances came before the newest one. It can fall, when a node loses its logs.
     #[serde(default, deserialize_with = "null_is_default")]
     pub restart_count: u32,
     /// The newest instance. While the container waits, it names the dead one.
-    #[serde(rename = "containerID", default, deserialize_with = "empty_is_none")]
+    #[serde(rename = "containerID", default, deserialize_with = "cut_name_or_none")]
     pub container_id: Option<String>,
     /// The newest instance's state.
     #[serde(default, deserialize_with = "null_is_default")]
@@ -284,7 +296,7 @@ pub struct Terminated {
     #[serde(default, deserialize_with = "null_is_default")]
     pub exit_code: i32,
     /// The instance.
-    #[serde(rename = "containerID", default, deserialize_with = "empty_is_none")]
+    #[serde(rename = "containerID", default, deserialize_with = "cut_name_or_none")]
     pub container_id: Option<String>,
     /// When it was started.
     #[serde(default, deserialize_with = "unix_epoch_is_none")]

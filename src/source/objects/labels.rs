@@ -1,0 +1,119 @@
+//! The labels of a Pod, as far as anybody asks for them. Whoever may create Pods may write a megabyte of
+//! labels into each, so all others are passed over while a Pod is decoded.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::{PoisonError, RwLock},
+};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor},
+};
+
+use super::text::cut_name;
+
+/// The labels that tell which workload a Pod belongs to.
+const WORKLOAD_LABELS: [&str; 4] = [
+    "pod-template-hash",
+    "rollouts-pod-template-hash",
+    "openshift.io/deployment-config.name",
+    "deploymentconfig",
+];
+
+/// The keys that were asked for. They only ever become more: a label too many does no harm.
+static ASKED_LABELS: RwLock<BTreeSet<String>> = RwLock::new(BTreeSet::new());
+
+/// Has labels with these keys kept in all Pods that are decoded from now on.
+pub fn keep_labels(keys: impl IntoIterator<Item = String>) {
+    ASKED_LABELS.write().unwrap_or_else(PoisonError::into_inner).extend(keys);
+}
+
+/// Reads the labels that are asked for.
+pub(super) fn asked_labels<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    deserializer.deserialize_option(LabelsVisitor)
+}
+
+struct LabelsVisitor;
+
+impl<'de> Visitor<'de> for LabelsVisitor {
+    type Value = BTreeMap<String, String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("labels")
+    }
+
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
+        Ok(BTreeMap::new())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let asked = ASKED_LABELS.read().unwrap_or_else(PoisonError::into_inner);
+        let mut labels = BTreeMap::new();
+        while let Some(key) = map.next_key_seed(AskedKey(&asked))? {
+            match key {
+                Some(key) => {
+                    labels.insert(key, map.next_value::<LabelValue>()?.0);
+                }
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(labels)
+    }
+}
+
+#[derive(Deserialize)]
+struct LabelValue(#[serde(deserialize_with = "cut_name")] String);
+
+/// Reads a key: `None` unless it is asked for.
+struct AskedKey<'a>(&'a BTreeSet<String>);
+
+impl<'de> DeserializeSeed<'de> for AskedKey<'_> {
+    type Value = Option<String>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for AskedKey<'_> {
+    type Value = Option<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the key of a label")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        let is_asked = WORKLOAD_LABELS.contains(&key) || self.0.contains(key);
+        Ok(is_asked.then(|| key.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::objects::PodMetadata;
+
+    #[test]
+    fn only_labels_that_are_asked_for_are_kept() {
+        keep_labels(["team".to_owned()]);
+        let read = |labels: &str| {
+            let metadata = format!(r#"{{"name":"p","namespace":"n","uid":"u","labels":{labels}}}"#);
+            serde_json::from_str::<PodMetadata>(&metadata).unwrap().labels
+        };
+        let labels =
+            read(r#"{"a":"b","pod-template-hash":"6c9","te\u0061m":"shop","tea":"x","z":{"y":[1]}}"#);
+        assert_eq!(labels, read(r#"{"pod-template-hash":"6c9","team":"shop"}"#));
+        assert_eq!(labels.len(), 2);
+        assert!(read("null").is_empty() && read("{}").is_empty());
+    }
+}
