@@ -76,7 +76,7 @@ pub async fn run(
     let metrics = Arc::new(Metrics::new());
     let readiness = Readiness::new();
     let _endpoint = match config.server {
-        Some(address) => server::bind(address, in_pod()).await?.map(|listener| {
+        Some(address) => server::bind(address, in_pod())?.map(|listener| {
             AbortOnDropHandle::new(tokio::spawn(server::serve(
                 listener,
                 Arc::clone(&metrics),

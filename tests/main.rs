@@ -6,6 +6,7 @@ mod chart;
 mod cluster;
 mod commands;
 mod delivery;
+mod endpoint;
 mod filter;
 mod metrics;
 mod source;

@@ -1,12 +1,15 @@
 //! The program as a separate process, as a user starts it.
 
 use std::{
+    collections::HashSet,
+    fs,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -124,12 +127,32 @@ impl Program {
 
     /// The memory that it holds now, and the most that it ever held, in bytes (Linux only).
     pub fn memory(&self) -> (u64, u64) {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
         let bytes = |field| -> u64 {
             let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
             line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
         };
         (bytes("VmRSS:"), bytes("VmHWM:"))
+    }
+
+    /// The processor time that it has used so far, in hundredths of a second (Linux only).
+    pub fn processor_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id().unwrap())).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+        let hundredths: u64 = fields[11..13].iter().map(|time| time.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(10 * hundredths)
+    }
+
+    /// Lets it open so many files beside those that are open now (Linux only).
+    pub fn may_open(&self, files: usize) {
+        let process = i32::try_from(self.child.id().unwrap()).unwrap();
+        let open = fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+        let open: HashSet<u64> =
+            open.map(|file| file.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
+        // The limit is on their numbers, and a new file gets the lowest that is free.
+        let current = (0..).filter(|number| !open.contains(number)).nth(files);
+        let limit = Rlimit { current, ..getrlimit(Resource::Nofile) };
+        prlimit(Pid::from_raw(process), Resource::Nofile, limit).unwrap();
     }
 
     /// What it has printed so far.
