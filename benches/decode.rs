@@ -26,7 +26,7 @@ use serde::Deserialize;
 const PAGE: u64 = 50;
 
 #[derive(Deserialize)]
-struct List {
+struct ListBody {
     items: Vec<Pod>,
 }
 
@@ -37,7 +37,12 @@ fn main() {
 fn pod(number: u64, sight: Sight) -> Vec<u8> {
     let mut spelled = Vec::new();
     let container = Container { restarts: 1, sight };
-    Spelling::new().pod(&mut spelled, &objects::Pod { number, container, version: 1 }, &Moment::now(), true);
+    Spelling::new().pod(
+        &mut spelled,
+        &objects::SpelledPod { number, container, version: 1 },
+        &Moment::now(),
+        true,
+    );
     spelled
 }
 
@@ -52,7 +57,7 @@ fn a_pod(bencher: Bencher<'_, '_>, number: u64) {
 #[divan::bench]
 fn an_event(bencher: Bencher<'_, '_>) {
     let mut spelled = Vec::new();
-    let pod = objects::Pod { number: 1, container: Container::default(), version: 1 };
+    let pod = objects::SpelledPod { number: 1, container: Container::default(), version: 1 };
     Spelling::new().started(&mut spelled, &pod, &Moment::now());
     let decode = || serde_json::from_str::<Event>(str::from_utf8(&spelled).unwrap()).unwrap();
     bencher.counter(BytesCount::of_slice(&spelled)).bench(decode);
@@ -62,7 +67,7 @@ fn an_event(bencher: Bencher<'_, '_>) {
 fn a_page(bencher: Bencher<'_, '_>) {
     let pods: Vec<_> = (0..PAGE).map(|number| pod(number, Sight::Running)).collect();
     let page = [br#"{"items":["#.to_vec(), pods.join(&b','), b"]}".to_vec()].concat();
-    let decode = || serde_json::from_str::<List>(str::from_utf8(&page).unwrap()).unwrap().items;
+    let decode = || serde_json::from_str::<ListBody>(str::from_utf8(&page).unwrap()).unwrap().items;
     bencher.counter(BytesCount::of_slice(&page)).bench(decode);
 }
 

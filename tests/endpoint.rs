@@ -10,7 +10,7 @@ use serde_json::json;
 use support::{
     eventually,
     program::{PATIENCE, Program},
-    sockets::Cluster,
+    sockets::FakeCluster,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -122,8 +122,8 @@ fn open_many_files() {
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
 }
 
-async fn program() -> (Cluster, Program) {
-    let cluster = Cluster::new();
+async fn program() -> (FakeCluster, Program) {
+    let cluster = FakeCluster::new();
     let address = cluster.server.listen(None).await;
     cluster.write_kubeconfig(&format!("http://{address}"), &json!({}), &json!({}));
     let program = cluster.program().await;

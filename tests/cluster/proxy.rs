@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use support::{
     eventually,
     program::PATIENCE,
-    sockets::{Authority, Cluster},
+    sockets::{Authority, FakeCluster},
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy_bidirectional},
@@ -55,8 +55,8 @@ async fn tunnel(stream: TcpStream, target: SocketAddr, log: Log) {
 }
 
 /// An API server that has a kill, and a proxy that leads to it.
-struct World {
-    cluster: Cluster,
+struct ProxiedCluster {
+    cluster: FakeCluster,
     authority: Authority,
     address: SocketAddr,
     proxy: SocketAddr,
@@ -64,9 +64,9 @@ struct World {
     _servers: JoinSet<()>,
 }
 
-impl World {
+impl ProxiedCluster {
     async fn new() -> Self {
-        let (cluster, authority) = (Cluster::new(), Authority::new());
+        let (cluster, authority) = (FakeCluster::new(), Authority::new());
         let address = cluster.server.listen(Some(authority.certify())).await;
         cluster.server.put("pods", restarted("cart", 1));
         let (mut servers, tunnels) = (JoinSet::new(), Log::default());
@@ -99,7 +99,7 @@ impl World {
 #[tokio::test]
 async fn through_the_proxy_of_the_environment() {
     for name in ["HTTPS_PROXY", "https_proxy"] {
-        let world = World::new().await;
+        let world = ProxiedCluster::new().await;
         world.write_kubeconfig(None);
         let proxy = format!("http://user:pa55%77ord@{}", world.proxy);
         assert!(world.tunnels(&[(name, &proxy)]).await > 0, "{name}");
@@ -108,7 +108,7 @@ async fn through_the_proxy_of_the_environment() {
 
 #[tokio::test]
 async fn past_a_proxy_that_the_api_server_is_excepted_from() {
-    let world = World::new().await;
+    let world = ProxiedCluster::new().await;
     world.write_kubeconfig(None);
     let proxy = format!("http://{}", world.proxy);
     assert_eq!(world.tunnels(&[("HTTPS_PROXY", &proxy), ("NO_PROXY", "127.0.0.1")]).await, 0);
@@ -116,7 +116,7 @@ async fn past_a_proxy_that_the_api_server_is_excepted_from() {
 
 #[tokio::test]
 async fn through_the_proxy_of_the_kubeconfig_whatever_the_environment_says() {
-    let world = World::new().await;
+    let world = ProxiedCluster::new().await;
     world.write_kubeconfig(Some(&format!("http://user:pa55word@{}", world.proxy)));
     let elsewhere = [("HTTPS_PROXY", "http://127.0.0.1:1"), ("NO_PROXY", "127.0.0.1")];
     assert!(world.tunnels(&elsewhere).await > 0);

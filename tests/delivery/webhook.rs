@@ -9,7 +9,7 @@ use support::{
     eventually,
     program::{PATIENCE, Program},
     slack::Slack,
-    sockets::{Authority, Cluster},
+    sockets::{Authority, FakeCluster},
 };
 use tokio::task::JoinSet;
 
@@ -22,8 +22,8 @@ use crate::{
 const SECRETS: [&str; 3] = ["services", "s3cr3t", "pa55word"];
 
 /// A kill, Slack and a proxy. Everything ends with it.
-struct World {
-    cluster: Cluster,
+struct ProxiedSlack {
+    cluster: FakeCluster,
     authority: String,
     slack: Slack,
     proxy: SocketAddr,
@@ -31,9 +31,9 @@ struct World {
     _servers: JoinSet<()>,
 }
 
-impl World {
+impl ProxiedSlack {
     async fn new() -> Self {
-        let (cluster, authority) = (Cluster::new(), Authority::new());
+        let (cluster, authority) = (FakeCluster::new(), Authority::new());
         let address = cluster.server.listen(None).await;
         cluster.write_kubeconfig(&format!("http://{address}"), &json!({}), &json!({}));
         let (mut servers, tunnels) = (JoinSet::new(), Log::default());
@@ -98,7 +98,7 @@ async fn shows_no_secret(program: &Program) {
 #[tokio::test]
 async fn through_a_proxy_to_a_certificate_of_a_private_authority() {
     for name in ["HTTPS_PROXY", "https_proxy"] {
-        let world = World::new().await;
+        let world = ProxiedSlack::new().await;
         let proxy = world.proxy();
         // The API server of the test is at 127.0.0.1 too, but not meant.
         let environment =
@@ -112,7 +112,7 @@ async fn through_a_proxy_to_a_certificate_of_a_private_authority() {
 #[tokio::test]
 async fn past_a_proxy_that_slack_is_excepted_from() {
     for name in ["NO_PROXY", "no_proxy"] {
-        let world = World::new().await;
+        let world = ProxiedSlack::new().await;
         let proxy = world.proxy();
         let environment = [
             ("SSL_CERT_FILE", world.authority.as_str()),
@@ -126,14 +126,14 @@ async fn past_a_proxy_that_slack_is_excepted_from() {
 
 #[tokio::test]
 async fn a_certificate_of_an_unknown_authority_is_not_trusted() {
-    let world = World::new().await;
+    let world = ProxiedSlack::new().await;
     let program = world.program(&[]).await;
     world.fails(program, "invalid peer certificate: UnknownIssuer").await;
 }
 
 #[tokio::test]
 async fn a_proxy_that_refuses_is_asked_again_and_its_password_not_shown() {
-    let world = World::new().await;
+    let world = ProxiedSlack::new().await;
     let proxy = world.proxy().replace("user:", "other:");
     let environment =
         [("SSL_CERT_FILE", world.authority.as_str()), ("HTTPS_PROXY", &proxy), ("NO_PROXY", "127.0.0.1")];

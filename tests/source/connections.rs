@@ -4,7 +4,7 @@ use serde_json::json;
 use support::{
     api_server::ApiServer,
     behaviour::{Answer, Behaviour},
-    sockets::Cluster,
+    sockets::FakeCluster,
 };
 use tokio::time::sleep;
 
@@ -105,7 +105,7 @@ async fn breaks_in_the_middle_of_a_list() {
 
 #[tokio::test]
 async fn closes_its_sockets_and_opens_them_again() {
-    let cluster = Cluster::new();
+    let cluster = FakeCluster::new();
     let address = cluster.server.listen(None).await;
     cluster.write_kubeconfig(&format!("http://{address}"), &json!({}), &json!({}));
     let program = cluster.program().await;
@@ -118,7 +118,7 @@ async fn closes_its_sockets_and_opens_them_again() {
 
 #[tokio::test]
 async fn breaks_off_within_a_chunk() {
-    let cluster = Cluster::new();
+    let cluster = FakeCluster::new();
     let address = cluster.server.listen(None).await;
     cluster.write_kubeconfig(&format!("http://{address}"), &json!({}), &json!({}));
     cluster

@@ -4,14 +4,14 @@ use serde_json::json;
 use support::{
     eventually,
     program::{PATIENCE, Program},
-    sockets::{Authority, Cluster},
+    sockets::{Authority, FakeCluster},
 };
 
 use super::restarted;
 
 #[tokio::test]
 async fn a_token_file_is_rotated() {
-    let cluster = Cluster::new();
+    let cluster = FakeCluster::new();
     cluster.server.accept_only("first");
     let address = cluster.server.listen(None).await;
     let file = cluster.write("token", "first");
@@ -27,7 +27,7 @@ async fn a_token_file_is_rotated() {
 
 #[tokio::test]
 async fn a_kubeconfig_is_replaced_by_one_with_another_token_and_address() {
-    let cluster = Cluster::new();
+    let cluster = FakeCluster::new();
     cluster.server.accept_only("first");
     let address = cluster.server.listen(None).await;
     cluster.write_kubeconfig(&format!("http://{address}"), &json!({}), &json!({"token": "first"}));
@@ -43,7 +43,7 @@ async fn a_kubeconfig_is_replaced_by_one_with_another_token_and_address() {
 
 #[tokio::test]
 async fn a_kubeconfig_is_broken_for_a_while() {
-    let cluster = Cluster::new();
+    let cluster = FakeCluster::new();
     cluster.server.accept_only("first");
     let address = cluster.server.listen(None).await;
     cluster.write_kubeconfig(&format!("http://{address}"), &json!({}), &json!({"token": "first"}));
@@ -64,7 +64,7 @@ async fn a_kubeconfig_is_broken_for_a_while() {
 
 #[tokio::test]
 async fn the_serving_certificate_is_replaced() {
-    let (cluster, authority) = (Cluster::new(), Authority::new());
+    let (cluster, authority) = (FakeCluster::new(), Authority::new());
     let address = cluster.server.listen(Some(authority.certify())).await;
     let bundle = cluster.write("ca.crt", &authority.pem());
     let server = json!({"certificate-authority": bundle});
@@ -79,7 +79,7 @@ async fn the_serving_certificate_is_replaced() {
 
 #[tokio::test]
 async fn the_certificate_authority_is_replaced_and_its_bundle_later() {
-    let (cluster, authority) = (Cluster::new(), Authority::new());
+    let (cluster, authority) = (FakeCluster::new(), Authority::new());
     let address = cluster.server.listen(Some(authority.certify())).await;
     let bundle = cluster.write("ca.crt", &authority.pem());
     let server = json!({"certificate-authority": bundle});
@@ -105,7 +105,7 @@ async fn the_certificate_authority_is_replaced_and_its_bundle_later() {
 /// A client can't be made before the plugin ends, and nobody knows when that is.
 #[tokio::test]
 async fn a_credential_plugin_that_hangs_at_the_start_leaves_the_endpoint_up_and_is_said() {
-    let cluster = Cluster::new();
+    let cluster = FakeCluster::new();
     let address = cluster.server.listen(None).await;
     let exec = json!({
         "apiVersion": "client.authentication.k8s.io/v1",

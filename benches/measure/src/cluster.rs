@@ -5,13 +5,13 @@
 //! fails now and then, for other reasons than memory. Kills are kept to Pods of their own, so that one
 //! that is found can be told by its Pod's name.
 
-use crate::objects::{Container, Moment, Pod, Sight, Spelling};
+use crate::objects::{Container, Moment, Sight, SpelledPod, Spelling};
 
 /// So many Pods are there to be killed, or half of them.
 const TARGETS: usize = 1000;
 
 /// The cluster, as it is now.
-pub struct Cluster {
+pub struct SyntheticCluster {
     spelling: Spelling,
     pods: Vec<Place>,
     events: usize,
@@ -34,7 +34,7 @@ pub struct Page {
     pub begin: usize,
 }
 
-impl Cluster {
+impl SyntheticCluster {
     pub fn new(pods: usize, events: usize) -> Self {
         let pods = (0..).take(pods).map(|number| Place { number, restarts: 0 }).collect();
         Self { spelling: Spelling::new(), pods, events, version: 1_000_000, changes: 0, kills: 0 }
@@ -60,7 +60,7 @@ impl Cluster {
                 out.push(b',');
             }
             let container = Container { restarts: place.restarts, sight: Sight::Running };
-            let pod = Pod { number: place.number, container, version: 500_000 + place.number };
+            let pod = SpelledPod { number: place.number, container, version: 500_000 + place.number };
             self.spelling.pod(out, &pod, &moment, false);
         }
     }
@@ -73,7 +73,7 @@ impl Cluster {
                 out.push(b',');
             }
             let number = page.begin as u64 + number;
-            let pod = Pod { number, container: Container::default(), version: 500_000 + number };
+            let pod = SpelledPod { number, container: Container::default(), version: 500_000 + number };
             debug_assert!(at < self.events);
             self.spelling.started(out, &pod, &moment);
         }
@@ -84,7 +84,7 @@ impl Cluster {
         let number = u64::from_str_radix(name.rsplit('-').next()?, 16).ok()?;
         let place = self.pods.iter().find(|place| place.number == number)?;
         let container = Container { restarts: place.restarts, sight: Sight::Running };
-        let pod = Pod { number, container, version: self.version };
+        let pod = SpelledPod { number, container, version: self.version };
         self.spelling.pod(out, &pod, &Moment::now(), true);
         Some(())
     }
@@ -172,9 +172,9 @@ impl Cluster {
         out.extend_from_slice(b"}\n");
     }
 
-    fn seen(&mut self, at: usize, sight: Sight) -> Pod {
+    fn seen(&mut self, at: usize, sight: Sight) -> SpelledPod {
         self.version += 1;
         let Place { number, restarts } = self.pods[at];
-        Pod { number, container: Container { restarts, sight }, version: self.version }
+        SpelledPod { number, container: Container { restarts, sight }, version: self.version }
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     Outcome,
     orders::{Order, Resource},
     parts::Run,
-    process::Server,
+    process::ServerProcess,
     table::{Goal, Row, Unit},
 };
 
@@ -44,7 +44,7 @@ pub fn count(run: &Run<'_>) -> Outcome<Vec<Row>> {
 
 /// All that the program takes to list so many Pods, and then perhaps [`COUNT`] changes.
 fn instructions(program: &Path, pods: u32, then: Option<Resource>) -> Outcome<f64> {
-    let mut server = Server::start(usize::try_from(pods)?)?;
+    let mut server = ServerProcess::start(usize::try_from(pods)?)?;
     let client = server.under_callgrind(program)?;
     let changes = if then.is_some() { COUNT.into() } else { 0 };
     let order = Order::Flood { resource: then.unwrap_or(Resource::Pods), changes, then_kill: true };

@@ -1,9 +1,6 @@
 //! What happens in the synthetic cluster: goes in, an [`Order`]; comes out, what became of it.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::{
@@ -14,7 +11,7 @@ use tokio::{
 use crate::{
     objects::{Moment, Sight},
     orders::{Delays, Order, Resource},
-    server::{Chunk, Server},
+    server::{Chunk, Server, tally},
 };
 
 /// Lines are sent in pieces of about this many bytes when they are to be taken as fast as it goes.
@@ -40,7 +37,7 @@ enum Course {
 }
 
 /// Carries out an order.
-pub async fn obey(server: &Arc<Server>, order: Order) -> Result<Value, serde_json::Error> {
+pub async fn obey(server: &Server, order: Order) -> Result<Value, serde_json::Error> {
     match order {
         Order::Await { resources, within } => {
             serde_json::to_value(server.await_watches(&resources, within).await)
@@ -52,7 +49,7 @@ pub async fn obey(server: &Arc<Server>, order: Order) -> Result<Value, serde_jso
             serde_json::to_value(churn(server, changes, kills, lasting).await)
         }
         Order::Day { changes, kills } => serde_json::to_value(day(server, changes, kills).await),
-        Order::Tally => serde_json::to_value(server.tally()),
+        Order::Tally => serde_json::to_value(tally(server)),
     }
 }
 
@@ -105,7 +102,7 @@ async fn flood(server: &Server, resource: Resource, changes: u64, then_kill: boo
     told
 }
 
-async fn churn(server: &Arc<Server>, changes: u64, kills: u32, lasting: Duration) -> Delays {
+async fn churn(server: &Server, changes: u64, kills: u32, lasting: Duration) -> Delays {
     let end = Instant::now() + lasting;
     let mut running = JoinSet::new();
     let every = |rate: u32| {
@@ -114,7 +111,7 @@ async fn churn(server: &Arc<Server>, changes: u64, kills: u32, lasting: Duration
         ticks
     };
     if let Some(rate) = u32::try_from(changes).ok().filter(|rate| *rate > 0) {
-        let (server, mut ticks) = (Arc::clone(server), every(rate));
+        let (server, mut ticks) = (server.clone(), every(rate));
         running.spawn(async move {
             while Instant::now() < end {
                 ticks.tick().await;
@@ -133,7 +130,7 @@ async fn churn(server: &Arc<Server>, changes: u64, kills: u32, lasting: Duration
         let target = server.cluster().target();
         let name = server.cluster().name(target);
         names.push(name.clone());
-        let server = Arc::clone(server);
+        let server = server.clone();
         running.spawn(async move { kill(&server, target, name, course).await });
     }
     running.join_all().await;

@@ -21,7 +21,7 @@ use rustls::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 
-use crate::{Outcome, cluster::Cluster, objects::Moment, orders::Resource, process::cpu, say};
+use crate::{Outcome, cluster::SyntheticCluster, objects::Moment, orders::Resource, process::cpu, say};
 
 /// What is read.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -41,7 +41,7 @@ struct Line<'a, T> {
 }
 
 #[derive(Deserialize)]
-struct List<T> {
+struct ReadPage<T> {
     metadata: ListMetadata,
     items: Vec<T>,
 }
@@ -109,7 +109,7 @@ fn pages(stream: &mut Stream) -> Outcome<()> {
         )?;
         body.resize(head(stream)?, 0);
         stream.read_exact(&mut body)?;
-        let List { metadata, items } = serde_json::from_slice::<List<Box<Pod>>>(&body)?;
+        let ReadPage { metadata, items } = serde_json::from_slice::<ReadPage<Box<Pod>>>(&body)?;
         black_box(items);
         next = metadata.r#continue;
         if next.is_empty() {
@@ -146,7 +146,7 @@ fn connect(dir: &Path) -> Outcome<Stream> {
 /// Decodes so many lines that stand in memory, a hundred different ones over and over. The answer is
 /// how many a CPU second.
 pub fn decode_from_memory(resource: Resource, count: u64) -> Outcome<f64> {
-    let mut cluster = Cluster::new(1000, 0);
+    let mut cluster = SyntheticCluster::new(1000, 0);
     let moment = Moment::now();
     let mut spelled = Vec::new();
     for _ in 0..100 {

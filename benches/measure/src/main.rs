@@ -22,13 +22,14 @@ use std::{
     io::{self, BufRead, Write},
     path::PathBuf,
     process::ExitCode,
-    sync::Arc,
     time::Duration,
 };
 
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use tokio::sync::mpsc;
+
+use server::{Server, SyntheticStore};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -172,10 +173,9 @@ async fn play(role: Role) -> Outcome<()> {
     provider.map_err(|_| "TLS was set up before")?;
     match role {
         Role::Serve { dir, pods } => {
-            let server = Arc::new(server::Server::new(cluster::Cluster::new(pods, pods)));
-            let serving = Arc::clone(&server).serve(&dir);
+            let server = Server::of(SyntheticStore::new(cluster::SyntheticCluster::new(pods, pods)));
             tokio::select! {
-                ended = serving => ended.map(|_| ()),
+                ended = server::serve(&server, &dir) => ended.map(|_| ()),
                 ended = obey(&server) => ended,
             }
         }
@@ -186,7 +186,7 @@ async fn play(role: Role) -> Outcome<()> {
 }
 
 /// Carries out the orders that come, one a line, until no more do.
-async fn obey(server: &Arc<server::Server>) -> Outcome<()> {
+async fn obey(server: &Server) -> Outcome<()> {
     let (sender, mut orders) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
         for line in io::stdin().lock().lines().map_while(Result::ok) {

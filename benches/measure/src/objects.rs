@@ -33,7 +33,7 @@ pub enum Sight {
 
 /// A Pod at a moment.
 #[derive(Clone, Copy, Debug)]
-pub struct Pod {
+pub struct SpelledPod {
     pub number: u64,
     pub container: Container,
     /// Its `resourceVersion`.
@@ -107,7 +107,7 @@ impl Spelling {
     }
 
     /// Adds a Pod: whole (`kind` first) as a watch shows it, otherwise as it stands in a list.
-    pub fn pod(&self, out: &mut Vec<u8>, pod: &Pod, moment: &Moment, whole: bool) {
+    pub fn pod(&self, out: &mut Vec<u8>, pod: &SpelledPod, moment: &Moment, whole: bool) {
         out.extend_from_slice(if whole { br#"{"kind":"Pod","apiVersion":"v1","# } else { b"{" });
         let shape = usize::try_from(pod.number).unwrap_or_default() % self.shapes.len();
         spell(out, &self.shapes[shape], pod, moment);
@@ -115,12 +115,12 @@ impl Spelling {
     }
 
     /// Adds the Event that tells of the start of a Pod's first container.
-    pub fn started(&self, out: &mut Vec<u8>, pod: &Pod, moment: &Moment) {
+    pub fn started(&self, out: &mut Vec<u8>, pod: &SpelledPod, moment: &Moment) {
         spell(out, &self.event, pod, moment);
     }
 }
 
-fn spell(out: &mut Vec<u8>, pieces: &[Piece], pod: &Pod, moment: &Moment) {
+fn spell(out: &mut Vec<u8>, pieces: &[Piece], pod: &SpelledPod, moment: &Moment) {
     for piece in pieces {
         match piece {
             Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
@@ -144,8 +144,8 @@ fn container_id(pod: u64, instance: u32) -> String {
     format!("containerd://{:056x}{instance:08x}", pod.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
-fn fill(out: &mut Vec<u8>, gap: Gap, pod: &Pod, moment: &Moment) {
-    let &Pod { number, container: Container { restarts, sight }, version } = pod;
+fn fill(out: &mut Vec<u8>, gap: Gap, pod: &SpelledPod, moment: &Moment) {
+    let &SpelledPod { number, container: Container { restarts, sight }, version } = pod;
     let ended = |out: &mut Vec<u8>, reason: &str, code: u8, instance| {
         let id = container_id(number, instance);
         let at = if reason == "OOMKilled" { &moment.before } else { "2026-11-01T08:00:00Z" };

@@ -6,7 +6,7 @@ use crate::{
     Options, Outcome,
     limits::decode_from_memory,
     orders::{Delays, Order, Resource, Tally},
-    process::{Memory, Running, Server},
+    process::{ResidentMemory, RunningProcess, ServerProcess},
     table::{Goal, Row, Unit, median},
 };
 
@@ -46,7 +46,7 @@ impl Run<'_> {
         let all = [1000, 10_000, 100_000];
         for pods in if self.options.quick { &all[2..] } else { &all } {
             let found = self.each(|program| watching(program, *pods))?;
-            let column = |value: fn(&Watching) -> f64| found.iter().map(value).collect::<Vec<f64>>();
+            let column = |value: fn(&MemoryWatching) -> f64| found.iter().map(value).collect::<Vec<f64>>();
             let mut peak = Row::new(
                 format!("peak memory, {pods} Pods with churn"),
                 Unit::Bytes,
@@ -80,7 +80,7 @@ impl Run<'_> {
         let lasting = self.options.rest();
         let hour = 3600.0 / lasting.as_secs_f64();
         let found = self.each(|program| {
-            let mut server = Server::start(1000)?;
+            let mut server = ServerProcess::start(1000)?;
             let client = server.client(program)?;
             sleep(SETTLED);
             let before: Tally = server.order(&Order::Tally)?;
@@ -132,14 +132,14 @@ impl Run<'_> {
         let mut shares = Vec::new();
         for _ in 0..self.options.rounds {
             for (program, rates) in self.programs.iter().zip(&mut rates) {
-                let mut server = Server::start(4 * PODS)?;
+                let mut server = ServerProcess::start(4 * PODS)?;
                 let before = server.cpu()?;
                 let client = server.client(program)?;
                 let cpu = client.cpu()?;
                 rates.push(rate(4 * PODS as u64, cpu));
                 shares.push((server.cpu()? - before) / cpu);
             }
-            let server = Server::start(4 * PODS)?;
+            let server = ServerProcess::start(4 * PODS)?;
             let cpu: f64 = server.own_client(&["read", "list", "0"])?.answer()?;
             limits.push(rate(4 * PODS as u64, cpu));
         }
@@ -179,7 +179,7 @@ impl Run<'_> {
 
     /// How long kills take to be told of, and beside them the round trips of single POSTs.
     fn delays(&self, program: &Path, changes: u64) -> Outcome<(Delays, Vec<f64>)> {
-        let mut server = Server::start(PODS)?;
+        let mut server = ServerProcess::start(PODS)?;
         let client = server.client(program)?;
         sleep(SETTLED);
         let lasting = self.options.delay();
@@ -202,7 +202,7 @@ impl Run<'_> {
     pub fn day(&self) -> Outcome<Vec<Row>> {
         let changes = self.options.day;
         let found = self.each(|program| {
-            let mut server = Server::start(PODS)?;
+            let mut server = ServerProcess::start(PODS)?;
             let client = server.client(program)?;
             sleep(SETTLED);
             let listed = client.memory()?;
@@ -238,8 +238,8 @@ fn quantile(delays: &[Duration], at: f64) -> f64 {
 }
 
 /// What an idle TLS client needs.
-fn idle() -> Outcome<Memory> {
-    let mut server = Server::start(1)?;
+fn idle() -> Outcome<ResidentMemory> {
+    let mut server = ServerProcess::start(1)?;
     let mut client = server.own_client(&["idle"])?;
     client.answer::<()>()?;
     server.watched(&[Resource::Pods])?;
@@ -247,15 +247,15 @@ fn idle() -> Outcome<Memory> {
     client.process.memory()
 }
 
-struct Watching {
+struct MemoryWatching {
     ready: f64,
-    listed: Memory,
-    after: Memory,
+    listed: ResidentMemory,
+    after: ResidentMemory,
 }
 
 /// What a program needs to list so many Pods, and then to take in changes of a fifth of them.
-fn watching(program: &Path, pods: usize) -> Outcome<Watching> {
-    let mut server = Server::start(pods)?;
+fn watching(program: &Path, pods: usize) -> Outcome<MemoryWatching> {
+    let mut server = ServerProcess::start(pods)?;
     let begun = std::time::Instant::now();
     let client = server.client(program)?;
     let ready = begun.elapsed().as_secs_f64();
@@ -263,18 +263,18 @@ fn watching(program: &Path, pods: usize) -> Outcome<Watching> {
     let listed = client.memory()?;
     flood(&mut server, Resource::Pods, pods as u64 / 5)?;
     sleep(SETTLED);
-    Ok(Watching { ready, listed, after: client.memory()? })
+    Ok(MemoryWatching { ready, listed, after: client.memory()? })
 }
 
-fn flood(server: &mut Server, resource: Resource, changes: u64) -> Outcome<()> {
+fn flood(server: &mut ServerProcess, resource: Resource, changes: u64) -> Outcome<()> {
     let was_told: bool = server.order(&Order::Flood { resource, changes, then_kill: true })?;
     if was_told { Ok(()) } else { Err("the kill after the changes was never told of".into()) }
 }
 
 /// A program that is flooded with changes, round by round.
 struct Flooded {
-    server: Server,
-    client: Running,
+    server: ServerProcess,
+    client: RunningProcess,
     rates: Vec<f64>,
     /// What the server used, as a part of it.
     shares: Vec<f64>,
@@ -282,7 +282,7 @@ struct Flooded {
 
 impl Flooded {
     fn new(program: &Path) -> Outcome<Self> {
-        let mut server = Server::start(PODS)?;
+        let mut server = ServerProcess::start(PODS)?;
         let client = server.client(program)?;
         sleep(SETTLED);
         Ok(Self { server, client, rates: Vec::new(), shares: Vec::new() })
@@ -300,7 +300,7 @@ impl Flooded {
 
 /// How many changes a CPU second a client takes in that only decodes them.
 fn reader(resource: Resource, changes: u64) -> Outcome<f64> {
-    let mut server = Server::start(PODS)?;
+    let mut server = ServerProcess::start(PODS)?;
     let what = match resource {
         Resource::Pods => "pods",
         Resource::Events => "events",

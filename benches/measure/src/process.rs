@@ -23,7 +23,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_mins(10);
 
 /// A process that ends when this is dropped, or when this process dies.
-pub struct Running {
+pub struct RunningProcess {
     child: Child,
     leash: Option<Leash>,
     /// Where it says what it says on stderr.
@@ -32,12 +32,12 @@ pub struct Running {
 
 /// What a process needs of memory, in bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Memory {
+pub struct ResidentMemory {
     pub peak: f64,
     pub now: f64,
 }
 
-impl Running {
+impl RunningProcess {
     fn start(command: &mut Command) -> Outcome<Self> {
         let child = command.spawn().map_err(|error| format!("can't run {command:?}: {error}"))?;
         let leash = Leash::on(child.id())?;
@@ -59,7 +59,7 @@ impl Running {
     }
 
     /// Its resident memory. Fails if it is no longer there.
-    pub fn memory(&self) -> Outcome<Memory> {
+    pub fn memory(&self) -> Outcome<ResidentMemory> {
         let bytes = |file: &str, key: &str| {
             let read = fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).ok()?;
             let line = read.lines().find_map(|line| line.strip_prefix(key))?;
@@ -67,13 +67,13 @@ impl Running {
         };
         // `status` knows the present only roughly.
         match (bytes("status", "VmHWM:"), bytes("smaps_rollup", "Rss:")) {
-            (Some(peak), Some(now)) => Ok(Memory { peak: peak.max(now), now }),
+            (Some(peak), Some(now)) => Ok(ResidentMemory { peak: peak.max(now), now }),
             _ => Err("the process that is measured has ended".into()),
         }
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningProcess {
     fn drop(&mut self) {
         drop(self.leash.take());
         // It may have ended by itself.
@@ -93,20 +93,20 @@ pub fn cpu(process: u32) -> Outcome<f64> {
 }
 
 /// The synthetic API server.
-pub struct Server {
-    process: Running,
+pub struct ServerProcess {
+    process: RunningProcess,
     orders: ChildStdin,
     answers: BufReader<ChildStdout>,
     dir: TempDir,
 }
 
-impl Server {
+impl ServerProcess {
     /// One that has so many Pods, and as many Events.
     pub fn start(pods: usize) -> Outcome<Self> {
         let dir = tempfile::tempdir()?;
         let mut command = Command::new(env::current_exe()?);
         command.arg("serve").arg(dir.path()).arg(pods.to_string());
-        let mut process = Running::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
+        let mut process = RunningProcess::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
         let orders = process.child.stdin.take().ok_or("no stdin")?;
         let answers = BufReader::new(process.child.stdout.take().ok_or("no stdout")?);
         let mut server = Self { process, orders, answers, dir };
@@ -130,12 +130,12 @@ impl Server {
     }
 
     /// Runs a client, as whoever looks for a cluster does: it finds it in `~/.kube/config`.
-    pub fn client(&mut self, program: &Path) -> Outcome<Running> {
+    pub fn client(&mut self, program: &Path) -> Outcome<RunningProcess> {
         self.run(&mut Command::new(program))
     }
 
     /// As above, with its instructions counted.
-    pub fn under_callgrind(&mut self, program: &Path) -> Outcome<Running> {
+    pub fn under_callgrind(&mut self, program: &Path) -> Outcome<RunningProcess> {
         let mut command = Command::new("valgrind");
         if Command::new("valgrind").arg("--version").output().is_err() {
             return Err("can't count instructions without valgrind: install the package valgrind".into());
@@ -143,12 +143,13 @@ impl Server {
         self.run(command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(program))
     }
 
-    fn run(&mut self, command: &mut Command) -> Outcome<Running> {
+    fn run(&mut self, command: &mut Command) -> Outcome<RunningProcess> {
         let path = env::var_os("PATH").unwrap_or_default();
         let home = self.dir.path();
         command.env_clear().env("PATH", path).env("HOME", home).env("OOM_SERVER__LISTEN", "127.0.0.1:0");
         let log = home.join("log");
-        let mut client = Running::start(command.stdout(Stdio::null()).stderr(fs::File::create(&log)?))?;
+        let mut client =
+            RunningProcess::start(command.stdout(Stdio::null()).stderr(fs::File::create(&log)?))?;
         client.log.clone_from(&log);
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE && client.child.try_wait()?.is_none() {
@@ -166,7 +167,7 @@ impl Server {
     pub fn own_client(&self, arguments: &[&str]) -> Outcome<Client> {
         let mut command = Command::new(env::current_exe()?);
         command.args(arguments).arg(self.dir.path()).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut process = Running::start(&mut command)?;
+        let mut process = RunningProcess::start(&mut command)?;
         let answers = BufReader::new(process.child.stdout.take().ok_or("no stdout")?);
         Ok(Client { process, answers })
     }
@@ -179,7 +180,7 @@ impl Server {
 
 /// A part of this very program, run as a client.
 pub struct Client {
-    pub process: Running,
+    pub process: RunningProcess,
     answers: BufReader<ChildStdout>,
 }
 

@@ -25,7 +25,7 @@ pub type ContainerPlace = (usize, usize);
 
 /// How a status came.
 #[derive(Clone, Copy)]
-pub enum Delivery {
+pub enum ShownBy {
     /// In a list; what happened no later than that, in seconds, is history.
     Listed(i64),
     Watched,
@@ -159,12 +159,12 @@ impl Evidence {
     }
 
     /// A status is delivered.
-    pub fn status(&mut self, cluster: &ModelCluster, snapshot: &PodSnapshot, way: Delivery) {
+    pub fn status(&mut self, cluster: &ModelCluster, snapshot: &PodSnapshot, way: ShownBy) {
         let mut known = self.pods.remove(&snapshot.pod);
         let is_first = known.is_none();
         let mut known_pod = known.take().unwrap_or_default();
         let horizon = match way {
-            Delivery::Listed(horizon) if is_first => Some(horizon),
+            ShownBy::Listed(horizon) if is_first => Some(horizon),
             _ => None,
         };
         let is_stale = snapshot.version < known_pod.version;

@@ -17,7 +17,7 @@ use super::{
     FailedRun,
     cluster::{ModelCluster, PodChange},
     container::Limit,
-    evidence::Delivery,
+    evidence::ShownBy,
     judge::Judge,
     status::{EventSnapshot, NAMESPACE, PodSnapshot, complete, decode_event, describe, timestamp},
 };
@@ -159,7 +159,7 @@ impl ModelProgram {
             if rng.u8(..8) == 0 {
                 self.events(rng)?;
             }
-            self.judge.evidence.status(&self.cluster, snapshot, Delivery::Listed(horizon));
+            self.judge.evidence.status(&self.cluster, snapshot, ShownBy::Listed(horizon));
             self.show("listed", snapshot);
             let pod = self.decode(snapshot);
             self.observe(Observation::Listed(Scope::WHOLE, pod))?;
@@ -210,7 +210,7 @@ impl ModelProgram {
         match change {
             PodChange::Written(snapshot) => self.changed("changed", &snapshot),
             PodChange::Deleted(snapshot) => {
-                self.judge.evidence.status(&self.cluster, &snapshot, Delivery::Watched);
+                self.judge.evidence.status(&self.cluster, &snapshot, ShownBy::Watched);
                 self.judge.evidence.gone(&self.cluster, snapshot.pod, snapshot.incarnation);
                 self.show("deleted", &snapshot);
                 let pod = self.decode(&snapshot);
@@ -220,7 +220,7 @@ impl ModelProgram {
     }
 
     fn changed(&mut self, how: &str, snapshot: &PodSnapshot) -> Result<(), String> {
-        self.judge.evidence.status(&self.cluster, snapshot, Delivery::Watched);
+        self.judge.evidence.status(&self.cluster, snapshot, ShownBy::Watched);
         self.show(how, snapshot);
         let pod = self.decode(snapshot);
         self.observe(Observation::Changed(Scope::WHOLE, pod))

@@ -77,7 +77,7 @@ impl Slack {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (begun, messages) = (Instant::now(), Arc::default());
-        let memory = Memory { begun, messages: Arc::clone(&messages) };
+        let memory = MessageMemory { begun, messages: Arc::clone(&messages) };
         let mut listening = JoinSet::new();
         listening.spawn(async move {
             let mut connections = JoinSet::new();
@@ -123,12 +123,12 @@ pub fn secret_url(host: &str) -> String {
 }
 
 #[derive(Clone)]
-struct Memory {
+struct MessageMemory {
     begun: Instant,
     messages: Arc<Mutex<Vec<Message>>>,
 }
 
-impl Memory {
+impl MessageMemory {
     /// Remembers a message; the answer is its number, from 0 on.
     fn begin(&self, path: String) -> usize {
         let mut messages = self.messages.lock().unwrap();
@@ -146,7 +146,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     reset: impl Fn(&S) -> io::Result<()>,
     script: &Script,
-    memory: &Memory,
+    memory: &MessageMemory,
 ) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     while let Some((path, length)) = read_head(&mut stream).await? {

@@ -18,12 +18,12 @@ use crate::{
 };
 
 /// An API server, and the files that say where it is and who may ask it.
-pub struct Cluster {
+pub struct FakeCluster {
     pub server: ApiServer,
     files: TempDir,
 }
 
-impl Cluster {
+impl FakeCluster {
     pub fn new() -> Self {
         Self { server: ApiServer::new(), files: TempDir::new().unwrap() }
     }

@@ -20,7 +20,7 @@ use std::{
 
 use futures::{StreamExt, stream};
 use http::{Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Collected, StreamBody, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Collected, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{body::Frame, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
@@ -83,15 +83,17 @@ pub fn gone() -> Value {
 
 /// Returns a whole answer.
 pub fn whole(code: StatusCode, body: impl Into<Bytes>) -> Response<AnswerBody> {
-    let mut response = streamed(stream::iter([body.into()]));
-    *response.status_mut() = code;
-    response
+    response(code, Full::new(body.into()).map_err(|never| match never {}).boxed_unsync())
 }
 
 /// Returns an answer that comes in parts.
 pub fn streamed(parts: impl stream::Stream<Item = Bytes> + Send + 'static) -> Response<AnswerBody> {
-    let body = StreamBody::new(parts.map(|part| Ok(Frame::data(part)))).boxed_unsync();
-    Response::builder().header(header::CONTENT_TYPE, "application/json").body(body).unwrap()
+    response(StatusCode::OK, StreamBody::new(parts.map(|part| Ok(Frame::data(part)))).boxed_unsync())
+}
+
+fn response(code: StatusCode, body: AnswerBody) -> Response<AnswerBody> {
+    let response = Response::builder().status(code).header(header::CONTENT_TYPE, "application/json");
+    response.body(body).unwrap()
 }
 
 impl<S> Clone for ApiServer<S> {
