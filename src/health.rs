@@ -9,7 +9,7 @@
 //! | is broken | not ready | ready for a minute, then not |
 //! | is forbidden | reported, and doesn't count | the same |
 //!
-//! Ready needs at least one watch that was listed and is good, or was within the last minute.
+//! Ready needs at least one watch of Pods that was listed and is good, or was within the last minute.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -39,6 +39,8 @@ struct ProgramHealth {
 #[derive(Debug)]
 struct WatchHealth {
     name: String,
+    /// Whether it shows Pods, and so kills.
+    shows_pods: bool,
     /// Whether all that it covers has been listed.
     listed: bool,
     condition: Condition,
@@ -77,10 +79,16 @@ impl Readiness {
         Self(Arc::new(Mutex::new(ProgramHealth { watches: Vec::new(), progress: Instant::now() })))
     }
 
-    /// Adds a watch, such as `pods in the namespace shop`. The program is not ready before it is listed.
-    pub fn register(&self, name: impl Into<String>) -> WatchHealthHandle {
+    /// Adds a watch, such as `pods in the namespace shop`. The program is not ready before it is listed, nor
+    /// while no watch shows Pods.
+    pub fn register(&self, name: impl Into<String>, shows_pods: bool) -> WatchHealthHandle {
         let watches = &mut self.state().watches;
-        watches.push(WatchHealth { name: name.into(), listed: false, condition: Condition::Good });
+        watches.push(WatchHealth {
+            name: name.into(),
+            shows_pods,
+            listed: false,
+            condition: Condition::Good,
+        });
         WatchHealthHandle { readiness: self.clone(), index: watches.len() - 1 }
     }
 
@@ -95,7 +103,7 @@ impl Readiness {
         let state = self.state();
         let now = Instant::now();
         let (mut reasons, mut remarks) = (Vec::new(), Vec::new());
-        for WatchHealth { name, listed, condition } in &state.watches {
+        for WatchHealth { name, listed, condition, .. } in &state.watches {
             match condition {
                 Condition::Done => {}
                 Condition::Good if *listed => {}
@@ -113,8 +121,8 @@ impl Readiness {
                 }
             }
         }
-        if reasons.is_empty() && !state.watches.iter().any(|watch| watch.sees(now)) {
-            reasons.push("nothing is watched".to_owned());
+        if reasons.is_empty() && !state.watches.iter().any(|watch| watch.sees_pods(now)) {
+            reasons.push("no Pods are watched".to_owned());
         }
         ProbeAnswer::new(reasons, remarks)
     }
@@ -134,8 +142,8 @@ impl Readiness {
 }
 
 impl WatchHealth {
-    /// Returns whether it shows what happens, or did within the last minute.
-    fn sees(&self, now: Instant) -> bool {
+    /// Returns whether it shows what happens to Pods, or did within the last minute.
+    fn sees_pods(&self, now: Instant) -> bool {
         let works = match self.condition {
             Condition::Good => true,
             Condition::Done => false,
@@ -143,7 +151,7 @@ impl WatchHealth {
                 now.duration_since(since) <= BROKEN_WATCH_GRACE
             }
         };
-        self.listed && works
+        self.shows_pods && self.listed && works
     }
 
     /// Returns since when it doesn't work, which may be now.
@@ -229,7 +237,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn ready_when_every_watch_has_listed() {
         let readiness = Readiness::new();
-        let (pods, events) = (readiness.register("pods"), readiness.register("events"));
+        let (pods, events) = (readiness.register("pods", true), readiness.register("events", false));
         pods.listed();
         assert_eq!(ready(&readiness), (false, "events: not yet listed".to_owned()));
         events.broken("connection refused");
@@ -243,7 +251,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_longer_ready_when_a_watch_is_broken_for_more_than_a_minute() {
         let readiness = Readiness::new();
-        let pods = readiness.register("pods");
+        let pods = readiness.register("pods", true);
         pods.listed();
         pods.broken("reset");
         tokio::time::advance(Duration::from_mins(1)).await;
@@ -260,7 +268,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_forbidden_namespace_is_reported_and_does_not_count() {
         let readiness = Readiness::new();
-        let (shop, bank) = (readiness.register("pods in shop"), readiness.register("pods in bank"));
+        let (shop, bank) =
+            (readiness.register("pods in shop", true), readiness.register("pods in bank", true));
         shop.listed();
         bank.forbidden("403");
         bank.broken("refused");
@@ -272,9 +281,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_watch_of_events_alone_makes_nothing_ready() {
+        let readiness = Readiness::new();
+        let (pods, events) = (readiness.register("pods", true), readiness.register("events", false));
+        events.listed();
+        pods.forbidden("403");
+        let answer = "no Pods are watched\npods: no right, watching the rest: 403";
+        assert_eq!(ready(&readiness), (false, answer.to_owned()));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_right_that_comes_back_leaves_nothing_behind() {
         let readiness = Readiness::new();
-        let (shop, bank) = (readiness.register("pods in shop"), readiness.register("pods in bank"));
+        let (shop, bank) =
+            (readiness.register("pods in shop", true), readiness.register("pods in bank", true));
         shop.listed();
         bank.listed();
         bank.forbidden("403");
@@ -285,8 +305,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn not_ready_when_nothing_has_been_watched_for_more_than_a_minute() {
         let readiness = Readiness::new();
-        assert_eq!(ready(&readiness), (false, "nothing is watched".to_owned()));
-        let pods = readiness.register("pods");
+        assert_eq!(ready(&readiness), (false, "no Pods are watched".to_owned()));
+        let pods = readiness.register("pods", true);
         pods.forbidden("403");
         assert!(!readiness.readiness().good, "it was never listed");
         pods.listed();
@@ -299,7 +319,7 @@ mod tests {
         pods.works();
         assert!(readiness.readiness().good);
         pods.done();
-        assert_eq!(ready(&readiness), (false, "nothing is watched".to_owned()));
+        assert_eq!(ready(&readiness), (false, "no Pods are watched".to_owned()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -245,11 +245,9 @@ impl ConfigSection<'_> {
     /// the key of the file.
     pub fn error(&mut self, key: &str, problem: impl Display, expected: impl Display) {
         let in_file = format!("{key}_file");
-        let (key, value) = match (self.values.get(key), self.values.get(&in_file)) {
-            (None, Some(value)) => (in_file.as_str(), Some(value)),
-            (value, _) => (key, value),
-        };
-        let origin = value.map_or_else(|| self.origin.clone(), |value| self.report.origin(value));
+        let key = if !self.has(key) && self.has(&in_file) { &in_file } else { key };
+        let origin =
+            self.values.get(key).map_or_else(|| self.origin.clone(), |value| self.report.origin(value));
         let text = format!("{problem}; expected {expected}");
         self.report.problems.push(ConfigProblem { path: join(&self.path, key), origin, text });
     }

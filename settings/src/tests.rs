@@ -136,6 +136,10 @@ fn a_wrong_secret_is_explained_and_never_shown() {
         (serde_json::json!({"key": " "}), "sinks.team.key: is empty; expected the secret"),
         (serde_json::json!({ "key_file": empty }), "sinks.team.key_file: is empty; expected the secret"),
         (
+            serde_json::json!({"key": null, "key_file": empty}),
+            "sinks.team.key_file: is empty; expected the secret",
+        ),
+        (
             serde_json::json!({"key_file": "hunter2"}),
             "sinks.team.key_file: names a file that cannot be read (No such file or directory (os error 2)); \
              expected the path of a file that holds the secret",

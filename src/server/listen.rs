@@ -38,14 +38,7 @@ pub struct BindError {
 /// The program can't listen on the address. A port that is taken is an error only in a Pod, because probes
 /// need it there.
 pub fn bind(address: SocketAddr, in_pod: bool) -> Result<Option<TcpListener>, BindError> {
-    let bound = match (listen(address), without_ipv6(address)) {
-        // If the port is taken, listening on its IPv4 half alone would be a surprise.
-        (Err(error), Some(fallback)) if error.kind() != io::ErrorKind::AddrInUse => {
-            listen(fallback).map_err(|_| error)
-        }
-        (bound, _) => bound,
-    };
-    match bound {
+    match with_fallback(address, listen) {
         Ok(listener) => {
             if let Ok(address) = listener.local_addr() {
                 tracing::info!("listening on {address}");
@@ -53,7 +46,7 @@ pub fn bind(address: SocketAddr, in_pod: bool) -> Result<Option<TcpListener>, Bi
             Ok(Some(listener))
         }
         Err(source) => {
-            let taken = source.kind() == io::ErrorKind::AddrInUse;
+            let taken = is_taken(&source);
             let error = BindError { address, source };
             if in_pod || !taken {
                 return Err(error);
@@ -62,6 +55,22 @@ pub fn bind(address: SocketAddr, in_pod: bool) -> Result<Option<TcpListener>, Bi
             Ok(None)
         }
     }
+}
+
+/// Listens on `0.0.0.0` if the address is `[::]` and IPv6 is off. If both fail, the error of `[::]` counts,
+/// unless the port is taken.
+fn with_fallback<T>(address: SocketAddr, listen: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
+    match (listen(address), without_ipv6(address)) {
+        // If the port is taken, listening on its IPv4 half alone would be a surprise.
+        (Err(error), Some(fallback)) if !is_taken(&error) => {
+            listen(fallback).map_err(|other| if is_taken(&other) { other } else { error })
+        }
+        (bound, _) => bound,
+    }
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrInUse
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -96,6 +105,22 @@ mod tests {
     async fn an_address_of_another_machine_is_an_error_anywhere() {
         let elsewhere = SocketAddr::from(([192, 0, 2, 1], 0));
         assert!(bind(elsewhere, false).is_err());
+    }
+
+    #[test]
+    fn a_taken_port_is_recognised_without_ipv6() {
+        use io::ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied, Unsupported};
+        let everywhere = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 10254));
+        for (ipv6, ipv4, shown) in [
+            (Unsupported, AddrInUse, AddrInUse),
+            (AddrNotAvailable, PermissionDenied, AddrNotAvailable),
+            (AddrInUse, Unsupported, AddrInUse),
+        ] {
+            let fails = |address: SocketAddr| {
+                Err::<(), _>(io::Error::from(if address.is_ipv6() { ipv6 } else { ipv4 }))
+            };
+            assert_eq!(with_fallback(everywhere, fails).unwrap_err().kind(), shown);
+        }
     }
 
     #[test]

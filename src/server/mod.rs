@@ -49,7 +49,7 @@ const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
 /// The least time between two log lines about connections that can't be accepted.
 const ACCEPT_LOG_SILENCE: Duration = Duration::from_mins(10);
 
-/// The pause after an error that accepting the next connection would meet as well.
+/// The pause before accepting again after an error that would come back at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers requests, one per connection, until it is dropped.
@@ -71,15 +71,16 @@ pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, readiness: Read
                 if connections.len() >= places {
                     connections.pop_front();
                 }
-                let connection = tokio::spawn(converse(stream, Arc::clone(&pages)));
+                let connection = tokio::spawn(serve_connection(stream, Arc::clone(&pages)));
                 connections.push_back(AbortOnDropHandle::new(connection));
             }
-            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) if broke_before_accept(&error) => {}
             Err(error) => {
                 if throttle.admits((), Instant::now()) {
                     tracing::warn!(%error, "can't accept connections for metrics and probes; trying again");
                 }
-                // Probably there are no file descriptors left, and a connection that ends frees one.
+                // Probably there are no file descriptors left. One that is still open holds one.
+                connections.retain(|connection| !connection.is_finished());
                 if connections.pop_front().is_none() {
                     sleep(ACCEPT_PAUSE).await;
                 }
@@ -97,12 +98,12 @@ fn places() -> usize {
 }
 
 /// Returns whether a connection ended before it was accepted, which says nothing about the next one.
-fn is_of_one_connection(error: &io::Error) -> bool {
+fn broke_before_accept(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     [ConnectionAborted, ConnectionRefused, ConnectionReset].contains(&error.kind())
 }
 
-async fn converse(stream: TcpStream, pages: Arc<Pages>) {
+async fn serve_connection(stream: TcpStream, pages: Arc<Pages>) {
     let service = service_fn(|request: Request<_>| {
         let answer = pages.answer(request.method(), request.uri().path());
         std::future::ready(Ok::<_, Infallible>(answer))
@@ -161,7 +162,7 @@ mod tests {
     #[tokio::test]
     async fn readiness_is_200_or_503_with_the_reasons() {
         let (address, readiness, _server) = served();
-        let pods = readiness.register("pods");
+        let pods = readiness.register("pods", true);
         let answer = ask(address, "GET /readyz").await;
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
         assert!(answer.ends_with("\r\n\r\npods: not yet listed\n"), "{answer}");

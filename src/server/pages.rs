@@ -120,7 +120,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_metrics_say_whether_it_is_ready() {
         let pages = Pages::new(Arc::default(), Readiness::new());
-        let pods = pages.readiness.register("pods");
+        let pods = pages.readiness.register("pods", true);
         assert!(pages.metrics().0.contains("\noom_event_generator_ready 0\n"));
         pods.listed();
         assert!(pages.metrics().0.contains("\noom_event_generator_ready 1\n"));

@@ -21,7 +21,8 @@ pub(super) struct RequestFailure {
 #[derive(Debug, Error)]
 pub(super) enum FailureCause {
     /// The API server answered with an error, at once or within a watch.
-    #[error("the API server answers {refusal}{remedy}")]
+    #[error("the API server answers {refusal}")]
+    /// `remedy` says what to do, and is never cut.
     Refused { refusal: Refusal, remedy: String },
     /// The API server's versions went back: it was restored from a backup.
     #[error("the versions went back, from {from} to {to}")]
@@ -45,6 +46,8 @@ pub(super) enum FailureCause {
 pub(super) enum FailureKind {
     /// The resourceVersion is too old, or newer than all that the API server knows: list again.
     Expired,
+    /// See [`FailureCause::WentBack`]: list again.
+    WentBack,
     /// The API server answered with an error.
     Refused(StatusCode),
     /// See [`FailureCause::Unreachable`].
@@ -60,7 +63,7 @@ pub(super) enum FailureKind {
 impl RequestFailure {
     pub(super) fn kind(&self) -> FailureKind {
         match &self.cause {
-            FailureCause::WentBack { .. } => FailureKind::Expired,
+            FailureCause::WentBack { .. } => FailureKind::WentBack,
             FailureCause::Refused { refusal, .. } if refusal.is_expired() => FailureKind::Expired,
             FailureCause::Refused { refusal, .. } => FailureKind::Refused(refusal.code),
             FailureCause::Unreachable(_) => FailureKind::Unreachable,
@@ -86,6 +89,25 @@ impl RequestFailure {
 
 impl fmt::Display for RequestFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&one_line(&format!("can't {}: {}", self.tried, self.cause)))
+        f.write_str(&one_line(&format!("can't {}: {}", self.tried, self.cause)))?;
+        match &self.cause {
+            FailureCause::Refused { remedy, .. } => f.write_str(remedy),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_refusal_does_not_hide_what_to_do() {
+        let refusal =
+            Refusal::of_status(&format!(r#"{{"code": 403, "message": "{}"}}"#, "long ".repeat(500)));
+        let cause = FailureCause::Refused { refusal, remedy: ". Grant the right".to_owned() };
+        let shown = RequestFailure { tried: "list pods".to_owned(), cause }.to_string();
+        assert!(shown.starts_with("can't list pods: the API server answers 403"), "{shown}");
+        assert!(shown.ends_with("…. Grant the right"), "{shown}");
     }
 }

@@ -42,7 +42,7 @@ impl WatchReport {
         readiness: &Readiness,
     ) -> Self {
         Self {
-            health: readiness.register(endpoint.to_string()),
+            health: readiness.register(endpoint.to_string(), resource == WatchedResource::Pods),
             metrics: metrics.watch(resource),
             failures: LogThrottle::new(LOG_QUIET, Duration::ZERO, LOGGED_KINDS),
             undecodable: LogThrottle::new(LOG_QUIET, LOG_QUIET, 1),

@@ -30,13 +30,13 @@ pub(super) enum Severity {
 
 impl Setbacks {
     /// Takes in a failure. The first expired version is routine: etcd forgets versions after five minutes,
-    /// and nothing tells a quiet watch of Events of newer ones.
+    /// and nothing tells a quiet watch of Events of newer ones. Versions that went back are trouble.
     pub(super) fn add(&mut self, kind: FailureKind) -> Severity {
         self.failed += 1;
         match kind {
             FailureKind::Expired => self.expired += 1,
             FailureKind::Silent => self.silent += 1,
-            FailureKind::Unreachable => {}
+            FailureKind::Unreachable | FailureKind::WentBack => {}
             FailureKind::Refused(_) | FailureKind::Unusable | FailureKind::TooLong => self.useless += 1,
         }
         if kind == FailureKind::Expired && self.expired == 1 { Severity::Routine } else { Severity::Trouble }
@@ -75,6 +75,11 @@ mod tests {
         assert_eq!(severities, [Severity::Trouble, Severity::Routine, Severity::Trouble]);
         assert!(setbacks.works());
         assert_eq!(setbacks.add(Expired), Severity::Routine);
+    }
+
+    #[test]
+    fn a_restore_from_a_backup_is_trouble_at_once() {
+        assert_eq!(Setbacks::default().add(FailureKind::WentBack), Severity::Trouble);
     }
 
     #[test]

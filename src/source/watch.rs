@@ -302,7 +302,7 @@ impl<W: Watched> ResourceWatch<W> {
 impl From<RequestFailure> for WatchEnd {
     fn from(failure: RequestFailure) -> Self {
         match failure.kind() {
-            FailureKind::Expired => Self::Expired(failure),
+            FailureKind::Expired | FailureKind::WentBack => Self::Expired(failure),
             _ => Self::Failed(failure),
         }
     }

@@ -80,6 +80,20 @@ async fn everything_is_forbidden_for_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_a_right_to_pods_it_is_not_ready() {
+    for namespaces in [&[][..], &NAMESPACES[..1], &NAMESPACES] {
+        let server = ApiServer::new();
+        server
+            .misbehave(Behaviour::refuses(&status(403, "Forbidden", "no")), |asked| asked.resource == "pods");
+        let day = Watching::begin_in(&server, namespaces).await;
+        sleep(MINUTE * 2).await;
+        assert!(!day.is_ready(), "{namespaces:?}: {}", day.readyz());
+        day.recovers().await;
+        assert!(day.is_ready(), "{namespaces:?}: {}", day.readyz());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_namespace_that_was_forbidden_from_the_start_is_listed_once_it_may_be() {
     let server = ApiServer::new();
     let shop = |asked: &Asked| asked.namespace.as_deref() == Some("shop");
