@@ -1,5 +1,5 @@
-//! The `diary` sink: a line in a file for each kill. A model for sinks of your own: this file, and
-//! one line in the table of types, is all that a new sink takes.
+//! The `diary` sink: a line in a file for each kill. A model for sinks of your own: in `sinks/src`,
+//! this file (with `crate::` for `sinks::`), its `mod` line and an entry in `TYPES` are all that a new sink takes.
 
 use std::{fs::OpenOptions, io::Write, path::PathBuf, sync::Arc, time::Duration};
 

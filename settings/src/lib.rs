@@ -203,7 +203,7 @@ impl ConfigSection<'_> {
         self.values.get(key).is_some_and(|value| !matches!(value, Value::Empty(..)))
     }
 
-    /// Returns whether a key is null, which says "none" where a missing key means the default.
+    /// Returns whether a key is null. Null means "none"; a missing key means the default.
     pub fn is_null(&mut self, key: &'static str) -> bool {
         self.know(key);
         let null = self.values.get(key).is_some_and(|value| match value {
@@ -331,8 +331,8 @@ fn decode_text<T: DeserializeOwned>(text: &str) -> Option<T> {
     })
 }
 
-/// Returns the path of a key. A key that contains a URL is not shown: a space is missing after a colon, and
-/// the key includes the value.
+/// Returns the path of a key. A key that contains a URL is not shown: somebody left out the space after the
+/// colon, so the key holds the value.
 fn join(path: &str, key: &str) -> String {
     let key = if key.contains("://") { "…" } else { key };
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }

@@ -1,8 +1,8 @@
 //! Defines what a sink is, and has the sinks: one file or folder each.
 //!
 //! A [`Sink`] says what happened to the findings it was given; queues, batches, retries and
-//! time-outs belong to its courier (`src/fanout/` of the program). A new sink is a file here and
-//! a line in [`TYPES`].
+//! time-outs belong to its courier (`src/fanout/` of the program). A new sink is a file here,
+//! its `mod` line, and an entry in [`TYPES`].
 
 mod tested;
 

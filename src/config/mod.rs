@@ -40,7 +40,7 @@ pub struct Config {
     pub cluster: Option<String>,
     /// The namespaces whose Pods count.
     pub namespaces: Namespaces,
-    /// How far back kills are reported: at the start from now, after an outage from its beginning.
+    /// How old a kill's restart may be: at the start from now, after an outage from its beginning.
     pub lookback: Duration,
     /// Whether kills that no restart follows are also reported.
     pub report_unrestarted: bool,

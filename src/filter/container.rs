@@ -10,11 +10,10 @@
 //! | ... and a `Started` Event that is after its end | report | report | - |
 //! | ... and nothing may start the container again | report as unrestarted if asked to, else forget | the same | - |
 //! | its end no longer, but an instance after it | | report | - |
-//! | a status older than one seen before | - | - | - |
+//! | a status older than one seen before (but the Pod's phase counts) | - | - | - |
 //!
-//! A new kill that would be reported is settled silently if it is no news. That is if it was reported
-//! before, or if it is history: it happened before the program was last in sync, less `lookback`, in
-//! a Pod that the program didn't know.
+//! A new kill is settled silently if it was reported before, or if it is history: its restart (without
+//! one, its end) is older than `lookback` before the last sync, in a Pod that the program didn't know.
 //!
 //! What shows that a start is after an end: for an instance in a status, its count or its time
 //! ([`super::kill`]); for an Event, its count and its time ([`super::starts`]). Nothing may start a
@@ -99,7 +98,7 @@ impl RememberedContainer {
     }
 
     /// Takes in that nothing will start it again. Returns the pending kill if it is to be reported
-    /// without a restart. What is history stays, or the next status would show it as new.
+    /// without a restart. A kill that is history stays pending; otherwise the next status would report it as new.
     pub(super) fn over(&mut self, report_unrestarted: bool) -> Option<Finding> {
         let kills = self.kills.as_mut()?;
         let pending = kills.pending.take_if(|pending| !pending.is_history)?;

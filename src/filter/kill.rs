@@ -29,9 +29,9 @@ pub(super) struct PendingKill {
     pub key: u64,
     /// How many instances came before the one that was killed, if that is known.
     ordinal: Option<u32>,
-    /// Whether it is history, unless a start is still to come.
+    /// Whether it ended before the horizon: then only a later start makes it news.
     pub is_history: bool,
-    /// All that a finding says of it but for when it was detected.
+    /// The finding without `detected_at` and message; while pending, also without the restart.
     pub finding: Finding,
 }
 
@@ -64,7 +64,7 @@ impl ShownContainer<'_> {
     }
 
     /// Finds out what is known of a kill that the container's memory doesn't know. Returns nothing if
-    /// no start can follow and that isn't to be reported.
+    /// the container won't start again and such kills aren't reported.
     pub(super) fn judge(
         &self,
         key: u64,

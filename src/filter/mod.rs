@@ -1,7 +1,7 @@
 //! Decides which kills are reported. Goes in: what the source saw, and when. Comes out: findings.
 //!
 //! Pure: no clock, no I/O, no `async`. Two witnesses feed it, the statuses of Pods and `Started`
-//! Events. What a Pod shows walks one way through these files:
+//! Events. A Pod's status passes through these files in this order:
 //!
 //! | file | what it answers |
 //! |---|---|
@@ -50,7 +50,7 @@ pub struct FilterSettings {
     pub cluster: Option<String>,
     /// The namespaces whose kills are reported.
     pub namespaces: Namespaces,
-    /// How old a kill may be to be reported if a list shows it in a Pod that wasn't known.
+    /// How old a kill's restart (without one, its end) may be if a list shows it in a Pod that wasn't known.
     pub lookback: Duration,
     /// Whether to report kills that no restart follows.
     pub report_unrestarted: bool,
@@ -87,7 +87,7 @@ pub struct Filter {
 #[derive(Clone, Copy, Debug, Default)]
 struct NewestList {
     number: u32,
-    /// What happened no later than this is history, in Pods that this list shows first.
+    /// What happened no later than this is history, in Pods that were not known before this list.
     horizon: Option<Timestamp>,
 }
 

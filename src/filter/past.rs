@@ -1,4 +1,4 @@
-//! What is remembered beside the Pods: kills that were reported before the program started, settled
+//! What is remembered besides the Pods: kills that were reported before the program started, settled
 //! kills of Pods that are gone, and starts that Events told of.
 
 use std::{
@@ -14,7 +14,7 @@ use crate::source::objects::{ContainerList, Pod, PodMetadata, Started, Terminate
 /// How many kills of Pods that are gone are remembered, in 32 KiB.
 const MAX_DEPARTED_KILLS: usize = 4096;
 
-/// What is remembered beside the Pods. Its keys are hashes.
+/// What is remembered besides the Pods. Its keys are hashes.
 #[derive(Debug, Default)]
 pub(super) struct Past {
     hasher: RandomState,
@@ -90,7 +90,8 @@ impl Past {
         self.starts.get(self.pod_key(pod), self.container_key(container))
     }
 
-    /// Anybody may write a Pod that claims to mirror another, but not under the other's name.
+    /// Returns a Pod's key. The name is part of it, because anybody may create a Pod that claims to mirror
+    /// another one.
     fn key(&self, namespace: &str, name: &str, event_uid: &str) -> u64 {
         self.hasher.hash_one((namespace, name, event_uid))
     }

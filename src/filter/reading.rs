@@ -110,7 +110,8 @@ impl<'a> StatusReading<'a> {
         self.ends().filter(|end| end.terminated.reason == "OOMKilled")
     }
 
-    /// Returns the latest time in it, by its node's clock. An older status has an earlier one.
+    /// Returns the latest time in it, by its node's clock. An older status has no later one,
+    /// unless the clock was set back.
     pub(super) fn newest_time(&self) -> Option<Timestamp> {
         let ends = self.ends().map(|end| end.terminated.finished_at.max(end.terminated.started_at));
         ends.chain(self.current.map(|current| current.started_at)).max().flatten()

@@ -22,7 +22,7 @@ use crate::{
 /// take up no more than a tenth of the processor with it.
 const SERVES_TIMES_AS_LONG: u32 = 9;
 
-/// How long a rendering serves at least while somebody reads it: those who read slowly, or never, hold few texts.
+/// How long readers share one text while any of them still reads it, so that slow readers hold few texts.
 const SERVES_WHILE_READ: Duration = Duration::from_secs(5);
 
 /// What the endpoint shows.

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::metrics::WatchedResource;
 
-/// An object that says where a watch may go on after it.
+/// An object with a resourceVersion, after which a watch may go on.
 pub(super) trait Versioned {
     fn resource_version(&self) -> &str;
 }
@@ -28,32 +28,32 @@ pub(super) trait Watched: Send {
     /// Whether the API server sends bookmarks, one of them just before a watch ends. It does for all that
     /// it caches, and Events are not cached.
     const HAS_BOOKMARKS: bool;
-    /// What of a list is taken in.
+    /// Which part of a list is read.
     const LIST: ListShape;
     /// Objects to a page. A page is held in memory until it is decoded.
     const PAGE_OBJECTS: u32;
 
-    /// Returns what it tells that a list begins. `in_sync` is when the last watch was known to work.
+    /// Returns the observation for the beginning of a list. `in_sync` is when the last watch was known to work.
     fn list_begins(&self, _in_sync: Timestamp) -> Option<Observation> {
         None
     }
 
-    /// Returns what an object tells that stands in the list.
+    /// Returns the observation for an object in the list.
     fn listed(&self, _object: Self::Object) -> Option<Observation> {
         None
     }
 
-    /// Returns what it tells that the list is complete.
+    /// Returns the observation for the end of a list.
     fn list_ends(&self) -> Option<Observation> {
         None
     }
 
-    /// Returns what an object tells that was added or changed.
+    /// Returns the observation for an object that was added or changed.
     fn changed(&self, _object: Self::Object) -> Option<Observation> {
         None
     }
 
-    /// Returns what an object tells that was deleted.
+    /// Returns the observation for an object that was deleted.
     fn deleted(&self, _object: Self::Object) -> Option<Observation> {
         None
     }

@@ -135,8 +135,8 @@ impl ResourceWatch<OwnEvents> {
                 Ok(Some(_)) => break,
                 Err(failure) if failure.is_forbidden() => {
                     tracing::warn!(
-                        "{failure}. Until then nothing tells which kills were reported before this start: \
-                         sinks other than Kubernetes may repeat them"
+                        "{failure}, and restart the program. Without it, this run can't tell which kills were reported \
+                         before: sinks other than Kubernetes may repeat them"
                     );
                     break;
                 }

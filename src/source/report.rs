@@ -17,14 +17,14 @@ use crate::{
 
 /// How long the log is quiet about trouble that lasts.
 const LOG_QUIET: Duration = Duration::from_mins(10);
-/// Kinds of trouble that the log tells apart, if they take turns.
+/// How many kinds of trouble are remembered, so that kinds that take turns are logged once each.
 const LOGGED_KINDS: usize = 16;
 
 /// What the outside is told of one watch.
 pub(super) struct WatchReport {
     /// What is watched, such as `pods in the whole cluster`.
     name: String,
-    /// Whether it is one namespace of several: the program watches the rest though it has no right to one.
+    /// Whether it covers one namespace. Without the right to it, the program watches the others, if any.
     is_namespaced: bool,
     health: WatchHealthHandle,
     metrics: WatchMetrics,
@@ -61,7 +61,8 @@ impl WatchReport {
     pub(super) fn undecodable(&mut self, namespace: &str, name: &str, error: &serde_json::Error) {
         self.metrics.undecodable();
         let sentence = one_line(&format!(
-            "passed over {namespace}/{name} of the {}: can't read it: {error}. Please report it",
+            "can't read {namespace}/{name} of the {}, so any kill that only it shows is missed: {error}. \
+             Please report this bug",
             self.name
         ));
         if self.undecodable.admits((), Instant::now()) {
@@ -81,10 +82,10 @@ impl WatchReport {
         self.health.done();
     }
 
-    /// Tells that a watch begins, the first time.
+    /// Tells that a watch follows the list, the first time.
     pub(super) fn watching(&mut self) {
         if !std::mem::replace(&mut self.has_watched, true) {
-            tracing::info!("watching {}", self.name);
+            tracing::info!("listed {}, watching it from now on", self.name);
         }
     }
 
@@ -110,7 +111,7 @@ impl WatchReport {
             self.health.broken(failure.to_string());
         }
         if self.failures.admits(failure.kind(), Instant::now()) {
-            tracing::warn!("{failure} (trying on)");
+            tracing::warn!("{failure} (trying again)");
         } else {
             tracing::debug!("{failure}");
         }

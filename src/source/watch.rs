@@ -7,14 +7,14 @@
 //! | a watch | is | what follows |
 //! |---|---|---|
 //! | lasted 5 seconds or longer and ended well | [`WatchEnd::Certain`] | the next watch, from that version |
-//! | did so, but said nothing though a bookmark was due | [`WatchEnd::Uncertain`] | a question whether the API server has reached that version, then the next watch |
-//! | was refused, broke, ended sooner, or was silent for 55 seconds | [`WatchEnd::Failed`] | a pause, the same question, then the next watch; after five useless answers in a row a list |
+//! | did so, but without a line, though a bookmark was due or it ended before its time | [`WatchEnd::Uncertain`] | a question whether the API server has reached that version, then the next watch |
+//! | was refused, broke, ended sooner, or was silent for 55 seconds | [`WatchEnd::Failed`] | a pause, the same question, then the next watch; after five useless answers since the last list or working watch, a list |
 //! | was to begin at a version that is too old, or that the API server hasn't reached (410 or another word for it) | [`WatchEnd::Expired`] | a list |
 //!
 //! The question finds an API server that was restored from a backup, whose versions went back: a watch would
 //! be silent until they are where they were.
 //!
-//! A watch works once it has lasted 5 seconds, or after a silent watch once it has said something; all
+//! A watch works once it has lasted 5 seconds, or after a silent watch once it has said something or ended well; all
 //! trouble before it is over then. After a failure, a list asks for the same page again, or begins anew if
 //! its version has expired. [`super::backoff`] says how fast.
 
@@ -41,8 +41,8 @@ use super::{
 
 /// How long a watch is asked to last. It varies, so that watches don't all end at once.
 const WATCH_LIFETIME_SECONDS: RangeInclusive<u32> = 40..=50;
-/// How long a watch may be silent. It is longer than a watch lasts, so a broken one is noticed within a
-/// minute, and without bookmarks, which the API server doesn't send for Events.
+/// How long a watch may be silent. Longer than a watch lasts: Events have no bookmarks, so a healthy watch may
+/// be silent until its end. A broken one is noticed within a minute.
 const WATCH_SILENCE: Duration = Duration::from_secs(55);
 /// How long a watch lasts at least. One that ends sooner has failed, whatever it said.
 const MIN_WATCH_LIFETIME: Duration = Duration::from_secs(5);
@@ -74,7 +74,7 @@ pub(super) struct ResourceWatch<W> {
     pub report: WatchReport,
     backoff: Backoff,
     setbacks: Setbacks,
-    /// When what the API server said was last known to be all there was to say.
+    /// Up to when everything that happened is known to have been taken in.
     in_sync: SyncMoment,
 }
 
@@ -225,7 +225,7 @@ impl<W: Watched> ResourceWatch<W> {
             match self.hear(&mut lines, version, opened + MIN_WATCH_LIFETIME).await? {
                 Heard::Line => last_word = Some(Instant::now()),
                 Heard::Nothing => break,
-                Heard::End => return Err(self.endpoint.unusable("watch", "it ended at once")),
+                Heard::End => return Err(self.endpoint.unusable("watch", "it ended within 5 seconds")),
             }
         }
         if last_word.is_some() || self.setbacks.trust_silence() {

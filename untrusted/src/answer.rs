@@ -38,8 +38,7 @@ impl Error for ReadError {
     }
 }
 
-/// Reads a body into the place of what `bytes` held. Whoever reads several keeps `bytes`: it has found
-/// its size with the first, and the heap stays in one piece.
+/// Replaces `bytes` with the body. Whoever reads several bodies reuses `bytes`: its buffer is then large enough.
 ///
 /// # Errors
 ///
@@ -70,8 +69,7 @@ where
     Ok(())
 }
 
-/// Returns how long the sender of an answer asks to be left alone: `Retry-After`, in seconds, or from a
-/// proxy a date. A date that has passed asks for nothing.
+/// Returns what `Retry-After` asks for: seconds, or (from a proxy) a date. A date that has passed asks for nothing.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {

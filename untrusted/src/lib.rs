@@ -1,4 +1,4 @@
-//! How what others wrote is taken in and shown: an answer up to a bound, a text without characters that
+//! Takes in and shows what others wrote: an answer up to a bound, a text without characters that
 //! deceive, an error with everything that caused it.
 
 mod answer;
