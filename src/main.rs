@@ -75,11 +75,9 @@ async fn watch_and_deliver(config: Config) -> Result<(), Box<dyn Error>> {
 }
 
 fn block_on(work: impl Future<Output = Result<(), Box<dyn Error>>>) -> Result<(), Box<dyn Error>> {
-    let provider = rustls::crypto::ring::default_provider().install_default();
-    provider.map_err(|_| "can't set up TLS: it was set up before")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(work);
-    // Doesn't wait for blocking threads that can't be cancelled: a write to a full pipe, a credential plugin.
+    // Doesn't wait for blocking threads that can't be cancelled: a write to a full pipe.
     runtime.shutdown_background();
     ended
 }

@@ -9,10 +9,7 @@ use kube::Client;
 use settings::spell;
 use sinks::{SinkBuildError, SinkContext};
 use thiserror::Error;
-use tokio::{
-    task::{JoinError, spawn_blocking},
-    time::{Instant, Interval, MissedTickBehavior, interval},
-};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_stream::StreamExt;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -30,9 +27,6 @@ use crate::{
 /// How often the pipeline reports progress to the health check.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long connecting may take before the log says what it waits for.
-const SLOW_CONNECT: Duration = Duration::from_secs(5);
-
 /// Why the pipeline failed.
 #[derive(Debug, Error)]
 pub enum PipelineError {
@@ -42,9 +36,6 @@ pub enum PipelineError {
     /// There is no client of the cluster.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// Making the client panicked.
-    #[error("connecting to the cluster panicked; please report this bug with the log above")]
-    ConnectPanicked(#[from] JoinError),
     /// A sink can't be made.
     #[error("can't make the sink {name}")]
     Sink {
@@ -62,16 +53,17 @@ pub enum PipelineError {
 }
 
 /// Watches the cluster and delivers findings until it is told to stop, then delivers what is queued.
-/// `connect` makes the cluster's client and may block.
+/// `connect` makes the cluster's client.
 ///
 /// # Errors
 ///
 /// It can't start, a watch panicked, or findings were left undelivered.
 pub async fn run(
     config: Config,
-    connect: impl FnOnce() -> Result<Client, ConnectError> + Send + 'static,
+    connect: impl FnOnce() -> Result<Client, ConnectError>,
     stop: Stop,
 ) -> Result<(), PipelineError> {
+    let client = connect()?;
     log_start(&config);
     let metrics = Arc::new(Metrics::new());
     let readiness = Readiness::new();
@@ -84,10 +76,6 @@ pub async fn run(
             )))
         }),
         None => None,
-    };
-    let client = tokio::select! {
-        () = stop.asked() => return Ok(()),
-        client = connected(connect, &readiness) => client?,
     };
     let routes = routes(&config, &client, &stop)?;
     keep_labels(config.sinks.iter().flat_map(|sink| sink.matches.label_keys()));
@@ -119,29 +107,6 @@ pub async fn run(
             ended
         }
         undelivered => Err(PipelineError::Undelivered(undelivered)),
-    }
-}
-
-/// Makes the client on a thread of its own, because a kubeconfig's credential plugin may take as long as it
-/// likes. The pipeline makes progress meanwhile, and says once what it waits for.
-async fn connected(
-    connect: impl FnOnce() -> Result<Client, ConnectError> + Send + 'static,
-    readiness: &Readiness,
-) -> Result<Client, PipelineError> {
-    let (mut connecting, mut heartbeat) = (spawn_blocking(connect), heartbeat());
-    let (begun, mut said) = (Instant::now(), false);
-    loop {
-        tokio::select! {
-            connected = &mut connecting => return Ok(connected??),
-            _ = heartbeat.tick() => readiness.progress(),
-        }
-        if !said && begun.elapsed() >= SLOW_CONNECT {
-            tracing::warn!(
-                "still waiting for the cluster's credentials, usually for a credential plugin of the kubeconfig. \
-                 `kubectl get pods` with the same kubeconfig shows what it waits for"
-            );
-            said = true;
-        }
     }
 }
 

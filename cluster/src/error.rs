@@ -1,16 +1,59 @@
-//! Why a request to an API server failed.
+//! Why there is no client, and why a request failed.
 
-use std::{error::Error, fmt, time::Duration};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use http::StatusCode;
-use kube::client::AuthError;
-use untrusted::{causes, with_causes};
+use thiserror::Error;
+use tls::{HandshakeError, SetupError};
+use untrusted::with_causes;
 
-use crate::Refusal;
+use crate::{
+    Refusal, kubeconfig::KubeconfigError, plugin::PluginError, service_account::ServiceAccountError,
+};
+
+/// Why there is no client. Shows one line without a secret.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// Nothing says where the cluster is.
+    #[error(
+        "no cluster to be found: $KUBECONFIG isn't set, ~/.kube/config doesn't exist, and this is no pod \
+         with a service account. Set KUBECONFIG to the path of a kubeconfig"
+    )]
+    NoCluster,
+    /// A kubeconfig can't be used.
+    #[error(transparent)]
+    Kubeconfig(#[from] KubeconfigError),
+    /// The pod's service account can't be used.
+    #[error("can't use the service account of this pod: {0}. Is automountServiceAccountToken true?")]
+    ServiceAccount(#[from] ServiceAccountError),
+    /// No connection can be prepared.
+    #[error("can't prepare the connection to the API server at {address}: {error}")]
+    Setup {
+        /// The API server.
+        address: String,
+        /// What is wrong.
+        error: SetupError,
+    },
+}
+
+/// Why a request has no credentials, and was not sent.
+#[derive(Debug, Error)]
+pub enum CredentialsError {
+    /// The credential plugin gives none.
+    #[error(transparent)]
+    Plugin(Arc<PluginError>),
+    /// The client certificate that it gives can't be used.
+    #[error("can't use the client certificate of the credential plugin: {0}")]
+    Setup(SetupError),
+}
 
 /// Why a request was not answered as it should have been. Shows one line without a secret.
 #[derive(Debug)]
 pub enum RequestError {
+    /// It was not sent.
+    Credentials(CredentialsError),
+    /// There is no TLS with the API server.
+    Handshake(HandshakeError),
     /// There was no answer in this time.
     Silent(Duration),
     /// There was no answer, or it broke off.
@@ -23,8 +66,8 @@ impl RequestError {
     /// Returns how long the other side asked to be left alone.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Silent(_) | Self::Unanswered(_) => None,
             Self::Refused(refusal) => refusal.retry_after,
+            _ => None,
         }
     }
 
@@ -34,11 +77,35 @@ impl RequestError {
     }
 }
 
+impl From<kube::Error> for RequestError {
+    fn from(error: kube::Error) -> Self {
+        let error = match error {
+            kube::Error::Service(error) => error,
+            error => error.into(),
+        };
+        let error = match error.downcast() {
+            Ok(error) => return Self::Credentials(*error),
+            Err(error) => error,
+        };
+        match HandshakeError::find(error.as_ref()) {
+            Some(error) => Self::Handshake(error),
+            None => Self::Unanswered(error),
+        }
+    }
+}
+
 impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Credentials(error) => error.fmt(f),
+            Self::Handshake(error @ HandshakeError::UnknownIssuer) => write!(
+                f,
+                "{error}. Name its authority in the kubeconfig's certificate-authority, or in a pod see that \
+                 the service account's ca.crt is the API server's"
+            ),
+            Self::Handshake(error) => error.fmt(f),
             Self::Silent(limit) => write!(f, "no answer for {limit:?}"),
-            Self::Unanswered(error) => f.write_str(&without_secrets(error.as_ref())),
+            Self::Unanswered(error) => f.write_str(&with_causes(error.as_ref())),
             Self::Refused(refusal) => refusal.fmt(f),
         }
     }
@@ -46,57 +113,20 @@ impl fmt::Display for RequestError {
 
 impl Error for RequestError {}
 
-/// Returns what an error of a request says, with everything that caused it. What a credential plugin was
-/// called with and what it printed is withheld: tokens stand in it.
-pub fn without_secrets(error: &(dyn Error + 'static)) -> String {
-    causes(error).find_map(instead_of_a_secret).unwrap_or_else(|| {
-        // What kube calls all that a layer below it says.
-        with_causes(error).trim_start_matches("ServiceError: ").to_owned()
-    })
-}
-
-/// Returns what to say of an error whose own text may hold a secret.
-fn instead_of_a_secret(error: &(dyn Error + 'static)) -> Option<String> {
-    let remedy = "run `kubectl get pods` with the same kubeconfig to see what it says";
-    if let Some(kube::Error::ProxyProtocolUnsupported { .. } | kube::Error::ProxyProtocolDisabled { .. }) =
-        error.downcast_ref()
-    {
-        return Some("the configured proxy has a protocol that isn't supported; http is".to_owned());
-    }
-    match error.downcast_ref()? {
-        AuthError::AuthExecRun { out, .. } => {
-            Some(format!("the credential plugin of the kubeconfig failed ({}); {remedy}", out.status))
-        }
-        AuthError::AuthExecParse(_) | AuthError::AuthExec(_) => {
-            Some(format!("the answer of the kubeconfig's credential plugin can't be read; {remedy}"))
-        }
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::process::ExitStatusExt;
-
     use super::*;
-
-    #[test]
-    fn what_a_credential_plugin_says_is_withheld() {
-        let out = std::process::Output {
-            status: std::process::ExitStatus::from_raw(3 << 8),
-            stdout: b"secret".to_vec(),
-            stderr: b"secret".to_vec(),
-        };
-        let failed = AuthError::AuthExecRun { cmd: "TOKEN=secret plugin".into(), out: Box::new(out) };
-        for error in [failed, AuthError::AuthExec("secret".into())] {
-            let said = without_secrets(&kube::Error::Auth(error));
-            assert!(said.contains("credential plugin") && !said.contains("secret"), "{said}");
-        }
-    }
 
     #[test]
     fn each_cause_is_said_once() {
         let error = kube::Error::ReadEvents(std::io::Error::other("refused"));
-        assert_eq!(without_secrets(&error).matches("refused").count(), 1);
+        assert_eq!(RequestError::from(error).to_string().matches("refused").count(), 1);
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_credentials_is_not_blamed_on_the_api_server() {
+        let error = CredentialsError::Plugin(Arc::new(PluginError::Hangs { program: "aws".to_owned() }));
+        let error = RequestError::from(kube::Error::Service(error.into()));
+        assert!(matches!(error, RequestError::Credentials(_)), "{error}");
     }
 }

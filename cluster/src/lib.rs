@@ -2,19 +2,29 @@
 //!
 //! | file | what it answers |
 //! |---|---|
-//! | [`connect()`] | where the cluster is, and who asks: kubeconfig, or the service account of a Pod |
-//! | `client` | how requests get there: TLS, proxy, buffers |
-//! | `renewal` | what happens when credentials or certificates are replaced meanwhile |
+//! | [`connect()`] | where to look for the cluster |
+//! | `kubeconfig`, `service_account` | where it is, and who asks |
+//! | `access` | all that is known of it then |
+//! | `credentials`, `plugin` | what a request is authorized by |
+//! | `transport`, `proxy` | how a request gets there |
+//! | `renewal` | what happens when any of it is replaced meanwhile |
 //! | [`send`] | one request and its answer |
 //! | [`Refusal`] | what an error of the API server means |
 //!
 //! What is asked for, and why, is not known here.
 
-mod client;
+mod access;
 mod connect;
+mod credentials;
 mod error;
+mod kubeconfig;
+mod plugin;
+mod proxy;
 mod refusal;
 mod renewal;
+mod service_account;
+mod transport;
+mod yaml;
 
 use std::time::Duration;
 
@@ -22,9 +32,14 @@ use http::{Request, Response};
 use kube::{Client, client::Body};
 use tokio::time::timeout;
 
-pub use connect::{ConnectError, connect, current_namespace, in_pod};
-pub use error::{RequestError, without_secrets};
+pub use connect::{connect, current_namespace};
+pub use credentials::TokenError;
+pub use error::{ConnectError, CredentialsError, RequestError};
+pub use kubeconfig::{KubeconfigError, KubeconfigFault};
+pub use plugin::{PluginError, UselessAnswer};
 pub use refusal::Refusal;
+pub use service_account::{ServiceAccountError, in_pod};
+pub use yaml::YamlError;
 
 /// How long an API server may take to begin an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,7 +48,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 ///
-/// There is no answer in 30 seconds, or it is an error.
+/// There are no credentials, no answer in 30 seconds, or it is an error.
 ///
 /// # Cancel safety
 ///
@@ -41,7 +56,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 pub async fn send(client: &Client, request: Request<Vec<u8>>) -> Result<Response<Body>, RequestError> {
     let answer = timeout(ANSWER_TIMEOUT, client.send(request.map(Body::from))).await;
     let answer = answer.map_err(|_| RequestError::Silent(ANSWER_TIMEOUT))?;
-    let response = answer.map_err(|error| RequestError::Unanswered(error.into()))?;
+    let response = answer.map_err(RequestError::from)?;
     if response.status().is_success() {
         Ok(response)
     } else {

@@ -1,6 +1,6 @@
 //! Delivers a test finding to each sink, and prints in a line what became of it.
 
-use std::{env, sync::Arc, time::Duration};
+use std::env;
 
 use cluster::{ConnectError, current_namespace};
 use finding::TestFinding;
@@ -10,39 +10,23 @@ use kube::Client;
 use settings::spell;
 use sinks::{SinkBuildError, SinkContext, TestOutcome};
 use thiserror::Error;
-use tokio::{
-    task::{JoinError, spawn_blocking},
-    time::timeout,
-};
+use tokio::time::timeout;
 use untrusted::{clean, with_causes};
 
 use super::{CheckError, print};
 use crate::config::{Config, SinkConfig};
-
-/// How long a kubeconfig's credential plugin may take: a person may have to log in.
-const CONNECT_TIMEOUT: Duration = Duration::from_mins(1);
-
-/// Makes the cluster's client.
-type Connect = dyn Fn() -> Result<Client, ConnectError> + Send + Sync;
 
 /// Why no test finding could be sent.
 #[derive(Debug, Error)]
 enum AttemptError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    #[error(
-        "the kubeconfig's credential plugin did not end within {}. Run `kubectl get pods` first",
-        spell(CONNECT_TIMEOUT)
-    )]
-    PluginHangs,
-    #[error("connecting to the cluster panicked; please report it")]
-    ConnectPanicked(#[from] JoinError),
     #[error(transparent)]
     Build(#[from] SinkBuildError),
 }
 
 /// Delivers a test finding to all sinks at once, and prints a line for each, in their order. `connect` makes
-/// the cluster's client and may block.
+/// the cluster's client.
 ///
 /// # Errors
 ///
@@ -53,10 +37,9 @@ enum AttemptError {
 /// A test that is under way may still arrive.
 pub async fn send(
     config: &Config,
-    connect: impl Fn() -> Result<Client, ConnectError> + Send + Sync + 'static,
+    connect: impl Fn() -> Result<Client, ConnectError>,
 ) -> Result<(), CheckError> {
     print("\n")?;
-    let connect: Arc<Connect> = Arc::new(connect);
     let test = test(config.cluster.clone());
     let tests = config.sinks.iter().map(async |sink| (sink, deliver(sink, &test, &connect).await));
     let mut tested = stream::iter(tests).buffered(config.sinks.len());
@@ -83,7 +66,11 @@ fn test(cluster: Option<String>) -> TestFinding {
     }
 }
 
-async fn deliver(sink: &SinkConfig, test: &TestFinding, connect: &Arc<Connect>) -> TestOutcome {
+async fn deliver(
+    sink: &SinkConfig,
+    test: &TestFinding,
+    connect: &impl Fn() -> Result<Client, ConnectError>,
+) -> TestOutcome {
     let tested = attempt(sink, test, connect).await;
     tested.unwrap_or_else(|error| TestOutcome::Refused { reason: with_causes(&error) })
 }
@@ -91,11 +78,10 @@ async fn deliver(sink: &SinkConfig, test: &TestFinding, connect: &Arc<Connect>) 
 async fn attempt(
     sink: &SinkConfig,
     test: &TestFinding,
-    connect: &Arc<Connect>,
+    connect: &impl Fn() -> Result<Client, ConnectError>,
 ) -> Result<TestOutcome, AttemptError> {
     // Each sink connects for itself, so that without a cluster only the sinks that need it fail.
-    let kubernetes =
-        if sink.sink_type.needs_cluster { Some(client(Arc::clone(connect)).await?) } else { None };
+    let kubernetes = if sink.sink_type.needs_cluster { Some(connect()?) } else { None };
     let sink = sink.settings.build(&SinkContext { kubernetes, only_stdout: false })?;
     let limit = sink.limits().timeout;
     let tested = timeout(limit, sink.deliver_test(test)).await;
@@ -103,11 +89,6 @@ async fn attempt(
         reason: format!("no answer within {}", spell(limit)),
         after: None,
     }))
-}
-
-async fn client(connect: Arc<Connect>) -> Result<Client, AttemptError> {
-    let connected = timeout(CONNECT_TIMEOUT, spawn_blocking(move || connect())).await;
-    Ok(connected.map_err(|_elapsed| AttemptError::PluginHangs)???)
 }
 
 fn line(sink: &SinkConfig, tested: &TestOutcome) -> String {

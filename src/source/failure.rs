@@ -3,7 +3,7 @@
 
 use std::{error::Error, fmt, time::Duration};
 
-use cluster::{Refusal, without_secrets};
+use cluster::{Refusal, RequestError};
 use http::StatusCode;
 use thiserror::Error;
 use untrusted::{one_line, with_causes};
@@ -28,8 +28,11 @@ pub(super) enum FailureCause {
     #[error("the versions went back, from {from} to {to}")]
     WentBack { from: String, to: String },
     /// There was no answer, or it broke off.
-    #[error("no answer from the API server: {}. Is it up, and is its address right?", without_secrets(.0.as_ref()))]
+    #[error("no answer from the API server: {}. Is it up, and is its address right?", with_causes(.0.as_ref()))]
     Unreachable(#[source] Box<dyn Error + Send + Sync>),
+    /// There are no credentials for it, or no TLS with the API server.
+    #[error("{0}")]
+    NotSent(RequestError),
     /// There was no answer in time, or no more of it.
     #[error("the API server was silent for {0:?}")]
     Silent(Duration),
@@ -52,6 +55,8 @@ pub(super) enum FailureKind {
     Refused(StatusCode),
     /// See [`FailureCause::Unreachable`].
     Unreachable,
+    /// See [`FailureCause::NotSent`].
+    NotSent,
     /// See [`FailureCause::Silent`].
     Silent,
     /// See [`FailureCause::Unusable`].
@@ -67,6 +72,7 @@ impl RequestFailure {
             FailureCause::Refused { refusal, .. } if refusal.is_expired() => FailureKind::Expired,
             FailureCause::Refused { refusal, .. } => FailureKind::Refused(refusal.code),
             FailureCause::Unreachable(_) => FailureKind::Unreachable,
+            FailureCause::NotSent(_) => FailureKind::NotSent,
             FailureCause::Silent(_) => FailureKind::Silent,
             FailureCause::Unusable(_) => FailureKind::Unusable,
             FailureCause::TooLong { .. } => FailureKind::TooLong,

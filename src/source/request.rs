@@ -150,6 +150,9 @@ impl Endpoint {
             Err(RequestError::Refused(refusal)) => Err(self.refused(verb, refusal)),
             Err(RequestError::Silent(limit)) => Err(self.failed(verb, FailureCause::Silent(limit))),
             Err(RequestError::Unanswered(error)) => Err(self.failed(verb, FailureCause::Unreachable(error))),
+            Err(error @ (RequestError::Credentials(_) | RequestError::Handshake(_))) => {
+                Err(self.failed(verb, FailureCause::NotSent(error)))
+            }
         }
     }
 

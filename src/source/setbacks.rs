@@ -36,7 +36,7 @@ impl Setbacks {
         match kind {
             FailureKind::Expired => self.expired += 1,
             FailureKind::Silent => self.silent += 1,
-            FailureKind::Unreachable | FailureKind::WentBack => {}
+            FailureKind::Unreachable | FailureKind::NotSent | FailureKind::WentBack => {}
             FailureKind::Refused(_) | FailureKind::Unusable | FailureKind::TooLong => self.useless += 1,
         }
         if kind == FailureKind::Expired && self.expired == 1 { Severity::Routine } else { Severity::Trouble }

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use serde_json::{Value, json};
+use serde_json::json;
 use support::{
     eventually,
     program::PATIENCE,
@@ -54,6 +54,9 @@ async fn tunnel(stream: TcpStream, target: SocketAddr, log: Log) {
     }
 }
 
+/// A host that no DNS knows.
+const HOST: &str = "kubernetes.example";
+
 /// An API server that has a kill, and a proxy that leads to it.
 struct ProxiedCluster {
     cluster: FakeCluster,
@@ -74,11 +77,16 @@ impl ProxiedCluster {
         Self { cluster, authority, address, proxy, tunnels, _servers: servers }
     }
 
-    /// Says where the API server is, and through which proxy.
-    fn write_kubeconfig(&self, proxy: Option<&str>) {
+    /// Says where the API server is, and through which proxy. Only the proxy knows where this host is.
+    fn write_kubeconfig(&self, host: &str, proxy: Option<&str>) {
         let authority = self.cluster.write("ca.crt", &self.authority.pem());
-        let server: Value = json!({"certificate-authority": authority, "proxy-url": proxy});
-        self.cluster.write_kubeconfig(&format!("https://{}", self.address), &server, &json!({}));
+        let server = json!({
+            "certificate-authority": authority,
+            "tls-server-name": "localhost",
+            "proxy-url": proxy,
+        });
+        let address = format!("https://{host}:{}", self.address.port());
+        self.cluster.write_kubeconfig(&address, &server, &json!({}));
     }
 
     /// How often the proxy was asked by the time that the kill has its Event.
@@ -90,7 +98,7 @@ impl ProxiedCluster {
         told.await.unwrap_or_else(|error| panic!("{error}\n{}", program.stderr()));
         assert!(!program.stderr().contains("pa55word"), "{}", program.stderr());
         let tunnels = self.tunnels.lock().unwrap();
-        let expected = format!("CONNECT {} HTTP/1.1", self.address);
+        let expected = format!("CONNECT {HOST}:{} HTTP/1.1", self.address.port());
         assert!(tunnels.iter().all(|asked| *asked == expected), "{tunnels:?}");
         tunnels.len()
     }
@@ -100,24 +108,24 @@ impl ProxiedCluster {
 async fn through_the_proxy_of_the_environment() {
     for name in ["HTTPS_PROXY", "https_proxy"] {
         let world = ProxiedCluster::new().await;
-        world.write_kubeconfig(None);
+        world.write_kubeconfig(HOST, None);
         let proxy = format!("http://user:pa55%77ord@{}", world.proxy);
         assert!(world.tunnels(&[(name, &proxy)]).await > 0, "{name}");
     }
 }
 
 #[tokio::test]
-async fn past_a_proxy_that_the_api_server_is_excepted_from() {
+async fn past_the_proxy_of_the_environment_to_this_very_machine() {
     let world = ProxiedCluster::new().await;
-    world.write_kubeconfig(None);
+    world.write_kubeconfig("127.0.0.1", None);
     let proxy = format!("http://{}", world.proxy);
-    assert_eq!(world.tunnels(&[("HTTPS_PROXY", &proxy), ("NO_PROXY", "127.0.0.1")]).await, 0);
+    assert_eq!(world.tunnels(&[("HTTPS_PROXY", &proxy)]).await, 0);
 }
 
 #[tokio::test]
 async fn through_the_proxy_of_the_kubeconfig_whatever_the_environment_says() {
     let world = ProxiedCluster::new().await;
-    world.write_kubeconfig(Some(&format!("http://user:pa55word@{}", world.proxy)));
-    let elsewhere = [("HTTPS_PROXY", "http://127.0.0.1:1"), ("NO_PROXY", "127.0.0.1")];
+    world.write_kubeconfig(HOST, Some(&format!("http://user:pa55word@{}", world.proxy)));
+    let elsewhere = [("HTTPS_PROXY", "http://127.0.0.1:1"), ("NO_PROXY", HOST)];
     assert!(world.tunnels(&elsewhere).await > 0);
 }

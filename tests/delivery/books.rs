@@ -81,7 +81,6 @@ impl Books {
     pub fn open(kubernetes: Option<kube::Client>, slack: Option<(&Slack, &str)>) -> Self {
         log::begin();
         // Every test does this; the first one succeeds.
-        rustls::crypto::ring::default_provider().install_default().ok();
         let events = kubernetes.as_ref().map(|_| "  events: { type: kubernetes }\n".to_owned());
         let team = slack.map(|(slack, settings)| {
             format!("  team: {{ type: slack, webhook_url: \"{}\", {settings} }}\n", slack.url())

@@ -102,7 +102,6 @@ async fn the_certificate_authority_is_replaced_and_its_bundle_later() {
     assert_eq!(program.stop().await, Some(0));
 }
 
-/// A client can't be made before the plugin ends, and nobody knows when that is.
 #[tokio::test]
 async fn a_credential_plugin_that_hangs_at_the_start_leaves_the_endpoint_up_and_is_said() {
     let cluster = FakeCluster::new();
@@ -116,7 +115,7 @@ async fn a_credential_plugin_that_hangs_at_the_start_leaves_the_endpoint_up_and_
     cluster.write_kubeconfig(&format!("http://{address}"), &json!({}), &json!({"exec": exec}));
     let program = Program::start(&cluster.kubeconfig(), &[], &[]);
     let said = eventually("a warning", PATIENCE, async || {
-        program.stderr().contains("still waiting for the cluster's credentials").then_some(())
+        program.stderr().contains("waiting for the credential plugin sleep").then_some(())
     });
     said.await.unwrap_or_else(|error| panic!("{error}\n{}", program.stderr()));
     assert!(program.get("/healthz").await.unwrap().contains("200 OK"));

@@ -4,7 +4,7 @@
 use k8s_openapi::api::core::v1::{Event, ObjectReference, Pod};
 use kube::{Api, ResourceExt, api::ListParams};
 
-use cluster::without_secrets;
+use cluster::RequestError;
 use finding::TestFinding;
 use thiserror::Error;
 use untrusted::one_line;
@@ -40,15 +40,21 @@ pub(super) async fn deliver(sink: &KubernetesSink, test: &TestFinding) -> TestOu
 enum UidError {
     #[error("there is no such Pod")]
     NoPod,
-    #[error("its UID can't be learned: {}", one_line(&without_secrets(.0)))]
-    Unanswered(#[from] kube::Error),
+    #[error("its UID can't be learned: {}", one_line(&.0.to_string()))]
+    Unanswered(#[from] RequestError),
 }
 
 /// Returns the UID of a Pod.
 async fn uid(sink: &KubernetesSink, namespace: &str, name: &str) -> Result<String, UidError> {
     let pods = Api::<Pod>::namespaced(sink.client.clone(), namespace);
     let only = ListParams::default().fields(&format!("metadata.name={name}"));
-    pods.list_metadata(&only).await?.items.first().and_then(ResourceExt::uid).ok_or(UidError::NoPod)
+    pods.list_metadata(&only)
+        .await
+        .map_err(RequestError::from)?
+        .items
+        .first()
+        .and_then(ResourceExt::uid)
+        .ok_or(UidError::NoPod)
 }
 
 fn test_event(test: &TestFinding, uid: Option<&String>) -> Event {

@@ -7,6 +7,7 @@ use std::{error::Error, net::IpAddr, time::Duration};
 use reqwest::{Client, Response, StatusCode, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use tls::{HandshakeError, Trust};
 use untrusted::{ReadError, read_up_to, retry_after, with_causes};
 
 use crate::{AttemptOutcome, SinkBuildError};
@@ -82,11 +83,13 @@ impl SlackWebhook {
             // A proxy can't reach this machine's loopback address.
             client = client.no_proxy();
         }
-        let client = client.build().map_err(|error| SinkBuildError::Failed {
+        let failed = |source| SinkBuildError::Failed {
             tried: "preparing HTTPS for Slack",
-            source: error.into(),
+            source,
             remedy: "Mount the certificate authorities and name their file in $SSL_CERT_FILE",
-        })?;
+        };
+        let tls = tls::client_config(&Trust::System, None).map_err(|error| failed(error.into()))?;
+        let client = client.tls_backend_preconfigured(tls).build().map_err(|error| failed(error.into()))?;
         Ok(Self { client, url })
     }
 
@@ -139,16 +142,14 @@ async fn judge(response: Response) -> WebhookAnswer {
 }
 
 fn unanswered(error: &(dyn Error + 'static), remedy: &str) -> WebhookAnswer {
-    let said = with_causes(error);
-    let remedy = if said.contains("certificate") {
-        ". Name the file of the certificate authorities to trust in $SSL_CERT_FILE"
-    } else {
-        remedy
+    let said = match HandshakeError::find(error) {
+        Some(error @ HandshakeError::UnknownIssuer) => {
+            format!("{error}. Name the file of the certificate authorities to trust in $SSL_CERT_FILE")
+        }
+        Some(error) => error.to_string(),
+        None => format!("{}{remedy}", with_causes(error)),
     };
-    WebhookAnswer::Final(AttemptOutcome::Retry {
-        reason: format!("posting to Slack: {said}{remedy}"),
-        after: None,
-    })
+    WebhookAnswer::Final(AttemptOutcome::Retry { reason: format!("posting to Slack: {said}"), after: None })
 }
 
 /// Returns the body if it is one word, as Slack's answers are. Any other body (a proxy's error page) is
