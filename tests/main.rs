@@ -5,6 +5,7 @@
 mod chart;
 mod cluster;
 mod commands;
+mod deception;
 mod delivery;
 mod endpoint;
 mod filter;

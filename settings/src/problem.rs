@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use untrusted::clean;
+
 use super::ValueOrigin;
 
 /// One error in a configuration. Carries no secret.
@@ -45,7 +47,7 @@ impl fmt::Display for ConfigErrors {
             if index > 0 {
                 f.write_str("\n")?;
             }
-            problem.fmt(f)?;
+            f.write_str(&clean(&problem.to_string()))?;
         }
         Ok(())
     }

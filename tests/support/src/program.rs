@@ -104,7 +104,9 @@ impl Program {
     /// Where its HTTP endpoint listens.
     pub fn address(&self) -> Option<String> {
         let stderr = self.stderr();
-        stderr.lines().find_map(|line| Some(line.split_once("listening on ")?.1.trim().to_owned()))
+        let (_, rest) = stderr.split_once("listening on ")?;
+        // A line of JSON goes on with a quote.
+        Some(rest.split(['\n', '"']).next()?.to_owned())
     }
 
     /// What its HTTP endpoint answers, head and all.
