@@ -33,6 +33,8 @@ struct ProgramHealth {
     watches: Vec<WatchHealth>,
     /// When the pipeline last went round.
     progress: Instant,
+    /// Why only a restart helps.
+    dead: Option<String>,
 }
 
 /// How one watch is.
@@ -76,7 +78,11 @@ impl Default for Readiness {
 impl Readiness {
     /// Returns the state at the start: no watch yet, and the pipeline goes round now.
     pub fn new() -> Self {
-        Self(Arc::new(Mutex::new(ProgramHealth { watches: Vec::new(), progress: Instant::now() })))
+        Self(Arc::new(Mutex::new(ProgramHealth {
+            watches: Vec::new(),
+            progress: Instant::now(),
+            dead: None,
+        })))
     }
 
     /// Adds a watch, such as `pods in the namespace shop`. The program is not ready before it is listed, nor
@@ -96,6 +102,11 @@ impl Readiness {
     /// the program.
     pub fn progress(&self) {
         self.state().progress = Instant::now();
+    }
+
+    /// Takes in that a part of the program has ended, so that only a restart helps.
+    pub fn dead(&self, reason: impl Into<String>) {
+        self.state().dead = Some(reason.into());
     }
 
     /// Answers whether the program sees the cluster.
@@ -127,12 +138,12 @@ impl Readiness {
         ProbeAnswer::new(reasons, remarks)
     }
 
-    /// Answers whether the pipeline went round within the last minute.
+    /// Answers whether the pipeline went round within the last minute, and every part of the program lives.
     pub fn health(&self) -> ProbeAnswer {
-        let age = self.state().progress.elapsed();
-        let stuck = age > MAX_PROGRESS_AGE;
-        let reason = stuck.then(|| format!("no progress for {} s", age.as_secs()));
-        ProbeAnswer::new(reason.into_iter().collect(), Vec::new())
+        let state = self.state();
+        let age = state.progress.elapsed();
+        let stuck = (age > MAX_PROGRESS_AGE).then(|| format!("no progress for {} s", age.as_secs()));
+        ProbeAnswer::new(state.dead.clone().into_iter().chain(stuck).collect(), Vec::new())
     }
 
     /// Each change is complete in itself, so one that panicked left nothing half-done.
@@ -331,5 +342,13 @@ mod tests {
         assert_eq!(readiness.health(), ProbeAnswer { good: false, text: "no progress for 75 s".to_owned() });
         readiness.progress();
         assert!(readiness.health().good);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn unhealthy_for_good_once_a_part_of_the_program_has_ended() {
+        let readiness = Readiness::new();
+        readiness.dead("the courier has ended");
+        readiness.progress();
+        assert_eq!(readiness.health(), ProbeAnswer { good: false, text: "the courier has ended".to_owned() });
     }
 }

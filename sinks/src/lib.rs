@@ -26,6 +26,12 @@ pub trait Sink: Send + Sync + 'static {
     /// Returns how much the sink takes at a time.
     fn limits(&self) -> SinkLimits;
 
+    /// Returns how many findings of a group, at least 1, the sink tells one by one, if it can tell the rest as
+    /// a count ([`Delivery::more`]). By default it can't: it gets every finding by itself.
+    fn max_named(&self) -> Option<usize> {
+        None
+    }
+
     /// Delivers a batch of at most [`SinkLimits::batch`] findings. Returns one outcome per finding, in the
     /// batch's order. A failure is an outcome, never a panic.
     ///
@@ -58,12 +64,36 @@ pub struct Delivery {
     /// When this sink was last due to hear of the same container of the same workload, if this finding was
     /// gathered after that.
     pub previous: Option<Instant>,
+    /// Further kills that this delivery tells as a count; only where [`Sink::max_named`] allows it.
+    pub more: Option<MoreKills>,
+}
+
+impl Delivery {
+    /// Makes a delivery of a finding that was not gathered.
+    pub fn new(finding: Arc<Finding>) -> Self {
+        Self { finding, previous: None, more: None }
+    }
 }
 
 impl From<Finding> for Delivery {
     fn from(finding: Finding) -> Self {
-        Self { finding: Arc::new(finding), previous: None }
+        Self::new(Arc::new(finding))
     }
+}
+
+/// Kills in the same workload, told as a count.
+#[derive(Clone, Debug)]
+pub struct MoreKills {
+    /// How many they are, at least 1.
+    pub kills: u64,
+    /// In how many Pods; in more than these if `pods_are_more`.
+    pub pods: usize,
+    /// Whether there are too many Pods to count.
+    pub pods_are_more: bool,
+    /// Whether all of them are of the container of the delivery's own finding.
+    pub same_container: bool,
+    /// The last of them.
+    pub last: Arc<Finding>,
 }
 
 /// What became of one finding in one attempt.

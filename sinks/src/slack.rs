@@ -33,6 +33,10 @@ const GROUPING: Grouping = Grouping { wait: Duration::from_secs(2), interval: Du
 /// batch is through, and never if the program ends before.
 const BATCH: usize = 40;
 
+/// How many kills of a container of a workload are told one by one, Pod by Pod; of the rest, a count. They
+/// are five messages or more.
+const MAX_NAMED: usize = 200;
+
 /// The least time between two messages: Slack takes "one message a second" from a webhook, and more only
 /// in short bursts.
 const MESSAGE_INTERVAL: Duration = Duration::from_secs(1);
@@ -121,6 +125,10 @@ impl SlackSink {
 impl Sink for SlackSink {
     fn limits(&self) -> SinkLimits {
         SinkLimits { batch: BATCH, concurrency: 1, interval: MESSAGE_INTERVAL, timeout: TIMEOUT }
+    }
+
+    fn max_named(&self) -> Option<usize> {
+        Some(MAX_NAMED)
     }
 
     /// Sends as few messages as Slack's limits allow. After a message that must be retried, the others are

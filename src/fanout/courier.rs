@@ -23,7 +23,6 @@ use std::{
 };
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use finding::Finding;
 use sinks::{AttemptOutcome, Sink, SinkLimits};
 use tokio::{
     sync::mpsc::UnboundedReceiver,
@@ -33,13 +32,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Route, log_whole,
-    schedule::{PendingDelivery, Schedule},
+    Route,
+    queue::{PendingDelivery, QueueBooks},
+    schedule::Schedule,
 };
-use crate::{
-    logging::LogThrottle,
-    metrics::{DeliveryOutcome, SinkAccount},
-};
+use crate::{logging::LogThrottle, metrics::DeliveryOutcome};
 
 /// The pauses before retries. Jitter at most doubles them, so the longest is 60 s.
 const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
@@ -67,17 +64,16 @@ const SLOW_CALL: Duration = Duration::from_mins(1);
 /// What a courier is told to do.
 pub(super) enum CourierOrder {
     /// Deliver this finding.
-    Take(Arc<Finding>),
+    Take(PendingDelivery),
     /// Expect nothing more; end at `until`, or as soon as `at_once` is cancelled.
     Drain { until: Instant, at_once: CancellationToken },
 }
 
 pub(super) struct Courier {
-    name: Arc<str>,
+    books: Arc<QueueBooks>,
     sink: Arc<dyn Sink>,
     limits: SinkLimits,
     retry_for: Duration,
-    account: SinkAccount,
     schedule: Schedule,
     calls: JoinSet<Vec<AttemptOutcome>>,
     /// What each call of `calls` delivers.
@@ -90,8 +86,6 @@ pub(super) struct Courier {
     at_once: CancellationToken,
     /// Says which failures are logged; `None` as the reason is a call that takes long.
     throttle: LogThrottle<Option<String>>,
-    /// Findings that were given up.
-    lost: u64,
 }
 
 struct DeliveryCall {
@@ -100,35 +94,35 @@ struct DeliveryCall {
 }
 
 impl Courier {
-    pub(super) fn new(name: Arc<str>, route: &Route, account: SinkAccount) -> Self {
+    pub(super) fn new(route: &Route, books: Arc<QueueBooks>) -> Self {
+        let max_groups = books.capacity.saturating_mul(2);
         Self {
-            name,
+            books,
             sink: Arc::clone(&route.sink),
             limits: route.sink.limits(),
             retry_for: route.retry_for,
-            account,
-            schedule: Schedule::new(route.grouping),
+            schedule: Schedule::new(route.grouping, route.sink.max_named(), max_groups),
             calls: JoinSet::new(),
             carried: HashMap::new(),
             not_before: Instant::now(),
             until: None,
             at_once: CancellationToken::new(),
             throttle: LogThrottle::new(SAME_REASON_SILENCE, OTHER_REASON_SILENCE, 1),
-            lost: 0,
         }
     }
 
     /// Delivers until it has drained, which it does when told to or when the sender of `orders` is gone.
-    /// Returns how many findings it gave up since its start.
-    pub(super) async fn run(mut self, mut orders: UnboundedReceiver<CourierOrder>) -> u64 {
+    pub(super) async fn run(mut self, mut orders: UnboundedReceiver<CourierOrder>) {
         let mut arrived = Vec::new();
         loop {
             if self.is_done() {
-                return self.leave();
+                self.leave();
+                return;
             }
             self.begin_calls();
             self.say_slow();
-            let wake = self.next_call().into_iter().chain(self.until).chain(self.next_slow()).min();
+            let wake =
+                self.next_call(Instant::now()).into_iter().chain(self.until).chain(self.next_slow()).min();
             let at_once = self.at_once.clone();
             tokio::select! {
                 count = orders.recv_many(&mut arrived, 1024), if self.until.is_none() => {
@@ -146,7 +140,7 @@ impl Courier {
 
     fn follow(&mut self, order: CourierOrder) {
         match order {
-            CourierOrder::Take(finding) => self.schedule.add(finding, Instant::now()),
+            CourierOrder::Take(pending) => self.take_in(pending),
             CourierOrder::Drain { until, at_once } => {
                 self.at_once = at_once;
                 self.drain(until);
@@ -155,25 +149,50 @@ impl Courier {
     }
 
     fn drain(&mut self, until: Instant) {
+        let now = Instant::now();
         self.until = Some(until);
-        self.schedule.hurry(Instant::now());
+        self.schedule.hurry(self.deliverable(until.saturating_duration_since(now)), now);
     }
 
-    /// Returns when the next call begins if none ends before.
-    fn next_call(&self) -> Option<Instant> {
+    /// Takes in a finding, and makes room for it if too much waits.
+    fn take_in(&mut self, pending: PendingDelivery) {
+        let key = pending.key;
+        self.schedule.add(pending, Instant::now());
+        let carried: usize = self.carried.values().map(|call| call.batch.len()).sum();
+        while self.schedule.len() + carried > self.books.capacity {
+            let before = self.schedule.len();
+            if let Some(excess) = self.schedule.reduce(key) {
+                excess.lose(DeliveryOutcome::Dropped, "dropped, because the sink's queue is full");
+            } else if self.schedule.len() == before {
+                // All that waits is under way.
+                return;
+            }
+        }
+    }
+
+    /// Returns how many findings the sink surely takes in a time, if its calls take no longer than the pauses
+    /// between them.
+    fn deliverable(&self, time: Duration) -> usize {
+        let interval = self.limits.interval.as_millis().max(1);
+        let calls = usize::try_from(time.as_millis() / interval / 2).unwrap_or(usize::MAX);
+        calls.saturating_mul(self.limits.batch)
+    }
+
+    /// Returns when the next call begins, if none ends before; `now` if it may begin at once.
+    fn next_call(&self, now: Instant) -> Option<Instant> {
         let free = self.carried.len() < self.limits.concurrency.max(1);
         let busy = self.busy();
-        let next = self.schedule.next(|finding| !busy.contains(&finding.namespace.as_str()));
+        let next = self.schedule.next(now, |namespace| !busy.contains(&namespace));
         next.filter(|_| free).map(|at| at.max(self.not_before))
     }
 
     /// Returns the namespaces that have as many calls under way as are free.
-    fn busy(&self) -> Vec<&str> {
+    fn busy(&self) -> Vec<u64> {
         let free = self.limits.concurrency.saturating_sub(self.carried.len());
-        let mut calls: HashMap<&str, usize> = HashMap::new();
+        let mut calls: HashMap<u64, usize> = HashMap::new();
         for call in self.carried.values() {
-            let namespaces = call.batch.iter().map(|parcel| parcel.delivery.finding.namespace.as_str());
-            for namespace in namespaces.collect::<HashSet<_>>() {
+            let namespaces: HashSet<u64> = call.batch.iter().map(|pending| pending.key.namespace).collect();
+            for namespace in namespaces {
                 *calls.entry(namespace).or_default() += 1;
             }
         }
@@ -182,9 +201,9 @@ impl Courier {
 
     fn begin_calls(&mut self) {
         let now = Instant::now();
-        while self.next_call().is_some_and(|at| at <= now) {
-            let busy: Vec<String> = self.busy().into_iter().map(str::to_owned).collect();
-            let may = |finding: &Finding| !busy.contains(&finding.namespace);
+        while self.next_call(now).is_some_and(|at| at <= now) {
+            let busy = self.busy();
+            let may = |namespace| !busy.contains(&namespace);
             let batch = self.schedule.take(self.limits.batch.max(1), now, may);
             if !batch.is_empty() {
                 self.begin_call(batch, now);
@@ -193,7 +212,7 @@ impl Courier {
     }
 
     fn begin_call(&mut self, batch: Vec<PendingDelivery>, now: Instant) {
-        let deliveries: Vec<_> = batch.iter().map(|parcel| parcel.delivery.clone()).collect();
+        let deliveries: Vec<_> = batch.iter().map(|pending| pending.delivery.clone()).collect();
         let (sink, limit) = (Arc::clone(&self.sink), self.limits.timeout);
         let call = self.calls.spawn(async move {
             let answer = timeout(limit, sink.deliver(&deliveries)).await;
@@ -212,7 +231,7 @@ impl Courier {
             Err(error) => (error.id(), Err(error)),
         };
         let Some(DeliveryCall { batch, began }) = self.carried.remove(&id) else { return };
-        self.account.attempt_took(began.elapsed());
+        self.books.account.attempt_took(began.elapsed());
         let wrong = match &outcomes {
             Ok(outcomes) => format!(
                 "the sink answered {} outcomes for {} findings; this is a bug in it",
@@ -223,43 +242,43 @@ impl Courier {
         };
         let outcomes = outcomes.unwrap_or_default();
         if outcomes.len() > batch.len() {
-            tracing::error!(sink = %self.name, "{wrong}");
+            tracing::error!(sink = %self.books.sink, "{wrong}");
         }
         let stored =
             outcomes.iter().any(|it| matches!(it, AttemptOutcome::Delivered | AttemptOutcome::Duplicate));
         let mut outcomes = outcomes.into_iter();
         // The same jitter for the whole call, so that its findings are retried together.
         let (now, jitter) = (Instant::now(), fastrand::u64(..));
-        for mut parcel in batch {
+        for mut pending in batch {
             if stored {
-                parcel.pauses = 0;
+                pending.pauses = 0;
             }
             let outcome =
                 outcomes.next().unwrap_or_else(|| AttemptOutcome::Refused { reason: wrong.clone() });
-            self.settle(parcel, outcome, now, jitter);
+            self.settle(pending, outcome, now, jitter);
         }
         if stored {
             self.say_recovered();
         }
     }
 
-    fn settle(&mut self, parcel: PendingDelivery, outcome: AttemptOutcome, now: Instant, jitter: u64) {
+    fn settle(&mut self, pending: PendingDelivery, outcome: AttemptOutcome, now: Instant, jitter: u64) {
         match outcome {
-            AttemptOutcome::Delivered => self.account.settle(DeliveryOutcome::Delivered),
-            AttemptOutcome::Duplicate => self.account.settle(DeliveryOutcome::Duplicate),
-            AttemptOutcome::Retry { reason, after } => self.retry(parcel, reason, after, now, jitter),
-            AttemptOutcome::Refused { reason } => self.fail(&parcel.delivery.finding, &reason),
+            AttemptOutcome::Delivered => pending.settle(DeliveryOutcome::Delivered),
+            AttemptOutcome::Duplicate => pending.settle(DeliveryOutcome::Duplicate),
+            AttemptOutcome::Retry { reason, after } => self.retry(pending, reason, after, now, jitter),
+            AttemptOutcome::Refused { reason } => pending.lose(DeliveryOutcome::Failed, &reason),
             AttemptOutcome::Gone { reason } => {
-                let id = parcel.delivery.finding.id.as_str();
-                tracing::info!(sink = %self.name, id, reason, "not delivered: its place is gone");
-                self.account.settle(DeliveryOutcome::Failed);
+                let id = pending.delivery.finding.id.as_str();
+                tracing::info!(sink = %self.books.sink, id, reason, "not delivered: its place is gone");
+                pending.settle(DeliveryOutcome::Failed);
             }
         }
     }
 
     fn retry(
         &mut self,
-        mut parcel: PendingDelivery,
+        mut pending: PendingDelivery,
         reason: String,
         after: Option<Duration>,
         now: Instant,
@@ -270,16 +289,16 @@ impl Courier {
             // At most `retry_for`: otherwise findings that come later would be given up untried.
             self.not_before = self.not_before.max(now + asked.min(self.retry_for));
         }
-        if let Some(pause) = self.pause(&parcel, asked, now, jitter) {
+        if let Some(pause) = self.pause(&pending, asked, now, jitter) {
             self.say_failed(&reason, now);
-            parcel.failures += 1;
-            parcel.pauses += 1;
-            parcel.reason = Some(reason);
-            self.schedule.retry(parcel, now + pause);
+            pending.failures += 1;
+            pending.pauses += 1;
+            pending.reason = Some(reason);
+            self.schedule.retry(pending, now + pause);
         } else {
-            let (attempts, age) = (parcel.failures + 1, now.duration_since(parcel.since).as_secs());
+            let (attempts, age) = (pending.failures + 1, now.duration_since(pending.since).as_secs());
             let reason = format!("given up after {attempts} attempts in {age} s: {reason}");
-            self.fail(&parcel.delivery.finding, &reason);
+            pending.lose(DeliveryOutcome::Failed, &reason);
         }
     }
 
@@ -287,7 +306,7 @@ impl Courier {
     /// retry comes when `retry_for` is over, even if the sink asked for a longer pause.
     fn pause(
         &self,
-        parcel: &PendingDelivery,
+        pending: &PendingDelivery,
         asked: Duration,
         now: Instant,
         jitter: u64,
@@ -295,18 +314,12 @@ impl Courier {
         if self.until.is_some() {
             return Some(asked.max(PAUSE_IN_DRAIN));
         }
-        let left = self.retry_for.saturating_sub(now.duration_since(parcel.since));
+        let left = self.retry_for.saturating_sub(now.duration_since(pending.since));
         if left.is_zero() {
             return None;
         }
-        let grown = PAUSES.with_jitter_seed(jitter).build().nth(parcel.pauses).unwrap_or(PAUSE_IN_DRAIN);
+        let grown = PAUSES.with_jitter_seed(jitter).build().nth(pending.pauses).unwrap_or(PAUSE_IN_DRAIN);
         Some(grown.max(asked).min(left))
-    }
-
-    fn fail(&mut self, finding: &Finding, reason: &str) {
-        self.lost += 1;
-        log_whole(finding, &self.name, reason);
-        self.account.settle(DeliveryOutcome::Failed);
     }
 
     /// Returns when the oldest call becomes slow, unless the log already says that the sink has trouble.
@@ -319,16 +332,16 @@ impl Courier {
     fn say_slow(&mut self) {
         let now = Instant::now();
         if self.next_slow().is_some_and(|at| at <= now) && self.throttle.admits(None, now) {
-            let waiting = self.account.queue_length();
-            tracing::warn!(sink = %self.name, waiting, "no answer for {SLOW_CALL:?}; waiting on");
+            let waiting = self.books.account.queue_length();
+            tracing::warn!(sink = %self.books.sink, waiting, "no answer for {SLOW_CALL:?}; waiting on");
         }
     }
 
     /// Logs that the sink fails, as often as the throttle admits.
     fn say_failed(&mut self, reason: &str, now: Instant) {
         if self.throttle.admits(Some(reason.to_owned()), now) {
-            let waiting = self.account.queue_length();
-            tracing::warn!(sink = %self.name, reason, waiting, "delivery fails; trying again");
+            let waiting = self.books.account.queue_length();
+            tracing::warn!(sink = %self.books.sink, reason, waiting, "delivery fails; trying again");
         }
     }
 
@@ -337,10 +350,10 @@ impl Courier {
     fn say_recovered(&mut self) {
         let mut under_way = self.carried.values().flat_map(|call| &call.batch);
         if !self.schedule.has_retries()
-            && under_way.all(|parcel| parcel.failures == 0)
+            && under_way.all(|pending| pending.failures == 0)
             && self.throttle.well()
         {
-            tracing::info!(sink = %self.name, "delivery works again");
+            tracing::info!(sink = %self.books.sink, "delivery works again");
         }
     }
 
@@ -348,31 +361,33 @@ impl Courier {
     fn is_done(&self) -> bool {
         let Some(until) = self.until else { return false };
         let idle = self.carried.is_empty();
-        let too_late = self.next_call().is_none_or(|at| at > until);
-        until <= Instant::now() || idle && (self.schedule.is_empty() || too_late)
+        let now = Instant::now();
+        let too_late = self.next_call(now).is_none_or(|at| at > until);
+        until <= now || idle && (self.schedule.len() == 0 || too_late)
     }
 
-    /// Gives up everything that is left. Returns how many findings were given up since the start.
-    fn leave(mut self) -> u64 {
+    /// Gives up everything that is left.
+    fn leave(mut self) {
         // Calls that have ended by now still count; the others are aborted with the set.
         while let Some(ended) = self.calls.try_join_next_with_id() {
             self.end_call(ended);
         }
-        for parcel in self.schedule.take_all(Instant::now()) {
-            self.abandon(&parcel, "it had not been tried yet");
+        let now = Instant::now();
+        self.schedule.hurry(usize::MAX, now);
+        for pending in self.schedule.take(usize::MAX, now, |_| true) {
+            abandon(pending, "it had not been tried yet");
         }
-        for parcel in mem::take(&mut self.carried).into_values().flat_map(|call| call.batch) {
-            self.abandon(&parcel, "no answer had come yet; it may have arrived all the same");
+        for pending in mem::take(&mut self.carried).into_values().flat_map(|call| call.batch) {
+            abandon(pending, "no answer had come yet; it may have arrived all the same");
         }
-        self.lost
     }
+}
 
-    /// Gives up a finding at the end. `state` is the reason logged for one that never failed.
-    fn abandon(&mut self, parcel: &PendingDelivery, state: &str) {
-        let reason = parcel.reason.as_deref().unwrap_or(state);
-        let reason = format!("the program ended before it was delivered: {reason}");
-        self.fail(&parcel.delivery.finding, &reason);
-    }
+/// Gives up a finding at the end. `state` is the reason logged for one that never failed.
+fn abandon(pending: PendingDelivery, state: &str) {
+    let reason = pending.reason.as_deref().unwrap_or(state);
+    let reason = format!("the program ended before it was delivered: {reason}");
+    pending.lose(DeliveryOutcome::Failed, &reason);
 }
 
 async fn sleep_until_or_for_ever(at: Option<Instant>) {

@@ -9,26 +9,29 @@
 //! that was not delivered is logged whole.
 
 mod courier;
+mod groups;
+mod queue;
 mod schedule;
 #[cfg(test)]
 pub(crate) mod tests;
+mod turns;
 
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use finding::Finding;
-use sinks::{Grouping, Sink, stdout::line};
+use sinks::{Grouping, Sink};
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use self::courier::{Courier, CourierOrder};
-use crate::metrics::{DeliveryOutcome, Metrics, SinkAccount};
+use self::{
+    courier::{Courier, CourierOrder},
+    queue::{PendingDelivery, QueueBooks},
+};
+use crate::metrics::{DeliveryOutcome, Metrics};
 
 /// A sink, which findings it gets, and how patient its courier is.
 pub struct Route {
@@ -44,6 +47,8 @@ pub struct Route {
     pub retry_for: Duration,
     /// How many findings may wait for the sink: queued, gathered, to be retried and under way.
     pub queue_capacity: usize,
+    /// Whether lists wait for room in the sink's queue.
+    pub paces_lists: bool,
 }
 
 /// Decides whether a sink gets a finding.
@@ -64,19 +69,16 @@ pub struct Fanout {
 
 /// The queue of one sink, and the courier that empties it.
 struct SinkQueue {
-    name: Arc<str>,
     matches: RouteMatch,
-    capacity: u64,
-    account: SinkAccount,
+    paces_lists: bool,
+    books: Arc<QueueBooks>,
     orders: mpsc::UnboundedSender<CourierOrder>,
-    courier: JoinHandle<u64>,
-    /// Findings that the sink wants and its courier never got.
-    undelivered: AtomicU64,
+    courier: JoinHandle<()>,
 }
 
 impl fmt::Debug for SinkQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SinkQueue").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("SinkQueue").field("books", &self.books).finish_non_exhaustive()
     }
 }
 
@@ -97,14 +99,32 @@ impl Fanout {
         Self { metrics, queues }
     }
 
-    /// Counts a finding and puts it into the queue of every sink that wants it. Never waits: a finding
-    /// for which a queue has no room is dropped there.
+    /// Counts a finding and puts it into the queue of every sink that wants it. Never waits: where too much
+    /// waits, the workload that has most waiting loses a finding.
     pub fn send(&self, finding: Finding) {
         let finding = Arc::new(finding);
         self.metrics.finding(&finding, Instant::now());
         for queue in &self.queues {
             queue.send(&finding);
         }
+    }
+
+    /// Waits until a list may bring more: until the sinks that pace lists have room, have stored nothing for a
+    /// minute, or `until`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn room_for_list(&self, until: Instant) {
+        for queue in self.queues.iter().filter(|queue| queue.paces_lists) {
+            queue.books.room_for_list(until).await;
+        }
+    }
+
+    /// Returns the name of a sink whose courier has ended too early, which is a bug.
+    pub fn dead_courier(&self) -> Option<&str> {
+        let dead = self.queues.iter().find(|queue| queue.courier.is_finished());
+        dead.map(|queue| &*queue.books.sink)
     }
 
     /// Delivers everything that waits, for at most `grace` or until `at_once` is cancelled. What is
@@ -114,22 +134,17 @@ impl Fanout {
     ///
     /// Not cancel safe: the couriers go on, but what they leave undelivered is not reported.
     pub async fn drain(self, grace: Duration, at_once: CancellationToken) -> Drained {
-        let until = schedule::later(Instant::now(), grace);
+        let until = later(Instant::now(), grace);
         for queue in &self.queues {
             // A courier that has ended is reported below.
             queue.orders.send(CourierOrder::Drain { until, at_once: at_once.clone() }).unwrap_or_default();
         }
         let mut undelivered = 0;
-        for queue in self.queues {
-            undelivered += queue.undelivered.into_inner();
-            undelivered += match queue.courier.await {
-                Ok(left) => left,
-                Err(error) => {
-                    let lost = queue.account.queue_length();
-                    tracing::error!(sink = %queue.name, %error, lost, "the courier ended too early; this is a bug");
-                    lost
-                }
-            };
+        for SinkQueue { books, courier, .. } in self.queues {
+            if let Err(error) = courier.await {
+                tracing::error!(sink = %books.sink, %error, "the courier ended too early; this is a bug");
+            }
+            undelivered += books.undelivered.load(Ordering::Relaxed);
         }
         Drained { undelivered }
     }
@@ -137,42 +152,28 @@ impl Fanout {
 
 impl SinkQueue {
     fn start(route: Route, metrics: &Metrics) -> Self {
-        let name = Arc::from(route.name.as_str());
         let capacity = u64::try_from(route.queue_capacity).unwrap_or(u64::MAX);
         let account = metrics.open_account(&route.name, capacity);
+        let books = Arc::new(QueueBooks::new(route.name.as_str().into(), account, route.queue_capacity));
         let (orders, incoming) = mpsc::unbounded_channel();
-        let courier = Courier::new(Arc::clone(&name), &route, account.clone());
-        Self {
-            name,
-            matches: route.matches,
-            capacity,
-            account,
-            orders,
-            courier: tokio::spawn(courier.run(incoming)),
-            undelivered: AtomicU64::new(0),
-        }
+        let courier = tokio::spawn(Courier::new(&route, Arc::clone(&books)).run(incoming));
+        Self { matches: route.matches, paces_lists: route.paces_lists, books, orders, courier }
     }
 
     /// Takes in a finding that the sink's account already counts as waiting.
     fn send(&self, finding: &Arc<Finding>) {
-        if !(self.matches)(finding) {
-            self.account.settle(DeliveryOutcome::Filtered);
-        } else if self.account.queue_length() > self.capacity {
-            self.fail(finding, DeliveryOutcome::Dropped, "dropped, because the sink's queue is full");
-        } else if self.orders.send(CourierOrder::Take(Arc::clone(finding))).is_err() {
-            self.fail(finding, DeliveryOutcome::Failed, "the courier ended too early; this is a bug");
+        if (self.matches)(finding) {
+            let pending = PendingDelivery::new(Arc::clone(finding), &self.books);
+            // Without a courier the finding is dropped here, and logged.
+            self.orders.send(CourierOrder::Take(pending)).unwrap_or_default();
+        } else {
+            self.books.account.settle(DeliveryOutcome::Filtered, 1);
         }
-    }
-
-    fn fail(&self, finding: &Finding, outcome: DeliveryOutcome, reason: &str) {
-        log_whole(finding, &self.name, reason);
-        self.account.settle(outcome);
-        self.undelivered.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// Logs a finding that a sink will never get, so that it is not lost: its whole JSON in the field
-/// `finding` of one line at ERROR.
-pub fn log_whole(finding: &Finding, sink: &str, reason: &str) {
-    tracing::error!(%sink, reason, finding = %line(finding), "undelivered finding");
+/// Returns the time after `duration`, cut to a century: no clock shows a time without end.
+fn later(now: Instant, duration: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_hours(100 * 365 * 24);
+    now + duration.min(CENTURY)
 }

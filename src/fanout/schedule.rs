@@ -1,358 +1,212 @@
-//! What is due when? The bookkeeping of one courier: groups, what is due, and retries.
+//! Says what is due when for one sink: gathering, turns and retries.
 //!
-//! Pure: the time comes in as an argument. Findings go in ([`Schedule::add`]) and come out as
-//! [`PendingDelivery`]s when they are due ([`Schedule::take`]); what failed goes back in
-//! ([`Schedule::retry`]).
-//!
-//! A group is one container of one workload. Its first finding waits [`Grouping::wait`] for others;
-//! what is added later waits until [`Grouping::interval`] has passed since the group was last due.
-//! When an interval passes with nothing added, the group is forgotten; with an interval of zero,
-//! that is at once, and the next finding is a first one again.
+//! Pure: the time comes in as an argument. Findings go in ([`Schedule::add`]) and come out when they are due
+//! ([`Schedule::take`]); what failed goes back in ([`Schedule::retry`]). `groups.rs` gathers, and `turns.rs`
+//! lets what is due take turns. When too much waits, whoever has most waiting loses some
+//! ([`Schedule::reduce`]).
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap},
     mem,
-    sync::Arc,
-    time::Duration,
 };
 
-use finding::{Finding, Workload};
-use sinks::{Delivery, Grouping};
+use sinks::Grouping;
 use tokio::time::Instant;
 
-/// A finding on its way.
-#[derive(Debug)]
-pub(super) struct PendingDelivery {
-    pub(super) delivery: Delivery,
-    /// When it was first due.
-    pub(super) since: Instant,
-    /// How often it was tried in vain.
-    pub(super) failures: usize,
-    /// How often it paused since others of its call were stored.
-    pub(super) pauses: usize,
-    /// Why it failed last.
-    pub(super) reason: Option<String>,
-}
+use super::{
+    groups::{Excess, Groups},
+    queue::{GroupKey, PendingDelivery},
+    turns::FairQueue,
+};
 
 #[derive(Debug)]
 pub(super) struct Schedule {
     grouping: Grouping,
-    groups: HashMap<GroupKey, FindingGroup>,
-    /// When each of the groups is due; one entry a group.
-    group_times: BTreeSet<(Instant, GroupKey)>,
-    /// Due and never tried, the oldest first.
-    due: VecDeque<PendingDelivery>,
-    /// By when they are due; the number tells apart what is due at the same time.
+    /// Whether the sink can tell kills as a count.
+    can_count: bool,
+    groups: Groups,
+    /// Due and never tried.
+    due: FairQueue,
+    /// Due for a retry.
+    again: FairQueue,
+    /// To be retried later. The number tells apart what is due at the same time.
     retries: BTreeMap<(Instant, u64), PendingDelivery>,
     retries_ever: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct GroupKey {
-    namespace: String,
-    workload: Workload,
-    container: String,
-}
-
-/// What a group waits with.
-#[derive(Debug, Default)]
-struct FindingGroup {
-    findings: Vec<Arc<Finding>>,
-    /// When the group was last due, if it was before.
-    previous: Option<Instant>,
-}
-
-impl FindingGroup {
-    fn into_parcels(self, now: Instant) -> impl Iterator<Item = PendingDelivery> {
-        let Self { findings, previous } = self;
-        findings.into_iter().map(move |finding| PendingDelivery::new(Delivery { finding, previous }, now))
-    }
-}
-
-impl GroupKey {
-    fn of(finding: &Finding) -> Self {
-        Self {
-            namespace: finding.namespace.clone(),
-            workload: finding.pod.workload.clone(),
-            container: finding.container.name.clone(),
-        }
-    }
+    shares: Shares,
 }
 
 impl Schedule {
-    pub(super) fn new(grouping: Grouping) -> Self {
+    /// Schedules for a sink that tells up to `max_named` findings of a group one by one and the rest as a
+    /// count, if it can. Remembers at most `max_groups` groups.
+    pub(super) fn new(grouping: Grouping, max_named: Option<usize>, max_groups: usize) -> Self {
         Self {
             grouping,
-            groups: HashMap::new(),
-            group_times: BTreeSet::new(),
-            due: VecDeque::new(),
+            can_count: max_named.is_some(),
+            groups: Groups::new(grouping, max_named, max_groups),
+            due: FairQueue::default(),
+            again: FairQueue::default(),
             retries: BTreeMap::new(),
             retries_ever: 0,
+            shares: Shares::default(),
         }
     }
 
     /// Takes in a new finding.
-    pub(super) fn add(&mut self, finding: Arc<Finding>, now: Instant) {
+    pub(super) fn add(&mut self, pending: PendingDelivery, now: Instant) {
+        let key = pending.key;
         if self.grouping == Grouping::NONE {
-            self.due.push_back(PendingDelivery::new(Delivery { finding, previous: None }, now));
+            self.due.push(pending);
+        } else if !self.groups.add(pending, now) {
             return;
         }
-        let group = GroupKey::of(&finding);
-        if let Some(gathered) = self.groups.get_mut(&group) {
-            gathered.findings.push(finding);
-        } else {
-            self.group_times.insert((later(now, self.grouping.wait), group.clone()));
-            self.groups.insert(group, FindingGroup { findings: vec![finding], previous: None });
-        }
+        self.shares.add(key);
     }
 
     /// Takes back what failed, due again at `at`.
-    pub(super) fn retry(&mut self, parcel: PendingDelivery, at: Instant) {
+    pub(super) fn retry(&mut self, pending: PendingDelivery, at: Instant) {
+        self.shares.add(pending.key);
         self.retries_ever += 1;
-        self.retries.insert((at, self.retries_ever), parcel);
+        self.retries.insert((at, self.retries_ever), pending);
     }
 
-    /// At most `most` of what is due by now and `may` go: first what was never tried, so that what
-    /// fails again and again holds up nothing.
+    /// Reduces what waits of the workload that has most waiting in the namespace that has most waiting; of
+    /// equals, that of `newcomer`. Returns the newest finding, which must be dropped, unless another now counts
+    /// it.
+    pub(super) fn reduce(&mut self, newcomer: GroupKey) -> Option<PendingDelivery> {
+        let (namespace, workload) = self.shares.greediest(newcomer)?;
+        let excess = self.groups.reduce(namespace, workload).or_else(|| {
+            let pending = self.due.pop_newest(namespace, workload);
+            let pending = pending.or_else(|| self.again.pop_newest(namespace, workload));
+            pending.or_else(|| self.pop_newest_retry(workload)).map(Excess::Taken)
+        })?;
+        self.shares.remove(namespace, workload);
+        match excess {
+            Excess::Counted => None,
+            Excess::Taken(pending) => Some(pending),
+        }
+    }
+
+    fn pop_newest_retry(&mut self, workload: u64) -> Option<PendingDelivery> {
+        let (at, _) = self.retries.iter().rev().find(|(_, pending)| pending.key.workload == workload)?;
+        let at = *at;
+        self.retries.remove(&at)
+    }
+
+    /// Takes at most `most` of what is due by now in namespaces that `may` go. What was never tried goes
+    /// first, so that what fails again and again delays nothing.
     pub(super) fn take(
         &mut self,
         most: usize,
         now: Instant,
-        may: impl Fn(&Finding) -> bool,
+        may: impl Fn(u64) -> bool,
     ) -> Vec<PendingDelivery> {
-        self.close_groups(now);
-        let mut taken = Vec::new();
-        let mut place = 0;
-        while taken.len() < most
-            && let Some(parcel) = self.due.get(place)
-        {
-            if may(&parcel.delivery.finding) {
-                taken.extend(self.due.remove(place));
-            } else {
-                place += 1;
-            }
+        self.groups.take_due(now).into_iter().for_each(|pending| self.due.push(pending));
+        while let Some(retry) = self.retries.first_entry().filter(|retry| retry.key().0 <= now) {
+            self.again.push(retry.remove());
         }
-        let retries = self.retries.iter().take_while(|((at, _), _)| *at <= now);
-        let retries = retries.filter(|(_, parcel)| may(&parcel.delivery.finding)).map(|(key, _)| *key);
-        let retries: Vec<_> = retries.take(most - taken.len()).collect();
-        taken.extend(retries.iter().filter_map(|key| self.retries.remove(key)));
+        let mut taken = Vec::new();
+        while taken.len() < most
+            && let Some(pending) = self.due.pop(&may).or_else(|| self.again.pop(&may))
+        {
+            self.shares.remove(pending.key.namespace, pending.key.workload);
+            taken.push(pending);
+        }
         taken
     }
 
-    /// When to call [`Schedule::take`] next: it may still find nothing then, but never does
-    /// before. `None` if there is nothing to wait for.
-    pub(super) fn next(&self, may: impl Fn(&Finding) -> bool) -> Option<Instant> {
-        let due = self.due.iter().find(|parcel| may(&parcel.delivery.finding)).map(|parcel| parcel.since);
-        let group = self.group_times.first().map(|(at, _)| *at);
-        let retry = self.retries.iter().find(|(_, parcel)| may(&parcel.delivery.finding));
-        [due, group, retry.map(|((at, _), _)| *at)].into_iter().flatten().min()
+    /// Returns when to call [`Schedule::take`] next. It may still find nothing then, but never does before.
+    /// `None` if there is nothing to wait for.
+    pub(super) fn next(&self, now: Instant, may: impl Fn(u64) -> bool) -> Option<Instant> {
+        if self.due.has_any(&may) || self.again.has_any(&may) {
+            return Some(now);
+        }
+        let retry = self.retries.first_key_value().map(|((at, _), _)| *at);
+        [self.groups.next(), retry].into_iter().flatten().min()
     }
 
-    /// Whether something waits that failed before.
+    /// Returns whether something waits that failed before.
     pub(super) fn has_retries(&self) -> bool {
-        !self.retries.is_empty()
+        self.again.has_any(|_| true) || !self.retries.is_empty()
     }
 
-    /// Whether nothing waits. (A group that is only remembered doesn't.)
-    pub(super) fn is_empty(&self) -> bool {
-        self.due.is_empty()
-            && self.retries.is_empty()
-            && self.groups.values().all(|gathered| gathered.findings.is_empty())
+    /// Returns how many findings wait.
+    pub(super) fn len(&self) -> usize {
+        self.shares.waiting
     }
 
-    /// Makes everything due now, for when nothing more will come.
-    pub(super) fn hurry(&mut self, now: Instant) {
-        for (_, group) in mem::take(&mut self.group_times) {
-            let gathered = self.groups.remove(&group).unwrap_or_default();
-            self.due.extend(gathered.into_parcels(now));
+    /// Makes everything due now, for when nothing more will come. If that is more than `most` and the sink can
+    /// tell a count, each workload keeps its share of `most`, and at least one finding, which counts the rest.
+    pub(super) fn hurry(&mut self, most: usize, now: Instant) {
+        let retries = mem::take(&mut self.retries).into_values();
+        retries.for_each(|pending| self.again.push(pending));
+        self.groups.take_all(now).into_iter().for_each(|pending| self.due.push(pending));
+        if !self.can_count || self.len() <= most {
+            return;
         }
-        for parcel in mem::take(&mut self.retries).into_values() {
-            self.retry(parcel, now);
-        }
-    }
-
-    /// Everything that waits, in no particular order; nothing is left.
-    pub(super) fn take_all(&mut self, now: Instant) -> Vec<PendingDelivery> {
-        self.hurry(now);
-        self.take(usize::MAX, now, |_| true)
-    }
-
-    /// What the groups that are due have gathered becomes due; those that have gathered nothing
-    /// are forgotten.
-    fn close_groups(&mut self, now: Instant) {
-        while let Some((at, _)) = self.group_times.first()
-            && *at <= now
-            && let Some((_, group)) = self.group_times.pop_first()
-        {
-            let gathered = self.groups.remove(&group).unwrap_or_default();
-            let forgotten = gathered.findings.is_empty() || self.grouping.interval.is_zero();
-            self.due.extend(gathered.into_parcels(now));
-            if !forgotten {
-                self.groups
-                    .insert(group.clone(), FindingGroup { previous: Some(now), ..FindingGroup::default() });
-                self.group_times.insert((later(now, self.grouping.interval), group));
+        let each = (most / self.shares.workloads().max(1)).max(1);
+        let mut kept: HashMap<u64, Vec<PendingDelivery>> = HashMap::new();
+        for pending in self.take(usize::MAX, now, |_| true) {
+            let kept = kept.entry(pending.key.workload).or_default();
+            let is_full = kept.len() >= each;
+            match kept.last_mut().filter(|_| is_full) {
+                Some(last) => last.count(pending),
+                None => kept.push(pending),
             }
         }
-    }
-}
-
-impl PendingDelivery {
-    fn new(delivery: Delivery, since: Instant) -> Self {
-        Self { delivery, since, failures: 0, pauses: 0, reason: None }
-    }
-}
-
-/// That much later. What no clock can show is cut to a century.
-pub(super) fn later(now: Instant, duration: Duration) -> Instant {
-    const CENTURY: Duration = Duration::from_hours(100 * 365 * 24);
-    now + duration.min(CENTURY)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{super::tests::finding, *};
-
-    const SECOND: Duration = Duration::from_secs(1);
-    const HOURLY: Grouping = Grouping { wait: Duration::from_secs(2), interval: Duration::from_hours(1) };
-
-    fn take(schedule: &mut Schedule, now: Instant) -> Vec<String> {
-        let taken = schedule.take(100, now, |_| true);
-        taken.iter().map(|parcel| parcel.delivery.finding.message.clone()).collect()
-    }
-
-    #[test]
-    fn without_grouping_a_finding_is_due_at_once_and_leaves_no_trace() {
-        let (mut schedule, now) = (Schedule::new(Grouping::NONE), Instant::now());
-        schedule.add(finding("shop", "app", 1), now);
-        assert_eq!(schedule.next(|_| true), Some(now));
-        assert_eq!(take(&mut schedule, now), ["1"]);
-        assert!(schedule.next(|_| true).is_none() && schedule.groups.is_empty() && schedule.is_empty());
-    }
-
-    #[test]
-    fn a_group_waits_at_first_and_then_for_each_interval() {
-        let (mut schedule, start) = (Schedule::new(HOURLY), Instant::now());
-        schedule.add(finding("shop", "app", 1), start);
-        schedule.add(finding("shop", "app", 2), start + SECOND);
-        assert_eq!(take(&mut schedule, start + SECOND), [""; 0]);
-        let first = schedule.next(|_| true).unwrap();
-        assert_eq!(first, start + HOURLY.wait);
-        assert_eq!(take(&mut schedule, first), ["1", "2"]);
-
-        schedule.add(finding("shop", "app", 3), first + SECOND);
-        schedule.add(finding("shop", "app", 4), first + 9 * SECOND);
-        let second = schedule.next(|_| true).unwrap();
-        assert_eq!(second, first + HOURLY.interval);
-        assert!(!schedule.is_empty());
-        assert_eq!(take(&mut schedule, second), ["3", "4"]);
-    }
-
-    #[test]
-    fn a_group_is_forgotten_after_an_interval_with_nothing_added() {
-        let (mut schedule, start) = (Schedule::new(HOURLY), Instant::now());
-        schedule.add(finding("shop", "app", 1), start);
-        let first = schedule.next(|_| true).unwrap();
-        take(&mut schedule, first);
-        assert!(schedule.is_empty());
-        assert_eq!(schedule.groups.len(), 1);
-        let second = schedule.next(|_| true).unwrap();
-        assert_eq!(take(&mut schedule, second), [""; 0]);
-        assert!(
-            schedule.groups.is_empty()
-                && schedule.group_times.is_empty()
-                && schedule.next(|_| true).is_none()
-        );
-
-        schedule.add(finding("shop", "app", 2), second);
-        assert_eq!(schedule.next(|_| true), Some(second + HOURLY.wait), "it is a first one again");
-    }
-
-    #[test]
-    fn with_an_interval_of_zero_nothing_waits_longer_than_the_first_wait() {
-        let grouping = Grouping { interval: Duration::ZERO, ..HOURLY };
-        let (mut schedule, start) = (Schedule::new(grouping), Instant::now());
-        schedule.add(finding("shop", "app", 1), start);
-        assert_eq!(take(&mut schedule, start + HOURLY.wait), ["1"]);
-        assert!(schedule.groups.is_empty() && schedule.group_times.is_empty());
-    }
-
-    #[test]
-    fn containers_namespaces_and_workloads_are_groups_of_their_own_and_share_a_batch() {
-        let (mut schedule, now) = (Schedule::new(HOURLY), Instant::now());
-        let mut other_workload = Arc::unwrap_or_clone(finding("shop", "app", 4));
-        other_workload.pod.workload.name = "other".to_owned();
-        schedule.add(finding("shop", "app", 1), now);
-        schedule.add(finding("shop", "helper", 2), now);
-        schedule.add(finding("bank", "app", 3), now);
-        schedule.add(Arc::new(other_workload), now);
-        assert_eq!(schedule.groups.len(), 4);
-        assert_eq!(take(&mut schedule, now + HOURLY.wait).len(), 4);
-    }
-
-    #[test]
-    fn a_retry_is_due_at_its_time_and_after_what_was_never_tried() {
-        let (mut schedule, start) = (Schedule::new(Grouping::NONE), Instant::now());
-        schedule.add(finding("shop", "app", 1), start);
-        let failed = schedule.take(1, start, |_| true).remove(0);
-        schedule.retry(failed, start + SECOND);
-        assert_eq!(schedule.next(|_| true), Some(start + SECOND));
-        assert_eq!(take(&mut schedule, start), [""; 0]);
-        schedule.add(finding("shop", "app", 2), start + SECOND);
-        assert_eq!(take(&mut schedule, start + SECOND), ["2", "1"]);
-    }
-
-    #[test]
-    fn what_may_not_go_waits_and_holds_up_nothing() {
-        let (mut schedule, now) = (Schedule::new(Grouping::NONE), Instant::now());
-        let may = |finding: &Finding| finding.namespace != "stuck";
-        schedule.add(finding("stuck", "app", 1), now);
-        schedule.retry(
-            PendingDelivery::new(Delivery { finding: finding("stuck", "app", 2), previous: None }, now),
-            now,
-        );
-        assert_eq!(schedule.next(may), None);
-        schedule.add(finding("shop", "app", 3), now + SECOND);
-        assert_eq!(schedule.next(may), Some(now + SECOND));
-        let taken = schedule.take(5, now + SECOND, may);
-        assert_eq!(taken.iter().map(|it| it.delivery.finding.message.as_str()).collect::<Vec<_>>(), ["3"]);
-        assert_eq!(take(&mut schedule, now), ["1", "2"]);
-    }
-
-    #[test]
-    fn what_is_gathered_after_the_first_message_knows_when_that_was_due() {
-        let (mut schedule, start) = (Schedule::new(HOURLY), Instant::now());
-        let mut previous = Vec::new();
-        for number in 0..3 {
-            schedule.add(finding("shop", "app", number), start);
-            let due = schedule.next(|_| true).unwrap();
-            previous.extend(schedule.take(9, due, |_| true).into_iter().map(|it| it.delivery.previous));
+        for pending in kept.into_values().flatten() {
+            self.shares.add(pending.key);
+            self.due.push(pending);
         }
-        let first = start + HOURLY.wait;
-        assert_eq!(previous, [None, Some(first), Some(first + HOURLY.interval)]);
+    }
+}
+
+/// How much waits of each namespace, and in it of each workload.
+#[derive(Debug, Default)]
+struct Shares {
+    waiting: usize,
+    namespaces: HashMap<u64, NamespaceShare>,
+}
+
+#[derive(Debug, Default)]
+struct NamespaceShare {
+    waiting: usize,
+    workloads: HashMap<u64, usize>,
+}
+
+impl Shares {
+    fn add(&mut self, key: GroupKey) {
+        self.waiting += 1;
+        let namespace = self.namespaces.entry(key.namespace).or_default();
+        namespace.waiting += 1;
+        *namespace.workloads.entry(key.workload).or_default() += 1;
     }
 
-    #[test]
-    fn a_batch_takes_no_more_than_asked() {
-        let (mut schedule, now) = (Schedule::new(Grouping::NONE), Instant::now());
-        (0..5).for_each(|number| schedule.add(finding("shop", "app", number), now));
-        assert_eq!(schedule.take(3, now, |_| true).len(), 3);
-        assert_eq!(schedule.take(3, now, |_| true).len(), 2);
+    fn remove(&mut self, namespace: u64, workload: u64) {
+        let Some(share) = self.namespaces.get_mut(&namespace) else { return };
+        self.waiting -= 1;
+        share.waiting -= 1;
+        if let Some(waiting) = share.workloads.get_mut(&workload) {
+            *waiting -= 1;
+            if *waiting == 0 {
+                share.workloads.remove(&workload);
+            }
+        }
+        if share.waiting == 0 {
+            self.namespaces.remove(&namespace);
+        }
     }
 
-    #[test]
-    fn in_a_hurry_everything_is_due() {
-        let (mut schedule, now) = (Schedule::new(HOURLY), Instant::now());
-        schedule.add(finding("shop", "app", 1), now);
-        let retried = schedule.take(1, now + HOURLY.wait, |_| true).remove(0);
-        schedule.retry(retried, now + Duration::from_hours(2));
-        schedule.add(finding("shop", "app", 2), now);
-        schedule.hurry(now);
-        assert_eq!(take(&mut schedule, now), ["2", "1"]);
-        assert!(schedule.groups.is_empty() && schedule.next(|_| true).is_none());
+    fn workloads(&self) -> usize {
+        self.namespaces.values().map(|share| share.workloads.len()).sum()
     }
 
-    #[test]
-    fn an_absurd_duration_is_a_century() {
-        assert!(later(Instant::now(), Duration::MAX) > Instant::now());
+    /// Returns the namespace that has most waiting, and its workload that has; of equals, that of `newcomer`.
+    fn greediest(&self, newcomer: GroupKey) -> Option<(u64, u64)> {
+        let namespaces = self.namespaces.iter();
+        let (namespace, share) =
+            namespaces.max_by_key(|(key, share)| (share.waiting, **key == newcomer.namespace))?;
+        let workloads = share.workloads.iter();
+        let (workload, _) = workloads.max_by_key(|(key, waiting)| (**waiting, **key == newcomer.workload))?;
+        Some((*namespace, *workload))
     }
 }

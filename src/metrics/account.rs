@@ -48,6 +48,7 @@ pub(super) type QueueGauge = Gauge<u64, AtomicU64>;
 pub struct SinkAccount {
     pub(super) outcomes: [Counter; 5],
     pub(super) queue: QueueGauge,
+    pub(super) used: QueueGauge,
     pub(super) duration: Histogram,
     pub(super) books: Arc<Mutex<DeliveryBooks>>,
 }
@@ -59,13 +60,13 @@ impl fmt::Debug for SinkAccount {
 }
 
 impl SinkAccount {
-    /// Takes a finding out of the sink's queue and counts how it ended.
-    pub fn settle(&self, outcome: DeliveryOutcome) {
+    /// Takes findings out of the sink's queue and counts how they ended.
+    pub fn settle(&self, outcome: DeliveryOutcome, findings: u64) {
         let _books = lock(&self.books);
-        self.queue.dec();
+        self.queue.dec_by(findings);
         for (counter, counted) in self.outcomes.iter().zip(DeliveryOutcome::ALL) {
             if counted == outcome {
-                counter.inc();
+                counter.inc_by(findings);
             }
         }
     }
@@ -73,6 +74,11 @@ impl SinkAccount {
     /// Returns how many findings wait for the sink: queued, gathered, to be retried and under way.
     pub fn queue_length(&self) -> u64 {
         self.queue.get()
+    }
+
+    /// Sets how many places of the sink's queue are taken.
+    pub fn set_used(&self, places: usize) {
+        self.used.set(u64::try_from(places).unwrap_or(u64::MAX));
     }
 
     /// Records how long one attempt to deliver took.

@@ -47,6 +47,7 @@ pub struct Metrics {
     deliveries: Family<DeliveryLabels, Counter>,
     delivery_duration: Family<SinkLabels, Histogram, DeliveryBuckets>,
     queue_length: Family<SinkLabels, QueueGauge>,
+    queue_used: Family<SinkLabels, QueueGauge>,
     queue_capacity: Family<SinkLabels, QueueGauge>,
     watches: WatchFamilies,
     unobserved_restarts: Counter,
@@ -111,6 +112,7 @@ impl Metrics {
             deliveries: Family::default(),
             delivery_duration: Family::new_with_constructor(DeliveryBuckets),
             queue_length: Family::default(),
+            queue_used: Family::default(),
             queue_capacity: Family::default(),
             watches: WatchFamilies::default(),
             unobserved_restarts: Counter::default(),
@@ -166,8 +168,14 @@ impl Metrics {
             &self.queue_length,
         );
         add.metric(
+            "queue_used",
+            "Places taken in a sink's queue. Findings that the sink tells only as a count take none",
+            &self.queue_used,
+        );
+        add.metric(
             "queue_capacity",
-            "Findings that may wait for a sink: queue_capacity in its configuration. Further ones are dropped",
+            "Places in a sink's queue: queue_capacity in its configuration. If all are taken, further findings \
+             are dropped, those of whoever has most waiting first",
             &self.queue_capacity,
         );
         self.register_sources();
@@ -208,6 +216,7 @@ impl Metrics {
         SinkAccount {
             outcomes,
             queue,
+            used: self.queue_used.get_or_create_owned(&sink),
             duration: self.delivery_duration.get_or_create_owned(&sink),
             books: Arc::clone(&self.books),
         }

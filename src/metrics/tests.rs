@@ -20,6 +20,7 @@ fn every_series_whose_labels_are_known_exists_from_the_start() {
         "delivery_duration_seconds_count{sink=\"team\"} 0",
         "detection_delay_seconds_count 0",
         "queue_length{sink=\"team\"} 0",
+        "queue_used{sink=\"team\"} 0",
         "queue_capacity{sink=\"team\"} 4096",
         "watch_events_total{resource=\"pods\"} 0",
         "watch_restarts_total{resource=\"events\"} 0",

@@ -25,6 +25,7 @@ mod intake;
 mod lines;
 pub mod objects;
 pub mod observe;
+mod outlet;
 pub mod recording;
 mod report;
 mod request;
@@ -34,6 +35,7 @@ mod watch;
 
 use jiff::Timestamp;
 use objects::{Pod, Started};
+pub use outlet::Observations;
 
 /// One thing that the source saw.
 #[derive(Clone, Debug)]

@@ -1,18 +1,15 @@
 //! Watches the cluster: Pods and `Started` Events, of the whole cluster or of each included namespace, and
 //! first of all the program's own Events. Goes in: a client. Comes out: one stream of observations.
 
-use std::convert::Infallible;
-
-use futures::stream::{self, BoxStream, StreamExt};
 use jiff::Timestamp;
 use kube::Client;
 use serde::Deserialize;
-use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     Observation, Scope,
     intake::{Versioned, Watched},
     objects::{Event, ObjectMetadata, Pod},
+    outlet::{Observations, Outlet},
     report::WatchReport,
     request::{Endpoint, ListCursor, ListShape},
     watch::ResourceWatch,
@@ -22,9 +19,6 @@ use crate::{
     metrics::{Metrics, WatchedResource},
 };
 
-/// How many observations may wait for the filter, which is faster than any API server.
-const MAX_WAITING_OBSERVATIONS: usize = 64;
-
 /// The program's own Events, by [`finding::EVENT_REASON`].
 const OWN_EVENTS_SELECTOR: &str = "reason=PreviousContainerWasOOMKilled,involvedObject.kind=Pod";
 /// The kubelet's Events about started containers. Their `reportingComponent` is empty up to 1.27.
@@ -32,15 +26,14 @@ const STARTED_SELECTOR: &str = "reason=Started,involvedObject.kind=Pod";
 
 /// Watches the namespaces, or without any the whole cluster.
 ///
-/// Dropping the stream ends all watches. By itself it ends only if a watch panicked.
+/// Dropping the observations ends all watches. By themselves they end only if a watch panicked.
 pub fn observe(
     client: &Client,
     namespaces: &[String],
     metrics: &Metrics,
     readiness: &Readiness,
-) -> BoxStream<'static, Observation> {
-    let (sender, observations) = mpsc::channel(MAX_WAITING_OBSERVATIONS);
-    let mut watches: JoinSet<Infallible> = JoinSet::new();
+) -> Observations {
+    let (outlet, mut observations) = Outlet::new();
     let scopes: Vec<Option<String>> = match namespaces {
         [] => vec![None],
         namespaces => namespaces.iter().cloned().map(Some).collect(),
@@ -56,43 +49,36 @@ pub fn observe(
         let own_events = watch(
             OwnEvents,
             endpoint("own events", "events", Some(OWN_EVENTS_SELECTOR)),
-            &sender,
+            &outlet,
             metrics,
             readiness,
         );
-        let pods = watch(Pods(Scope(number)), endpoint("pods", "pods", None), &sender, metrics, readiness);
-        watches.spawn(async move {
+        let pods = watch(Pods(Scope(number)), endpoint("pods", "pods", None), &outlet, metrics, readiness);
+        observations.spawn(async move {
             own_events.read_back().await;
             pods.run().await
         });
         let started = watch(
             StartedEvents,
             endpoint("events", "events", Some(STARTED_SELECTOR)),
-            &sender,
+            &outlet,
             metrics,
             readiness,
         );
-        watches.spawn(started.run());
+        observations.spawn(started.run());
     }
-    stream::unfold((observations, watches), async |(mut observations, mut watches)| {
-        let observation = tokio::select! {
-            observation = observations.recv() => observation,
-            _ = watches.join_next() => None,
-        };
-        observation.map(|observation| (observation, (observations, watches)))
-    })
-    .boxed()
+    observations
 }
 
 fn watch<W: Watched>(
     watched: W,
     endpoint: Endpoint,
-    observations: &mpsc::Sender<Observation>,
+    outlet: &Outlet,
     metrics: &Metrics,
     readiness: &Readiness,
 ) -> ResourceWatch<W> {
     let report = WatchReport::new(&endpoint, W::RESOURCE, metrics, readiness);
-    ResourceWatch::new(watched, endpoint, observations.clone(), report)
+    ResourceWatch::new(watched, endpoint, outlet.clone(), report)
 }
 
 /// The program's own Events, which tell what kills were reported before.

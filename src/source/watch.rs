@@ -18,21 +18,18 @@
 //! trouble before it is over then. After a failure, a list asks for the same page again, or begins anew if
 //! its version has expired. [`super::backoff`] says how fast.
 
-use std::{convert::Infallible, future::pending, ops::RangeInclusive, time::Duration};
+use std::{convert::Infallible, ops::RangeInclusive, time::Duration};
 
 use serde::de::IgnoredAny;
-use tokio::{
-    sync::mpsc,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Observation,
     answer::{ListPage, is_before},
     backoff::Backoff,
     failure::{FailureCause, FailureKind, RequestFailure},
     intake::{WatchWord, Watched, read_line, read_page},
     lines::WatchLines,
+    outlet::Outlet,
     report::WatchReport,
     request::{Endpoint, ListCursor, ListShape},
     setbacks::{Setbacks, Severity},
@@ -70,7 +67,7 @@ enum Heard {
 pub(super) struct ResourceWatch<W> {
     pub watched: W,
     pub endpoint: Endpoint,
-    pub observations: mpsc::Sender<Observation>,
+    pub outlet: Outlet,
     pub report: WatchReport,
     backoff: Backoff,
     setbacks: Setbacks,
@@ -79,16 +76,11 @@ pub(super) struct ResourceWatch<W> {
 }
 
 impl<W: Watched> ResourceWatch<W> {
-    pub(super) fn new(
-        watched: W,
-        endpoint: Endpoint,
-        observations: mpsc::Sender<Observation>,
-        report: WatchReport,
-    ) -> Self {
+    pub(super) fn new(watched: W, endpoint: Endpoint, outlet: Outlet, report: WatchReport) -> Self {
         Self {
             watched,
             endpoint,
-            observations,
+            outlet,
             report,
             backoff: Backoff::new(),
             setbacks: Setbacks::default(),
@@ -136,17 +128,18 @@ impl<W: Watched> ResourceWatch<W> {
         let ListPage { version, next, items } =
             page.map_err(|error| self.endpoint.unusable("list", error))?;
         if is_first {
-            self.send(self.watched.list_begins(self.in_sync.timestamp())).await;
+            self.outlet.listed(self.watched.list_begins(self.in_sync.timestamp())).await;
         }
         for object in items {
-            self.send(self.watched.listed(object)).await;
+            self.outlet.listed(self.watched.listed(object)).await;
         }
         if let Some(next) = next {
             cursor.advance(next);
             self.backoff.page_came();
             return Ok(None);
         }
-        self.send(self.watched.list_ends()).await;
+        self.outlet.listed(self.watched.list_ends()).await;
+        self.outlet.list_taken().await;
         self.in_sync = cursor.begun;
         self.setbacks.listed();
         self.backoff.watch_follows();
@@ -267,16 +260,8 @@ impl<W: Watched> ResourceWatch<W> {
             WatchWord::Nothing => None,
             WatchWord::Error(refusal) => return Err(self.endpoint.refused("watch", refusal)),
         };
-        self.send(observation).await;
+        self.outlet.changed(observation).await;
         Ok(Heard::Line)
-    }
-
-    async fn send(&self, observation: Option<Observation>) {
-        let Some(observation) = observation else { return };
-        if self.observations.send(observation).await.is_err() {
-            // Nobody wants observations any more: whoever dropped them drops this watch next.
-            pending::<()>().await;
-        }
     }
 
     /// Takes in that a watch works.

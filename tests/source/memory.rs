@@ -9,7 +9,6 @@ use std::{
     },
 };
 
-use futures::StreamExt;
 use http::{Request, Response};
 use kube::client::Body;
 use kubernetes_oom_event_generator::{health::Readiness, metrics::Metrics, source::observe};
@@ -51,7 +50,7 @@ async fn ten_thousand_failures() {
     let client = kube::Client::new(tower::service_fn(fail), "default");
     let (metrics, readiness) = (Arc::new(Metrics::new()), Readiness::new());
     let mut observations = observe::observe(&client, &[], &metrics, &readiness);
-    tokio::spawn(async move { while observations.next().await.is_some() {} });
+    tokio::spawn(async move { while observations.next(true).await.is_some() {} });
 
     let until = async |count| {
         while failures.load(Ordering::Relaxed) < count {

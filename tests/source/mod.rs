@@ -21,7 +21,6 @@ use std::{
     time::Duration,
 };
 
-use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use kubernetes_oom_event_generator::{
     filter::{Conclusion, Filter},
@@ -74,7 +73,7 @@ impl Watching {
         let findings = Arc::clone(&found);
         task.spawn(async move {
             let mut filter = Filter::new(settings());
-            while let Some(observation) = observations.next().await {
+            while let Some(observation) = observations.next(true).await {
                 for conclusion in filter.observe(observation, Some(Timestamp::now())) {
                     if let Conclusion::Finding(finding) = conclusion {
                         findings.lock().unwrap().push(finding.killed.container_id.unwrap());

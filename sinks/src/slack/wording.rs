@@ -3,14 +3,14 @@
 //! A paragraph covers kills of one workload, all or some of them; its figures count only the kills that it
 //! covers. Its heading says what and where. For each container follow the limits, and a line for each Pod.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, fmt::Display, time::Duration};
 
 use finding::{ContainerKind, EXIT_CODE_OF_SIGKILL, Finding, Restarted, TestFinding, bytes};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::mrkdwn::{code, date, escape};
-use crate::Delivery;
+use crate::{Delivery, MoreKills};
 
 /// How many different exit codes a line names.
 const EXIT_CODES_IN_LINE: usize = 5;
@@ -24,11 +24,14 @@ pub(super) struct ToldKill<'a> {
     pub(super) place: usize,
     pub(super) finding: &'a Finding,
     previous: Option<Instant>,
+    /// Kills in the same workload of which only a count is told.
+    more: Option<&'a MoreKills>,
 }
 
 impl<'a> ToldKill<'a> {
     pub(super) fn new((place, delivery): (usize, &'a Delivery)) -> Self {
-        Self { place, finding: &delivery.finding, previous: delivery.previous }
+        let Delivery { finding, previous, more } = delivery;
+        Self { place, finding, previous: *previous, more: more.as_ref() }
     }
 
     /// Returns the key of the paragraph that it belongs to.
@@ -72,6 +75,7 @@ pub(super) fn paragraph(kills: &[ToldKill<'_>], part: ParagraphPart, now: Instan
         let pods = container.chunk_by(|a, b| a.line() == b.line());
         lines.extend(pods.map(|pod| format!("• {}", pod_line(pod))));
     }
+    lines.extend(more_line(kills));
     lines.join("\n")
 }
 
@@ -84,7 +88,7 @@ pub(super) fn notification(kills: &[ToldKill<'_>], now: Instant) -> String {
         let (count, subject) = heading(kills, escape, now);
         return format!("{count} {subject}, namespace {}", place(first.finding, escape));
     }
-    let (count, span) = counted(kills, "OOM kill", now);
+    let (count, span) = counted(kills, number(kills), "OOM kill", now);
     let mut text = format!("{count} in {} workloads{span}", workloads.len());
     for (told, kills) in workloads.iter().enumerate() {
         text += if told == 0 { ": " } else { ", " };
@@ -108,10 +112,13 @@ pub(super) fn test(finding: &Finding) -> (String, String) {
 /// Returns `12 more kills`, and ``of `app` in Deployment `cart` within the last hour, 3 Pods``.
 fn heading(kills: &[ToldKill<'_>], name: fn(&str) -> String, now: Instant) -> (String, String) {
     let pods: BTreeSet<&str> = kills.iter().map(|kill| kill.finding.pod.uid.as_str()).collect();
-    let pods = if pods.len() > 1 { format!(", {} Pods", pods.len()) } else { String::new() };
-    let (count, span) = counted(kills, "OOM kill", now);
+    // Pods of which only a count is told may be among them.
+    let all_are_named = kills.iter().all(|kill| kill.more.is_none());
+    let pods = if pods.len() > 1 && all_are_named { format!(", {} Pods", pods.len()) } else { String::new() };
+    let number = number(kills);
+    let (count, span) = counted(kills, number, "OOM kill", now);
     // "OOM kill" rather than "1 OOM kill".
-    let count = if kills.len() == 1 && span.is_empty() { "OOM kill".to_owned() } else { count };
+    let count = if number == 1 && span.is_empty() { "OOM kill".to_owned() } else { count };
     let (preposition, subject) = subject(kills, name);
     (count, format!("{preposition} {subject}{span}{pods}"))
 }
@@ -128,6 +135,7 @@ fn subject(kills: &[ToldKill<'_>], name: fn(&str) -> String) -> (&'static str, S
     let container = &finding.container;
     let is_same = |kill: &ToldKill<'_>| {
         (kill.finding.container.kind, &kill.finding.container.name) == (container.kind, &container.name)
+            && kill.more.is_none_or(|more| more.same_container)
     };
     if !kills.iter().all(is_same) {
         return ("in", workload);
@@ -143,7 +151,7 @@ fn subject(kills: &[ToldKill<'_>], name: fn(&str) -> String) -> (&'static str, S
 fn container_heading(kills: &[ToldKill<'_>], now: Instant) -> String {
     let Some(ToldKill { finding, .. }) = kills.first() else { return String::new() };
     let kind = capitalised(kind_of_container(finding.container.kind));
-    let (count, span) = counted(kills, "kill", now);
+    let (count, span) = counted(kills, kills.len(), "kill", now);
     format!("{kind} {}: {count}{span}", code(&finding.container.name))
 }
 
@@ -193,6 +201,24 @@ fn pod_line(kills: &[ToldKill<'_>]) -> String {
         None => String::new(),
     };
     format!("{pod}{node}: killed{times}{when}{ran}{}{}", restarts(kills), exits(kills))
+}
+
+/// Returns `• and 12,431 more kills in 280 Pods, the last in …`, if there are any.
+fn more_line(kills: &[ToldKill<'_>]) -> Option<String> {
+    let all = || kills.iter().filter_map(|kill| kill.more);
+    let last = &all().max_by_key(|more| ended_at(&more.last))?.last;
+    let number: u64 = all().map(|more| more.kills).sum();
+    let kills_plural = if number == 1 { "" } else { "s" };
+    let pods = match all().collect::<Vec<_>>().as_slice() {
+        [MoreKills { pods: 1, pods_are_more: false, .. }] => " in 1 Pod".to_owned(),
+        [MoreKills { pods, pods_are_more: false, .. }] => format!(" in {} Pods", thousands(pods)),
+        [MoreKills { pods, pods_are_more: true, .. }] => format!(" in more than {} Pods", thousands(pods)),
+        // The same Pod may be in several of them.
+        _ => String::new(),
+    };
+    let when = ended_at(last).map(|at| format!(" {}", date(at))).unwrap_or_default();
+    let (number, pod) = (thousands(number), code(&last.pod.name));
+    Some(format!("• and {number} more kill{kills_plural}{pods}, the last in {pod}{when}"))
 }
 
 fn restarts(kills: &[ToldKill<'_>]) -> String {
@@ -248,11 +274,23 @@ fn bytes_range((least, greatest): (u64, u64)) -> String {
     if least == greatest { bytes(least) } else { format!("{} to {}", bytes(least), bytes(greatest)) }
 }
 
+/// Returns how many kills there are, with those of which only a count is told.
+fn number(kills: &[ToldKill<'_>]) -> u64 {
+    kills.iter().map(|kill| 1 + kill.more.map_or(0, |more| more.kills)).sum()
+}
+
+/// Returns `12,431`.
+fn thousands(number: impl Display) -> String {
+    let digits = number.to_string();
+    let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy);
+    groups.collect::<Vec<_>>().join(",")
+}
+
 /// Returns `12 kills` and nothing; or, if all were gathered after an earlier message, `12 more kills` and
 /// ` within the last hour`.
-fn counted(kills: &[ToldKill<'_>], what: &str, now: Instant) -> (String, String) {
-    let number = kills.len();
-    let plural = if number == 1 { "" } else { "s" };
+fn counted(kills: &[ToldKill<'_>], number: impl Display, what: &str, now: Instant) -> (String, String) {
+    let number = thousands(number);
+    let plural = if number == "1" { "" } else { "s" };
     // `None` is the least: if one is a first kill, there is no earlier message.
     match kills.iter().map(|kill| kill.previous).min().flatten() {
         Some(previous) => {
@@ -309,6 +347,15 @@ mod tests {
             (172_800_100, "2 days"),
         ] {
             assert_eq!(span(Duration::from_millis(millis)), said, "{millis}");
+        }
+    }
+
+    #[test]
+    fn thousands_are_set_off() {
+        for (number, said) in
+            [(0, "0"), (999, "999"), (1_000, "1,000"), (12_431, "12,431"), (1_234_567, "1,234,567")]
+        {
+            assert_eq!(thousands(number), said);
         }
     }
 }

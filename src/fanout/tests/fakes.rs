@@ -1,14 +1,19 @@
 //! Fakes named by their misbehaviour, and what a test may read of the books.
 
-use std::{future, sync::Mutex};
+use std::{
+    future,
+    ops::Range,
+    sync::{LazyLock, Mutex},
+};
 
 use async_trait::async_trait;
 use finding::{AffectedContainer, KillId};
-use sinks::{AttemptOutcome, Delivery, SinkLimits};
+pub(super) use sinks::{AttemptOutcome, Delivery, SinkLimits};
 use support::log;
-use tokio::time::sleep;
+pub(super) use support::log::logged;
+pub(super) use tokio::time::sleep;
 
-use super::super::*;
+pub(super) use super::super::*;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const HOUR: Duration = Duration::from_hours(1);
@@ -32,6 +37,19 @@ pub(crate) fn finding(namespace: &str, container: &str, number: usize) -> Arc<Fi
     })
 }
 
+/// The finding as it waits for a sink whose books nobody reads.
+pub(super) fn pending_for(finding: Finding) -> PendingDelivery {
+    static BOOKS: LazyLock<Arc<QueueBooks>> = LazyLock::new(|| {
+        Arc::new(QueueBooks::new("test".into(), Metrics::new().open_account("test", 4096), 4096))
+    });
+    PendingDelivery::new(Arc::new(finding), &BOOKS)
+}
+
+/// As [`finding`], as it waits for a sink whose books nobody reads.
+pub(super) fn pending(namespace: &str, container: &str, number: usize) -> PendingDelivery {
+    pending_for(Arc::unwrap_or_clone(finding(namespace, container, number)))
+}
+
 /// What a fake does with one call.
 #[derive(Clone, Debug)]
 pub(super) enum FakeBehaviour {
@@ -42,6 +60,8 @@ pub(super) enum FakeBehaviour {
     Hangs,
     /// For findings of the namespaces that begin so.
     HangsFor(&'static str),
+    /// Fails for findings of the namespaces that begin so, for now.
+    FailsFor(&'static str),
     Panics,
     AnswersTooFew,
     AnswersTooMany,
@@ -50,18 +70,30 @@ pub(super) enum FakeBehaviour {
 /// A sink that behaves as the script says, call by call, and at its end as in the last one.
 pub(super) struct FakeSink {
     limits: SinkLimits,
+    max_named: Option<usize>,
     script: Mutex<Vec<FakeBehaviour>>,
     pub(super) begun: Instant,
     calls: Mutex<Vec<(Duration, Vec<String>)>>,
-    pub(super) answers: Mutex<Vec<(KillId, AttemptOutcome)>>,
+    /// What became of each finding, and how many kills that was with those that were only counted.
+    pub(super) answers: Mutex<Vec<(KillId, u64, AttemptOutcome)>>,
 }
 
 impl FakeSink {
     pub(super) fn new(limits: SinkLimits, script: impl IntoIterator<Item = FakeBehaviour>) -> Arc<Self> {
+        Self::counting(None, limits, script)
+    }
+
+    /// A sink that can tell a count.
+    pub(super) fn counting(
+        max_named: Option<usize>,
+        limits: SinkLimits,
+        script: impl IntoIterator<Item = FakeBehaviour>,
+    ) -> Arc<Self> {
         let mut script: Vec<_> = script.into_iter().collect();
         script.reverse();
+        let (script, begun) = (Mutex::new(script), Instant::now());
         let (calls, answers) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { limits, script: Mutex::new(script), begun: Instant::now(), calls, answers })
+        Arc::new(Self { limits, max_named, script, begun, calls, answers })
     }
 
     /// The calls so far: when, and the messages in each.
@@ -79,6 +111,10 @@ impl FakeSink {
 impl Sink for FakeSink {
     fn limits(&self) -> SinkLimits {
         self.limits
+    }
+
+    fn max_named(&self) -> Option<usize> {
+        self.max_named
     }
 
     async fn deliver(&self, batch: &[Delivery]) -> Vec<AttemptOutcome> {
@@ -99,12 +135,19 @@ impl Sink for FakeSink {
                 future::pending().await
             }
             FakeBehaviour::Succeeds | FakeBehaviour::HangsFor(_) => all(AttemptOutcome::Delivered),
+            FakeBehaviour::FailsFor(namespace) => {
+                let fails = |it: &Delivery| it.finding.namespace.starts_with(namespace);
+                batch.iter().map(|it| if fails(it) { retry() } else { AttemptOutcome::Delivered }).collect()
+            }
             FakeBehaviour::Panics => panic!("a fake that panics"),
             FakeBehaviour::AnswersTooFew => vec![AttemptOutcome::Delivered; batch.len() - 1],
             FakeBehaviour::AnswersTooMany => vec![AttemptOutcome::Delivered; batch.len() + 1],
         };
-        let ids = batch.iter().map(|it| it.finding.id.clone());
-        self.answers.lock().unwrap().extend(ids.zip(outcomes.iter().cloned()));
+        let answers = batch.iter().zip(&outcomes).map(|(delivery, outcome)| {
+            let more = delivery.more.as_ref().map_or(0, |more| more.kills);
+            (delivery.finding.id.clone(), 1 + more, outcome.clone())
+        });
+        self.answers.lock().unwrap().extend(answers);
         outcomes
     }
 }
@@ -134,6 +177,7 @@ pub(super) fn route(name: &str, sink: &Arc<FakeSink>) -> Route {
         grouping: Grouping::NONE,
         retry_for: HOUR,
         queue_capacity: 4096,
+        paces_lists: true,
     }
 }
 
@@ -142,6 +186,23 @@ pub(super) fn start(routes: Vec<Route>) -> (Fanout, Arc<Metrics>) {
     log::begin();
     let metrics = Arc::new(Metrics::new());
     (Fanout::start(routes, Arc::clone(&metrics)), metrics)
+}
+
+/// Sends kills in as many Pods of a workload.
+pub(super) fn send_kills(
+    fanout: &Fanout,
+    namespace: &str,
+    workload: &str,
+    container: &str,
+    kills: Range<usize>,
+) {
+    for number in kills {
+        let mut finding = Arc::unwrap_or_clone(finding(namespace, container, number));
+        finding.id = KillId::new(&[namespace, workload, container, &number.to_string()]);
+        finding.pod.workload.name = workload.to_owned();
+        finding.pod.uid = number.to_string();
+        fanout.send(finding);
+    }
 }
 
 pub(super) fn send(fanout: &Fanout, numbers: impl IntoIterator<Item = usize>) {

@@ -1,6 +1,9 @@
 //! Are Slack's limits kept, whatever the findings are, and is each of them told of?
 
-use std::{ops::Range, sync::LazyLock};
+use std::{
+    ops::Range,
+    sync::{Arc, LazyLock},
+};
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -8,7 +11,7 @@ use tokio::time::Instant;
 use super::*;
 use finding::{Finding, KillId, Workload};
 
-use crate::slack::BATCH;
+use crate::{MoreKills, slack::BATCH};
 
 /// What Slack publishes of the payload of an incoming webhook, as far as it is used here, and nothing
 /// else. A JSON Schema counts characters, as Slack does.
@@ -91,7 +94,9 @@ fn assert_within_limits(batch: &[Delivery]) -> Vec<String> {
         assert_valid(message);
         let text = message.sections.join(GAP);
         let counted: usize = text.lines().filter_map(heading_count).sum();
-        assert_eq!(counted, message.findings().count(), "{text}");
+        let more = |place: usize| batch[place].more.as_ref().map_or(0, |more| more.kills);
+        let kills: u64 = message.findings().map(|place| 1 + more(place)).sum();
+        assert_eq!(u64::try_from(counted).unwrap(), kills, "{text}");
         let mut named: Vec<&str> =
             text.split("• `").skip(1).map(|line| line.split('-').nth(1).unwrap()).collect();
         let mut expected: Vec<&str> = message
@@ -112,7 +117,7 @@ fn assert_within_limits(batch: &[Delivery]) -> Vec<String> {
 fn heading_count(line: &str) -> Option<usize> {
     let line = line.strip_prefix('*')?;
     let count = line.split_once("OOM kill").or_else(|| line.split_once("more kill"))?.0;
-    Some(count.split(' ').next()?.parse().unwrap_or(1))
+    Some(count.split(' ').next()?.replace(',', "").parse().unwrap_or(1))
 }
 
 fn number(number: usize) -> Finding {
@@ -191,6 +196,13 @@ fn limits_hold_whatever_the_findings_are() {
                 });
                 for later in findings.iter_mut().step_by(5) {
                     later.previous = Some(Instant::now());
+                    later.more = Some(MoreKills {
+                        kills: 12_431,
+                        pods: 16_384,
+                        pods_are_more: true,
+                        same_container: true,
+                        last: Arc::clone(&later.finding),
+                    });
                 }
                 assert_within_limits(&findings);
             }

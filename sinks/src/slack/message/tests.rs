@@ -1,10 +1,11 @@
 //! What does each kind of message look like? Whole payloads, with their lines as Slack shows them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{limits::assert_valid, *};
+use crate::MoreKills;
 use finding::{
     AffectedContainer, AffectedPod, ContainerKind, Finding, Killed, Restarted, TestFinding, Workload,
 };
@@ -96,6 +97,35 @@ fn kills_in_several_pods_of_a_workload() {
     • `cart-2` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
     • `cart-3` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3","type":"mrkdwn","verbatim":true},"type":"section"}],"mrkdwn":false,"text":"4 OOM kills of app in Deployment cart, 3 Pods, namespace shop, cluster prod","unfurl_links":false,"unfurl_media":false}
     "#);
+}
+
+#[test]
+fn kills_of_which_only_a_count_is_told() {
+    let more = MoreKills {
+        kills: 12_431,
+        pods: 280,
+        pods_are_more: false,
+        same_container: true,
+        last: Arc::new(in_pod("cart-280")),
+    };
+    let first = Delivery { more: Some(more.clone()), ..Delivery::from(in_pod("cart-1")) };
+    let text = payloads(std::slice::from_ref(&first), Instant::now());
+    assert!(text.contains("*12,432 OOM kills* of `app` in Deployment `cart`\n"), "{text}");
+    assert!(text.contains("• and 12,431 more kills in 280 Pods, the last in `cart-280` <!date^"), "{text}");
+    assert!(
+        text.contains(r#""text":"12,432 OOM kills of app in Deployment cart, namespace shop,"#),
+        "{text}"
+    );
+
+    let many = MoreKills { kills: 1, pods: 1, pods_are_more: true, same_container: false, ..more };
+    let second = Delivery { more: Some(many), ..Delivery::from(in_pod("cart-2")) };
+    let text = payloads(std::slice::from_ref(&second), Instant::now());
+    assert!(text.contains("*2 OOM kills* in Deployment `cart`\n"), "{text}");
+    assert!(text.contains("• and 1 more kill in more than 1 Pods, the last in `cart-280` <!date^"), "{text}");
+
+    let text = payloads(&[first, second], Instant::now());
+    assert!(text.contains("*12,434 OOM kills* in Deployment `cart`\n"), "{text}");
+    assert!(text.contains("• and 12,432 more kills, the last in `cart-280` <!date^"), "{text}");
 }
 
 #[test]

@@ -1,18 +1,21 @@
 //! Connects source, filter, fan-out and sinks, runs them, and shuts them down in order: first the source
 //! stops, then the queues are delivered.
 
+mod backlog;
+
 use std::{sync::Arc, time::Duration};
 
 use cluster::{ConnectError, in_pod};
+use finding::Finding;
 use jiff::Timestamp;
 use kube::Client;
 use settings::spell;
-use sinks::{SinkBuildError, SinkContext};
+use sinks::{Grouping, SinkBuildError, SinkContext};
 use thiserror::Error;
-use tokio::time::{Interval, MissedTickBehavior, interval};
-use tokio_stream::StreamExt;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
 
+use self::backlog::Backlog;
 use crate::{
     config::Config,
     fanout::{Fanout, Route},
@@ -82,20 +85,26 @@ pub async fn run(
     let mut observations = observe(&client, config.namespaces.include(), &metrics, &readiness);
     let fanout = Fanout::start(routes, Arc::clone(&metrics));
     let mut filter = Filter::new(settings(&config));
+    let mut backlog = Backlog::default();
     let mut heartbeat = heartbeat();
     let ended = loop {
         tokio::select! {
             () = stop.asked() => break Ok(()),
-            _ = heartbeat.tick() => readiness.progress(),
-            observation = observations.next() => match observation {
-                Some(observation) => {
-                    deliver(filter.observe(observation, Some(Timestamp::now())), &fanout, &metrics);
+            _ = heartbeat.tick() => beat(&fanout, &readiness),
+            () = fanout.room_for_list(backlog.waits_until()), if !backlog.is_empty() => {
+                backlog.pop(Instant::now()).into_iter().for_each(|finding| fanout.send(finding));
+            }
+            observation = observations.next(backlog.is_empty()) => {
+                let Some(observation) = observation else { break Err(PipelineError::Source) };
+                let is_of_list = backlog.notice(&observation);
+                for finding in findings(filter.observe(observation, Some(Timestamp::now())), &metrics) {
+                    if is_of_list { backlog.push(finding, Instant::now()) } else { fanout.send(finding) }
                 }
-                None => break Err(PipelineError::Source),
-            },
+            }
         }
     };
     drop(observations);
+    backlog.drain().for_each(|finding| fanout.send(finding));
     if let Err(error) = &ended {
         tracing::error!("{error}");
     }
@@ -147,6 +156,7 @@ fn routes(config: &Config, client: &Client, stop: &Stop) -> Result<Vec<Route>, P
         stop.when_stdout_closes();
     }
     let context = SinkContext { kubernetes: Some(client.clone()), only_stdout };
+    let any_remembers = config.sinks.iter().any(|sink| sink.sink_type.remembers);
     let route = |sink: &crate::config::SinkConfig| {
         let matches = sink.matches.clone();
         let made = sink.settings.build(&context);
@@ -158,28 +168,42 @@ fn routes(config: &Config, client: &Client, stop: &Stop) -> Result<Vec<Route>, P
             grouping: sink.grouping,
             retry_for: sink.retry_for,
             queue_capacity: sink.queue_capacity,
+            // Without a sink that remembers, those that take findings as they come.
+            paces_lists: if any_remembers {
+                sink.sink_type.remembers
+            } else {
+                sink.grouping == Grouping::NONE
+            },
         })
     };
     config.sinks.iter().map(route).collect()
 }
 
-fn deliver(conclusions: Vec<Conclusion>, fanout: &Fanout, metrics: &Metrics) {
-    for conclusion in conclusions {
-        match conclusion {
-            Conclusion::Finding(finding) => {
-                tracing::debug!(
-                    namespace = finding.namespace,
-                    pod = finding.pod.name,
-                    id = finding.id.as_str(),
-                    "{}",
-                    finding.message
-                );
-                fanout.send(*finding);
-            }
-            Conclusion::UnobservedEnds { namespace, pod, container, instances } => {
-                metrics.unobserved_restarts(instances.into());
-                tracing::debug!(namespace, pod, container, instances, "nobody saw how these instances ended");
-            }
-        }
+/// Reports progress, or that only a restart helps.
+fn beat(fanout: &Fanout, readiness: &Readiness) {
+    match fanout.dead_courier() {
+        Some(sink) => readiness.dead(format!("the courier of the sink {sink} has ended, which is a bug")),
+        None => readiness.progress(),
     }
+}
+
+/// Returns the findings among the filter's conclusions, and counts the rest.
+fn findings(conclusions: Vec<Conclusion>, metrics: &Metrics) -> impl Iterator<Item = Finding> {
+    conclusions.into_iter().filter_map(|conclusion| match conclusion {
+        Conclusion::Finding(finding) => {
+            tracing::debug!(
+                namespace = finding.namespace,
+                pod = finding.pod.name,
+                id = finding.id.as_str(),
+                "{}",
+                finding.message
+            );
+            Some(*finding)
+        }
+        Conclusion::UnobservedEnds { namespace, pod, container, instances } => {
+            metrics.unobserved_restarts(instances.into());
+            tracing::debug!(namespace, pod, container, instances, "nobody saw how these instances ended");
+            None
+        }
+    })
 }

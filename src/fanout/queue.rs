@@ -1,0 +1,257 @@
+//! What waits for one sink: each finding in a [`PendingDelivery`], all of them counted in [`QueueBooks`].
+
+use std::{
+    collections::HashSet,
+    hash::{BuildHasher, RandomState},
+    mem,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use finding::Finding;
+use sinks::{Delivery, MoreKills, stdout::line};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
+
+use crate::metrics::{DeliveryOutcome, SinkAccount};
+
+/// The most Pods that are told apart in all counts of a queue together.
+const MAX_COUNTED_PODS: usize = 16 * 1024;
+
+/// How long a full queue may store nothing before a list no longer waits for it.
+const STUCK_AFTER: Duration = Duration::from_mins(1);
+
+/// Tells apart namespaces, workloads and containers by hashes of their names: whoever chooses names can't
+/// choose the hashes, and no name is copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct GroupKey {
+    pub(super) namespace: u64,
+    pub(super) workload: u64,
+    pub(super) container: u64,
+}
+
+impl GroupKey {
+    fn new(finding: &Finding, hasher: &RandomState) -> Self {
+        let (namespace, workload) = (&finding.namespace, &finding.pod.workload);
+        Self {
+            namespace: hasher.hash_one(namespace),
+            workload: hasher.hash_one((namespace, workload)),
+            container: hasher.hash_one((namespace, workload, &finding.container.name)),
+        }
+    }
+}
+
+/// The counts of one queue, shared by the fan-out and the courier.
+#[derive(Debug)]
+pub(super) struct QueueBooks {
+    pub(super) sink: Arc<str>,
+    pub(super) account: SinkAccount,
+    /// How many findings may wait.
+    pub(super) capacity: usize,
+    /// Findings that were dropped or given up.
+    pub(super) undelivered: AtomicU64,
+    hasher: RandomState,
+    state: Mutex<QueueState>,
+    settled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct QueueState {
+    /// Deliveries that wait.
+    waiting: usize,
+    /// Pods that are told apart in counts.
+    counted_pods: usize,
+    /// Since when the queue has had no room for lists, and the sink has stored nothing.
+    stuck_since: Option<Instant>,
+}
+
+impl QueueBooks {
+    pub(super) fn new(sink: Arc<str>, account: SinkAccount, capacity: usize) -> Self {
+        Self {
+            sink,
+            account,
+            capacity,
+            undelivered: AtomicU64::new(0),
+            hasher: RandomState::new(),
+            state: Mutex::default(),
+            settled: Notify::new(),
+        }
+    }
+
+    /// Waits until a list may bring more: until a quarter of the queue is free (the rest is for watches), the
+    /// sink has stored nothing for a minute, or `until`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub(super) async fn room_for_list(&self, until: Instant) {
+        loop {
+            let settled = self.settled.notified();
+            let Some(stuck_since) = self.state().stuck_since else { return };
+            let until = until.min(stuck_since + STUCK_AFTER);
+            if timeout_at(until, settled).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn enter(&self) {
+        let mut state = self.state();
+        state.waiting += 1;
+        self.account.set_used(state.waiting);
+        if !self.has_room(&state) {
+            state.stuck_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn leave(&self, counted_pods: usize, is_stored: bool) {
+        let mut state = self.state();
+        state.waiting -= 1;
+        self.account.set_used(state.waiting);
+        state.counted_pods -= counted_pods;
+        if self.has_room(&state) {
+            state.stuck_since = None;
+        } else if is_stored {
+            state.stuck_since = Some(Instant::now());
+        }
+        drop(state);
+        self.settled.notify_waiters();
+    }
+
+    fn has_room(&self, state: &QueueState) -> bool {
+        state.waiting < self.capacity - self.capacity / 4
+    }
+
+    /// Each change is complete in itself, so a panic leaves nothing half-done.
+    fn state(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A finding that waits for a sink, perhaps with further kills that are only counted.
+///
+/// It ends in one outcome. If it is dropped without one, as when the courier panics, it counts as failed and
+/// is logged: nothing vanishes.
+#[derive(Debug)]
+pub(super) struct PendingDelivery {
+    pub(super) delivery: Delivery,
+    pub(super) key: GroupKey,
+    /// When it was first due.
+    pub(super) since: Instant,
+    /// How often it was tried in vain.
+    pub(super) failures: usize,
+    /// How often it has paused since others of its call were stored.
+    pub(super) pauses: usize,
+    /// Why it failed last.
+    pub(super) reason: Option<String>,
+    /// The Pods of [`Delivery::more`], by hashes of their UIDs.
+    pods: HashSet<u64>,
+    books: Arc<QueueBooks>,
+    end: PendingEnd,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PendingEnd {
+    None,
+    /// Another delivery counts it.
+    Counted,
+    Settled(DeliveryOutcome),
+}
+
+impl PendingDelivery {
+    /// Lets a finding wait that the sink's account already counts as waiting.
+    pub(super) fn new(finding: Arc<Finding>, books: &Arc<QueueBooks>) -> Self {
+        books.enter();
+        Self {
+            key: GroupKey::new(&finding, &books.hasher),
+            delivery: Delivery::new(finding),
+            since: Instant::now(),
+            failures: 0,
+            pauses: 0,
+            reason: None,
+            pods: HashSet::new(),
+            books: Arc::clone(books),
+            end: PendingEnd::None,
+        }
+    }
+
+    /// Ends with everything that it counts.
+    pub(super) fn settle(mut self, outcome: DeliveryOutcome) {
+        self.end_as(outcome);
+    }
+
+    /// Ends undelivered, and is logged.
+    pub(super) fn lose(mut self, outcome: DeliveryOutcome, reason: &str) {
+        self.end_lost(outcome, reason);
+    }
+
+    /// Takes in a later kill of the same workload, which is only counted from now on.
+    pub(super) fn count(&mut self, mut later: Self) {
+        later.end = PendingEnd::Counted;
+        let first = Arc::clone(&later.delivery.finding);
+        let pods = mem::take(&mut later.pods);
+        let own_pod = self.books.hasher.hash_one(&first.pod.uid);
+        let counted = later.delivery.more.take();
+        let more = self.delivery.more.get_or_insert_with(|| MoreKills {
+            kills: 0,
+            pods: 0,
+            pods_are_more: false,
+            same_container: true,
+            last: Arc::clone(&first),
+        });
+        more.same_container &= self.key == later.key && counted.as_ref().is_none_or(|it| it.same_container);
+        more.kills += 1 + counted.as_ref().map_or(0, |counted| counted.kills);
+        more.pods_are_more |= counted.as_ref().is_some_and(|counted| counted.pods_are_more);
+        more.last = counted.map_or(first, |counted| counted.last);
+        let mut state = self.books.state();
+        state.counted_pods -= pods.len();
+        for pod in pods.into_iter().chain([own_pod]) {
+            if state.counted_pods < MAX_COUNTED_PODS {
+                state.counted_pods += usize::from(self.pods.insert(pod));
+            } else {
+                more.pods_are_more |= !self.pods.contains(&pod);
+            }
+        }
+        more.pods = self.pods.len();
+    }
+
+    fn end_lost(&mut self, outcome: DeliveryOutcome, reason: &str) {
+        log_lost(&self.delivery, &self.books.sink, reason);
+        self.books.undelivered.fetch_add(self.kills(), Ordering::Relaxed);
+        self.end_as(outcome);
+    }
+
+    fn end_as(&mut self, outcome: DeliveryOutcome) {
+        self.books.account.settle(outcome, self.kills());
+        self.end = PendingEnd::Settled(outcome);
+    }
+
+    fn kills(&self) -> u64 {
+        1 + self.delivery.more.as_ref().map_or(0, |more| more.kills)
+    }
+}
+
+impl Drop for PendingDelivery {
+    fn drop(&mut self) {
+        if self.end == PendingEnd::None {
+            self.end_lost(DeliveryOutcome::Failed, "the courier ended too early; this is a bug");
+        }
+        let stored = [DeliveryOutcome::Delivered, DeliveryOutcome::Duplicate].map(PendingEnd::Settled);
+        self.books.leave(self.pods.len(), stored.contains(&self.end));
+    }
+}
+
+/// Logs a delivery that a sink will never get, so that it is not lost: its finding's whole JSON in the field
+/// `finding` of one line at ERROR. What it only counts is a line of its own.
+fn log_lost(delivery: &Delivery, sink: &str, reason: &str) {
+    tracing::error!(%sink, reason, finding = %line(&delivery.finding), "undelivered finding");
+    if let Some(MoreKills { kills, pods, last, .. }) = &delivery.more {
+        let last = line(last);
+        tracing::error!(%sink, reason, kills, pods, %last, "undelivered findings that were only counted");
+    }
+}
