@@ -5,10 +5,10 @@
 //! | of a Pod that is over | never |
 //! | ephemeral | never |
 //! | any other, in a Pod with a rule that restarts all containers | perhaps |
-//! | sidecar | always |
 //! | init, exited with 0 | never |
 //! | any other | as its first rule for the exit code says, else its own policy, else its Pod's |
 //!
+//! A sidecar's own policy is `Always`: that makes it one.
 //! As the kubelet does it (`ContainerShouldRestart` in pkg/api/v1/pod/util.go, and the container
 //! manager). Containers have a policy and rules of their own from 1.34 on.
 
@@ -25,9 +25,7 @@ pub(super) fn may_restart(pod: &Pod, list: ContainerList, name: &str, exit_code:
     if pod.status.phase == Phase::Over || kind == ContainerKind::Ephemeral {
         return false;
     }
-    if kind == ContainerKind::Sidecar
-        || pod.restart_rules().any(|rule| rule.action == RestartAction::RestartAllContainers)
-    {
+    if pod.restart_rules().any(|rule| rule.action == RestartAction::RestartAllContainers) {
         return true;
     }
     if kind == ContainerKind::Init && exit_code == 0 {
