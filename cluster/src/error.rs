@@ -98,7 +98,7 @@ impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Credentials(error) => error.fmt(f),
-            Self::Handshake(error @ HandshakeError::UnknownIssuer) => write!(
+            Self::Handshake(error) if error.is_distrust() => write!(
                 f,
                 "{error}. Name its authority in the kubeconfig's certificate-authority, or in a pod see that \
                  the service account's ca.crt is the API server's"

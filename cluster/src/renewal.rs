@@ -177,3 +177,6 @@ impl ClusterRoute {
         Self::found(access).map(Some)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -246,3 +246,6 @@ impl Write for Link {
         Pin::new(&mut self.0).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,13 +11,13 @@ use crate::verifier::{is_authority, webpki_error};
 /// two sides have in common.
 #[derive(Clone, Debug, ThisError, PartialEq)]
 pub enum HandshakeError {
-    /// What to do depends on where the authorities are named.
+    /// No authority that is trusted signed it.
     #[error("invalid peer certificate: UnknownIssuer, that is, signed by no authority that is trusted here")]
     UnknownIssuer,
     /// It shows an authority's certificate that isn't trusted itself.
     #[error(
-        "invalid peer certificate: the server shows an authority's certificate as its own. Trust exactly \
-         this certificate, or give the server one of its own"
+        "invalid peer certificate: the server shows an authority's certificate as its own, and it is not one \
+         that is trusted here"
     )]
     AuthorityAsServer,
     /// Its time is over.
@@ -48,10 +48,10 @@ pub enum HandshakeError {
          P-384 or P-521, or Ed25519"
     )]
     UncheckedSignature(&'static str),
-    /// The signature is wrong, or its key too short.
+    /// An authority of the right name is trusted, but its key is another, or too short.
     #[error(
-        "invalid peer certificate: its signature is not its authority's, or the authority's RSA key has \
-         fewer than 2048 bits. Reissue it, if need be with a longer key"
+        "invalid peer certificate: BadSignature, that is, an authority of the name is trusted here, but did \
+         not sign it (was the authority made anew?), or has an RSA key of fewer than 2048 bits"
     )]
     BadSignature,
     /// It is X.509 v1.
@@ -96,6 +96,12 @@ impl HandshakeError {
             next = within.map(|within| within as _).or_else(|| error.source());
         }
         None
+    }
+
+    /// Returns whether the connection would come about if another certificate was trusted. What to do then depends
+    /// on where the authorities are named.
+    pub fn is_distrust(&self) -> bool {
+        matches!(self, Self::UnknownIssuer | Self::BadSignature | Self::AuthorityAsServer)
     }
 
     fn of(error: &rustls::Error) -> Self {

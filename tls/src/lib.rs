@@ -14,6 +14,8 @@
 mod handshake;
 mod identity;
 mod signatures;
+#[cfg(test)]
+mod tests;
 mod trust;
 mod verifier;
 

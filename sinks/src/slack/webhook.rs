@@ -143,7 +143,7 @@ async fn judge(response: Response) -> WebhookAnswer {
 
 fn unanswered(error: &(dyn Error + 'static), remedy: &str) -> WebhookAnswer {
     let said = match HandshakeError::find(error) {
-        Some(error @ HandshakeError::UnknownIssuer) => {
+        Some(error) if error.is_distrust() => {
             format!("{error}. Name the file of the certificate authorities to trust in $SSL_CERT_FILE")
         }
         Some(error) => error.to_string(),
