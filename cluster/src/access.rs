@@ -1,6 +1,6 @@
 //! Where a cluster is and how it is spoken to, whatever says so.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Uri};
 use rustls::pki_types::ServerName;
@@ -28,10 +28,4 @@ pub(crate) struct ClusterAccess {
     pub credentials: Arc<Credentials>,
     /// Whom to act as, as headers of each request.
     pub impersonation: Vec<(HeaderName, HeaderValue)>,
-}
-
-/// Returns whether an address is this very machine's: what is sent to it is not seen by others.
-pub(crate) fn is_loopback(address: &Uri) -> bool {
-    let host = address.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse().is_ok_and(|host: IpAddr| host.is_loopback())
 }

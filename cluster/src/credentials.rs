@@ -1,19 +1,19 @@
-//! What a request is authorized by.
+//! Where what a request is authorized by comes from.
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use http::{HeaderValue, header::InvalidHeaderValue};
-use thiserror::Error;
-use tls::ClientIdentity;
+use http::HeaderValue;
 use tokio::time::Instant;
 
-use crate::plugin::{Plugin, PluginError};
+use crate::{
+    authorization::{Granted, TokenError, bearer},
+    plugin::{Plugin, PluginError},
+};
 
 /// How long a token that was read from a file is used.
 const TOKEN_FILE_INTERVAL: Duration = Duration::from_mins(1);
@@ -30,28 +30,6 @@ pub(crate) enum Credentials {
     TokenFile(TokenFile),
     /// A program that is run.
     Plugin(Plugin),
-}
-
-/// What a request is authorized by.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Granted {
-    pub authorization: Option<HeaderValue>,
-    /// A client certificate, in the place of the kubeconfig's own.
-    pub identity: Option<Arc<ClientIdentity>>,
-}
-
-/// What is wrong with a token. Doesn't show it.
-#[derive(Debug, Error)]
-pub enum TokenError {
-    /// Its file can't be read.
-    #[error("{0}")]
-    Unreadable(#[from] io::Error),
-    /// There is nothing in it.
-    #[error("it is empty")]
-    Empty,
-    /// A header can't hold it.
-    #[error("there is a line break, or another character that can't be sent, within it")]
-    Unsendable(#[from] InvalidHeaderValue),
 }
 
 impl Credentials {
@@ -82,33 +60,6 @@ impl Credentials {
             Self::Plugin(plugin) => plugin.refused(),
         }
     }
-}
-
-/// Returns the header for a bearer token. White space around it is no part of it.
-///
-/// # Errors
-///
-/// There is nothing in it, or a line break within it.
-pub(crate) fn bearer(token: &str) -> Result<HeaderValue, TokenError> {
-    let token = token.trim();
-    if token.is_empty() {
-        return Err(TokenError::Empty);
-    }
-    let mut header = HeaderValue::try_from(format!("Bearer {token}"))?;
-    header.set_sensitive(true);
-    Ok(header)
-}
-
-/// Returns the header for a user and a password.
-///
-/// # Errors
-///
-/// None: base64 has only what a header can hold.
-pub(crate) fn basic(user: &str, password: &str) -> Result<HeaderValue, TokenError> {
-    let mut header =
-        HeaderValue::try_from(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))?;
-    header.set_sensitive(true);
-    Ok(header)
 }
 
 /// A token in a file.
@@ -168,22 +119,6 @@ fn read_token(path: &Path) -> Result<HeaderValue, TokenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn white_space_around_a_token_is_no_part_of_it() {
-        for text in ["secret", "secret\n", " secret\r\n\n"] {
-            assert_eq!(bearer(text).unwrap(), "Bearer secret");
-        }
-    }
-
-    #[test]
-    fn what_is_no_token_is_told_without_showing_it() {
-        for text in ["", " \n", "sec\nret", "sec\0ret"] {
-            let error = bearer(text).unwrap_err().to_string();
-            assert!(!error.contains("sec"), "{error}");
-        }
-        assert_eq!(format!("{:?}", bearer("secret").unwrap()), "Sensitive");
-    }
 
     #[tokio::test(start_paused = true)]
     async fn a_token_file_is_read_again_each_minute_and_after_a_refusal() {

@@ -46,9 +46,9 @@ use tls::Trust;
 pub use self::error::{KubeconfigError, KubeconfigFault};
 use self::fields::Fields;
 use crate::{
-    access::{ClusterAccess, is_loopback},
+    access::ClusterAccess,
     credentials::Credentials,
-    proxy::ProxyRoute,
+    proxy::{ProxyRoute, is_loopback},
     yaml::first_document,
 };
 

@@ -14,6 +14,7 @@
 //! What is asked for, and why, is not known here.
 
 mod access;
+mod authorization;
 mod connect;
 mod credentials;
 mod error;
@@ -32,8 +33,8 @@ use http::{Request, Response};
 use kube::{Client, client::Body};
 use tokio::time::timeout;
 
+pub use authorization::TokenError;
 pub use connect::{connect, current_namespace};
-pub use credentials::TokenError;
 pub use error::{ConnectError, CredentialsError, RequestError};
 pub use kubeconfig::{KubeconfigError, KubeconfigFault};
 pub use plugin::{PluginError, UselessAnswer};

@@ -29,7 +29,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::credentials::{Granted, TokenError};
+use crate::authorization::{Granted, TokenError};
 
 /// How long a plugin may run.
 const RUN_TIMEOUT: Duration = Duration::from_mins(1);

@@ -1,9 +1,9 @@
 //! Which proxy stands between this program and an API server.
 
+use std::net::IpAddr;
+
 use http::{HeaderValue, Uri, uri::Scheme};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
-
-use crate::access::is_loopback;
 
 /// A proxy, and how to log in to it.
 #[derive(Clone, PartialEq)]
@@ -56,6 +56,12 @@ impl ProxyRoute {
         let login = proxy.raw_auth().map(|(user, password)| (user.to_owned(), password.to_owned()));
         Self { uri: proxy.uri().clone(), authorization: proxy.basic_auth().cloned(), login }
     }
+}
+
+/// Returns whether an address is this very machine's: what is sent to it is not seen by others.
+pub(crate) fn is_loopback(address: &Uri) -> bool {
+    let host = address.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse().is_ok_and(|host: IpAddr| host.is_loopback())
 }
 
 #[cfg(test)]

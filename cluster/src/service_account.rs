@@ -9,7 +9,8 @@ use tls::Trust;
 
 use crate::{
     access::ClusterAccess,
-    credentials::{Credentials, TokenError, TokenFile},
+    authorization::TokenError,
+    credentials::{Credentials, TokenFile},
 };
 
 /// Why a Pod's service account can't be used.

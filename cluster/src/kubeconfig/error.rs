@@ -8,7 +8,7 @@ use std::{
 use thiserror::Error;
 use tls::{IdentityError, NoCertificate};
 
-use crate::{credentials::TokenError, yaml::YamlError};
+use crate::{authorization::TokenError, yaml::YamlError};
 
 /// What is wrong with a kubeconfig, and in which file. Shows no secret.
 #[derive(Debug, Error)]

@@ -10,7 +10,8 @@ use super::{
     fields::Fields,
 };
 use crate::{
-    credentials::{Credentials, TokenError, TokenFile, basic, bearer},
+    authorization::{TokenError, basic, bearer},
+    credentials::{Credentials, TokenFile},
     plugin::{Plugin, PluginCommand},
 };
 

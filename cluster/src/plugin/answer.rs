@@ -8,7 +8,7 @@ use tls::ClientIdentity;
 
 use super::{PluginGrant, UselessAnswer};
 use crate::{
-    credentials::{Granted, bearer},
+    authorization::{Granted, bearer},
     yaml::first_document,
 };
 

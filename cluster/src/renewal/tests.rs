@@ -17,27 +17,28 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::{
-    credentials::{Credentials, bearer},
+    authorization::bearer,
+    credentials::Credentials,
     plugin::{PROCESSES, Plugin, PluginCommand},
 };
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
+type TestIssuer = CertifiedIssuer<'static, KeyPair>;
 
-fn authority() -> Authority {
+fn authority() -> TestIssuer {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    Authority::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    TestIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
 /// Returns a certificate for this machine, and its key.
-fn issue(authority: &Authority) -> (rcgen::Certificate, KeyPair) {
+fn issue(authority: &TestIssuer) -> (rcgen::Certificate, KeyPair) {
     let key = KeyPair::generate().unwrap();
     (CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().signed_by(&key, authority).unwrap(), key)
 }
 
 /// Answers each request with the next status, and notes which certificate the client has shown.
 async fn serve(
-    authority: &Authority,
+    authority: &TestIssuer,
     statuses: &'static [u16],
     shown: Arc<Mutex<Vec<Vec<u8>>>>,
 ) -> SocketAddr {
