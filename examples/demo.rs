@@ -31,7 +31,7 @@ const SPEED: f64 = 10.0;
 const CONFIG: &str = "server: null\nsinks:\n  events: { type: kubernetes }\n  lines: { type: stdout }\n";
 const WITHIN: Duration = Duration::from_mins(1);
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
+type DemoResult<T> = Result<T, Box<dyn Error>>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -50,7 +50,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn interrupted() -> Outcome<()> {
+async fn interrupted() -> DemoResult<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         outcome = tokio::signal::ctrl_c() => outcome?,
@@ -59,7 +59,7 @@ async fn interrupted() -> Outcome<()> {
     Err("Interrupted; all is taken down.".into())
 }
 
-async fn demonstrate() -> Outcome<()> {
+async fn demonstrate() -> DemoResult<()> {
     say("Building the program: cargo build --release");
     let program = build().await?;
 
@@ -97,7 +97,7 @@ async fn demonstrate() -> Outcome<()> {
 }
 
 /// Builds the release binary, and says where it is.
-async fn build() -> Outcome<PathBuf> {
+async fn build() -> DemoResult<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let mut build = Command::new(cargo);
@@ -120,7 +120,7 @@ async fn build() -> Outcome<PathBuf> {
 }
 
 /// Starts the program with nothing but `$KUBECONFIG`.
-fn start(program: &Path, plane: &ControlPlane) -> Outcome<Child> {
+fn start(program: &Path, plane: &ControlPlane) -> DemoResult<Child> {
     let kubeconfig = plane.kubeconfig();
     let config = kubeconfig.with_file_name("config.yaml");
     fs::write(&config, CONFIG)?;
@@ -137,7 +137,7 @@ fn start(program: &Path, plane: &ControlPlane) -> Outcome<Child> {
 }
 
 /// Shows the findings as they come, cut to what fits a line, until all have come.
-async fn show(stdout: ChildStdout) -> Outcome<()> {
+async fn show(stdout: ChildStdout) -> DemoResult<()> {
     const WIDTH: usize = 150;
     let mut lines = BufReader::new(stdout).lines();
     for shown in 0..KILLS {
@@ -150,14 +150,14 @@ async fn show(stdout: ChildStdout) -> Outcome<()> {
     Ok(())
 }
 
-async fn show_events(namespace: &Namespace) -> Outcome<()> {
+async fn show_events(namespace: &Namespace) -> DemoResult<()> {
     say(&format!("kubectl get events --sort-by=.lastTimestamp --namespace {}", namespace.name()));
     print!("{}", namespace.kubectl_get_events().await?);
     Ok(())
 }
 
 /// The recording as far as the status that shows the restart after so many kills.
-fn up_to_kills(kills: usize) -> Outcome<String> {
+fn up_to_kills(kills: usize) -> DemoResult<String> {
     let mut played = String::new();
     for line in RECORDING.lines() {
         played += line;

@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use support::{
     ControlPlane, Error, GrantScope, Namespace, eventually,
     program::{PATIENCE, Program, command},
-    status::{OOM_KILLED, PodStatus, running, terminated, waiting},
 };
 
 const REASON: &str = "PreviousContainerWasOOMKilled";
@@ -40,10 +39,8 @@ async fn kills(namespace: &Namespace, count: usize) -> Vec<Event> {
 pub async fn kill_once(namespace: &Namespace, name: &str) {
     namespace.create_pod(pod(name, &["app"])).await.unwrap();
     let (before, after) = (format!("{name}-a"), format!("{name}-b"));
-    let status = PodStatus::new().container("app", terminated(0, &before, OOM_KILLED));
-    namespace.set_status(name, status).await.unwrap();
-    let status = PodStatus::new().container("app", running(1, &after).last(&before, OOM_KILLED));
-    namespace.set_status(name, status).await.unwrap();
+    namespace.shows(name, &[&format!("app T(0,{before})")]).await.unwrap();
+    namespace.shows(name, &[&format!("app R(1,{after})+L({before})")]).await.unwrap();
 }
 
 /// A kill of which the program must tell after all that came before.
@@ -59,12 +56,11 @@ async fn a_first_kill() -> Result<(), Error> {
     let namespace = cluster().await.namespace("first").await?;
     let program = Program::ready(&cluster().await.kubeconfig(), &[], &[]).await;
     let pod = namespace.create_pod(pod("cart", &["app"])).await?;
-    namespace.set_status("cart", PodStatus::new().container("app", running(0, "a"))).await?;
+    namespace.shows("cart", &["app R(0,a)"]).await?;
     namespace.started(&pod, "app", 1, Timestamp::now()).await?;
-    namespace.set_status("cart", PodStatus::new().container("app", terminated(0, "a", OOM_KILLED))).await?;
+    namespace.shows("cart", &["app T(0,a)"]).await?;
     namespace.started(&pod, "app", 2, Timestamp::now() + SignedDuration::from_secs(1)).await?;
-    let restarted = running(1, "b").last("a", OOM_KILLED);
-    namespace.set_status("cart", PodStatus::new().container("app", restarted)).await?;
+    namespace.shows("cart", &["app R(1,b)+L(a)"]).await?;
 
     let events = settle(&namespace, 1).await;
     let event = &events[0];
@@ -88,13 +84,10 @@ async fn a_crash_loop_of_30_of_which_5_events_arrive() -> Result<(), Error> {
     let pod = namespace.create_pod(pod("cart", &["app"])).await?;
     for n in 0..30_u32 {
         let (dead, next) = (format!("i{n}"), format!("i{}", n + 1));
-        let seen = [
-            terminated(n, &dead, OOM_KILLED),
-            waiting(n).last(&dead, OOM_KILLED),
-            running(n + 1, &next).last(&dead, OOM_KILLED),
-        ];
-        for status in seen {
-            namespace.set_status("cart", PodStatus::new().container("app", status)).await?;
+        for seen in
+            [format!("T({n},{dead})"), format!("W({n})+L({dead})"), format!("R({},{next})+L({dead})", n + 1)]
+        {
+            namespace.shows("cart", &[&format!("app {seen}")]).await?;
         }
         if n < 5 {
             namespace.started(&pod, "app", i32::try_from(n).unwrap() + 2, Timestamp::now()).await?;
@@ -112,12 +105,10 @@ async fn a_bystander_is_not_blamed() -> Result<(), Error> {
     let namespace = cluster().await.namespace("bystander").await?;
     let _program = Program::ready(&cluster().await.kubeconfig(), &[], &[]).await;
     let pod = namespace.create_pod(pod("cart", &["hungry", "flaky"])).await?;
-    let hungry = || running(1, "b").last("a", OOM_KILLED);
     for n in 0..5_u32 {
         let (dead, next) = (format!("f{n}"), format!("f{}", n + 1));
-        for flaky in [terminated(n, &dead, "Error"), running(n + 1, &next).last(&dead, "Error")] {
-            let status = PodStatus::new().container("hungry", hungry()).container("flaky", flaky);
-            namespace.set_status("cart", status).await?;
+        for flaky in [format!("T({n},{dead},Error)"), format!("R({},{next})+L({dead},Error)", n + 1)] {
+            namespace.shows("cart", &["hungry R(1,b)+L(a)", &format!("flaky {flaky}")]).await?;
         }
         namespace.started(&pod, "flaky", i32::try_from(n).unwrap() + 1, Timestamp::now()).await?;
     }
@@ -134,12 +125,12 @@ async fn two_containers_an_init_container_and_a_sidecar_at_once() -> Result<(), 
     pod["spec"]["initContainers"] =
         json!([{"name": "migrate"}, {"name": "proxy", "restartPolicy": "Always"}]);
     namespace.create_pod(pod).await?;
-    let dead = |id: &str| terminated(0, id, OOM_KILLED);
-    let again = |id: &str| running(1, &format!("{id}2")).last(id, OOM_KILLED);
-    let status = PodStatus::new().container("one", dead("a")).container("two", dead("b"));
-    namespace.set_status("cart", status.init("migrate", dead("c")).init("proxy", dead("d"))).await?;
-    let status = PodStatus::new().container("one", again("a")).container("two", again("b"));
-    namespace.set_status("cart", status.init("migrate", again("c")).init("proxy", again("d"))).await?;
+    namespace
+        .shows("cart", &["one T(0,a)", "two T(0,b)", "init:migrate T(0,c)", "sidecar:proxy T(0,d)"])
+        .await?;
+    let again =
+        ["one R(1,a2)+L(a)", "two R(1,b2)+L(b)", "init:migrate R(1,c2)+L(c)", "sidecar:proxy R(1,d2)+L(d)"];
+    namespace.shows("cart", &again).await?;
     let events = settle(&namespace, 4).await;
     let paths: BTreeSet<_> =
         events.iter().map(|event| event.involved_object.field_path.clone().unwrap()).collect();
@@ -246,9 +237,7 @@ async fn a_label_among_thousands_is_matched() -> Result<(), Error> {
     ];
     let program = Program::ready(&cluster().await.kubeconfig(), &[], &settings).await;
     for name in ["theirs", "ours"] {
-        let status =
-            PodStatus::new().container("app", running(1, "b").last(&format!("{name}-a"), OOM_KILLED));
-        namespace.set_status(name, status).await?;
+        namespace.shows(name, &[&format!("app R(1,b)+L({name}-a)")]).await?;
     }
     let events = kills(&namespace, 1).await;
     assert_eq!(events[0].involved_object.name.as_deref(), Some("ours"));

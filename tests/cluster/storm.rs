@@ -6,7 +6,6 @@ use serde_json::json;
 use support::{
     ControlPlane, Error, Namespace, eventually,
     program::{PATIENCE, Program},
-    status::{OOM_KILLED, PodStatus, running, terminated},
 };
 
 const REASON: &str = "PreviousContainerWasOOMKilled";
@@ -21,13 +20,13 @@ pub async fn create(namespace: &Namespace, pod: &str) -> Result<(), Error> {
 
 /// Kills all of them at once, and lets them start again at once.
 pub async fn kill(namespace: &Namespace, pod: &str) -> Result<(), Error> {
-    let statuses = |of: &dyn Fn(String, String) -> support::status::ContainerStatus| {
-        (0..CONTAINERS).fold(PodStatus::new(), |status, n| {
-            status.container(&format!("c{n}"), of(format!("{pod}-c{n}-a"), format!("{pod}-c{n}-b")))
-        })
+    let show = async |seen: &dyn Fn(&str) -> String| {
+        let containers: Vec<_> =
+            (0..CONTAINERS).map(|n| format!("c{n} {}", seen(&format!("{pod}-c{n}")))).collect();
+        namespace.shows(pod, &containers.iter().map(String::as_str).collect::<Vec<_>>()).await
     };
-    namespace.set_status(pod, statuses(&|dead, _| terminated(0, &dead, OOM_KILLED))).await?;
-    namespace.set_status(pod, statuses(&|dead, next| running(1, &next).last(&dead, OOM_KILLED))).await
+    show(&|name| format!("T(0,{name}-a)")).await?;
+    show(&|name| format!("R(1,{name}-b)+L({name}-a)")).await
 }
 
 /// The killed instances that Events tell of, when there are so many Events.

@@ -13,7 +13,6 @@ use serde_json::json;
 use support::{
     ControlPlane, Error, Namespace, eventually,
     program::{PATIENCE, Program},
-    status::{OOM_KILLED, PodStatus, running},
 };
 
 use super::books::{Books, Ends, kill};
@@ -137,8 +136,7 @@ async fn kubectl_finds_the_event_of_a_mirror_pod() -> Result<(), Error> {
         "spec": {"containers": [{"name": "app"}]},
     });
     namespace.create_pod(pod).await?;
-    let status = PodStatus::new().container("app", running(1, "b").last("a", OOM_KILLED));
-    namespace.set_status("proxy-node-a", status).await?;
+    namespace.shows("proxy-node-a", &["app R(1,b)+L(a)"]).await?;
     let selector = format!("involvedObject.uid={uid},involvedObject.name=proxy-node-a");
     let selected = ListParams::default().fields(&selector);
     eventually("the Event", PATIENCE, async || {

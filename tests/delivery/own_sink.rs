@@ -24,11 +24,7 @@ use settings::ConfigErrors;
 use sinks::{
     AttemptOutcome, Delivery, Sink, SinkBuildError, SinkContext, SinkLimits, SinkSettings, SinkType,
 };
-use support::{
-    ControlPlane, Error, eventually,
-    program::PATIENCE,
-    status::{OOM_KILLED, PodStatus, running},
-};
+use support::{ControlPlane, Error, eventually, program::PATIENCE};
 
 /// `type: notice-board`: writes a `ConfigMap` for each finding, so it needs the cluster.
 const NOTICE_BOARD: SinkType = SinkType {
@@ -112,8 +108,7 @@ async fn it_gets_each_finding_once() -> Result<(), Error> {
     for (pod, killed, started) in [("cart", "a", "b"), ("search", "c", "d")] {
         let containers = json!([{"name": "app"}]);
         namespace.create_pod(json!({"metadata": {"name": pod}, "spec": {"containers": containers}})).await?;
-        let status = PodStatus::new().container("app", running(1, started).last(killed, OOM_KILLED));
-        namespace.set_status(pod, status).await?;
+        namespace.shows(pod, &[&format!("app R(1,{started})+L({killed})")]).await?;
     }
     let diary = eventually("two lines in the diary", PATIENCE, async || {
         fs::read_to_string(&path).ok().filter(|diary| diary.lines().count() >= 2)

@@ -9,7 +9,6 @@ use support::{
     eventually,
     program::{PATIENCE, Program, command},
     slack::{SECRETS, Slack, secret_url},
-    status::{OOM_KILLED, PodStatus, running},
 };
 use tokio::{io::AsyncWriteExt, net::TcpListener, task::JoinSet};
 
@@ -100,8 +99,7 @@ async fn it_is_in_nothing_that_a_failing_run_writes() -> Result<(), Error> {
     namespace
         .create_pod(json!({"metadata": {"name": "cart"}, "spec": {"containers": [{"name": "app"}]}}))
         .await?;
-    let status = PodStatus::new().container("app", running(1, "b").last("a", OOM_KILLED));
-    namespace.set_status("cart", status).await?;
+    namespace.shows("cart", &["app R(1,b)+L(a)"]).await?;
     for name in failing.names() {
         eventually(format!("trouble of the sink {name}"), PATIENCE, async || {
             let said =

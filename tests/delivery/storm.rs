@@ -10,7 +10,6 @@ use support::{
     eventually,
     program::{PATIENCE, Program},
     slack::{POD, Slack},
-    status::{OOM_KILLED, PodStatus, running},
 };
 use tokio::time::Instant;
 
@@ -41,8 +40,7 @@ async fn create_killed(namespace: &Namespace, number: usize) -> Result<(), Error
             "spec": {"containers": [{"name": "app", "resources": {"limits": {"memory": "64Mi"}}}]},
         }))
         .await?;
-    let status = running(1, &format!("{name}-b")).last(&format!("{name}-a"), OOM_KILLED);
-    namespace.set_status(&name, PodStatus::new().container("app", status)).await
+    namespace.shows(&name, &[&format!("app R(1,{name}-b)+L({name}-a)")]).await
 }
 
 /// Takes a message a second, and asks for patience if there are more.

@@ -5,7 +5,9 @@ use finding::{ContainerKind, KillId};
 use jiff::SignedDuration;
 use kubernetes_oom_event_generator::source::{Observation, Scope};
 use serde_json::json;
-use support::pod_dsl::{Case, id};
+use support::pod_dsl::id;
+
+use super::case::Case;
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 

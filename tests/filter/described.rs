@@ -1,7 +1,8 @@
 //! What a finding says was in force: as the status has it, for the spec may ask for what isn't so yet.
 
 use serde_json::{Value, json};
-use support::pod_dsl::Case;
+
+use super::case::Case;
 
 const MIB: u64 = 1 << 20;
 

@@ -8,7 +8,8 @@ use kubernetes_oom_event_generator::{
     source::{Observation, Scope, objects::Pod},
 };
 use serde_json::json;
-use support::pod_dsl::{Case, settings};
+
+use super::case::{Case, settings};
 
 /// What a Pod may take that never restarted, what one may that did, and each container that did, in
 /// bytes. A tree keeps a third of its places free.

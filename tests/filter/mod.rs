@@ -1,5 +1,6 @@
 //! What the filter finds, and how much memory it takes.
 
+pub mod case;
 mod cases;
 mod described;
 mod kubelet_model;

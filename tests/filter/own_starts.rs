@@ -4,7 +4,9 @@
 use jiff::SignedDuration;
 use kubernetes_oom_event_generator::source::{Observation, Scope};
 use serde_json::json;
-use support::pod_dsl::{Case, id};
+use support::pod_dsl::id;
+
+use super::case::Case;
 
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 

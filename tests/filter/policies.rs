@@ -4,7 +4,8 @@
 use jiff::SignedDuration;
 use kubernetes_oom_event_generator::source::{Observation, Scope};
 use serde_json::{Value, json};
-use support::pod_dsl::Case;
+
+use super::case::Case;
 
 fn rule(action: &str, operator: &str, values: &[i32]) -> Value {
     json!({"action": action, "exitCodes": {"operator": operator, "values": values}})

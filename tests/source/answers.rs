@@ -7,7 +7,7 @@ use support::{
 };
 use tokio::time::sleep;
 
-use super::{HOUR, MINUTE, SECOND, Watching, pod, restarted};
+use super::{HOUR, MINUTE, SECOND, Watching, restarted};
 
 #[tokio::test(start_paused = true)]
 async fn says_an_object_that_cannot_be_read() {
@@ -148,7 +148,10 @@ async fn says_nothing_of_what_a_pod_should_have() {
         "pods",
         json!({"metadata": {"name": "null", "namespace": "shop", "uid": "v"}, "spec": null, "status": null}),
     );
-    server.put("pods", pod("shop", "odd", 0, &json!(null), &json!({"terminated": null})));
+    let mut odd = restarted("odd", 0);
+    let status = &mut odd["status"]["containerStatuses"][0];
+    (status["state"], status["lastState"]) = (json!(null), json!({"terminated": null}));
+    server.put("pods", odd);
     sleep(SECOND).await;
     day.finds(&[]);
     day.is_quiet();

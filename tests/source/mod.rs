@@ -32,12 +32,14 @@ use serde_json::{Value, json};
 use support::{
     api_server::ApiServer,
     log,
-    pod_dsl::{id, settings},
+    pod_dsl::{PodDsl, PodIdentity, id},
 };
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
 };
+
+use crate::filter::case::settings;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -177,49 +179,29 @@ pub fn restarted(name: &str, count: u32) -> Value {
 
 /// As [`restarted`], then.
 fn restarted_at(name: &str, count: u32, at: Timestamp) -> Value {
-    let state = json!({"running": {"startedAt": at.to_string()}});
-    let last = count.checked_sub(1).map(|last| ended(&format!("{name}-{last}"), at));
-    pod("shop", name, count, &state, &json!(last))
+    let last = count.checked_sub(1).map(|last| format!("+L({name}-{last})"));
+    shown("shop", name, &format!("R({count},{name}-{count}){}", last.unwrap_or_default()), at)
 }
 
 /// A Pod whose container was OOM-killed just now, its instance `NAME-COUNT`.
 fn killed(name: &str, count: u32) -> Value {
-    let id = format!("{name}-{count}");
-    pod("shop", name, count, &ended(&id, Timestamp::now()), &Value::Null)
+    shown("shop", name, &format!("T({count},{name}-{count})"), Timestamp::now())
 }
 
-fn ended(instance: &str, at: Timestamp) -> Value {
-    let started = at - SignedDuration::from_secs(60);
-    json!({"terminated": {
-        "reason": "OOMKilled",
-        "exitCode": 137,
-        "containerID": id(instance),
-        "startedAt": started.to_string(),
-        "finishedAt": (at - SignedDuration::from_secs(1)).to_string(),
-    }})
-}
-
-fn pod(namespace: &str, name: &str, count: u32, state: &Value, last: &Value) -> Value {
-    json!({
-        "metadata": {"name": name, "namespace": namespace, "uid": format!("{namespace}-{name}")},
-        "spec": {"nodeName": "n1", "containers": [{"name": "app"}]},
-        "status": {"phase": "Running", "containerStatuses": [{
-            "name": "app",
-            "restartCount": count,
-            "containerID": id(&format!("{name}-{count}")),
-            "state": state,
-            "lastState": last,
-        }]},
-    })
+/// A Pod whose container is shown so, in the notation of [`PodDsl`].
+fn shown(namespace: &str, name: &str, container: &str, at: Timestamp) -> Value {
+    named(namespace, name, at).object(&[&format!("app {container}")])
 }
 
 /// The Event that says that the container of a Pod was started once more.
 fn started(name: &str) -> Value {
-    json!({
-        "metadata": {"name": format!("{name}.started"), "namespace": "shop"},
-        "involvedObject": {"kind": "Pod", "namespace": "shop", "name": name, "uid": format!("shop-{name}"), "fieldPath": "spec.containers{app}"},
-        "reason": "Started",
-        "lastTimestamp": Timestamp::now().to_string(),
-        "count": 2,
-    })
+    let now = Timestamp::now();
+    named("shop", name, now).started_event("app", now, json!({"count": 2}))
+}
+
+fn named(namespace: &str, name: &str, at: Timestamp) -> PodDsl {
+    let mut dsl = PodDsl::at(at - SignedDuration::from_secs(3));
+    let (namespace, uid) = (namespace.to_owned(), format!("{namespace}-{name}"));
+    dsl.pod = PodIdentity { namespace, name: name.to_owned(), uid, ..dsl.pod };
+    dsl
 }

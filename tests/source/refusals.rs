@@ -1,5 +1,6 @@
 //! A server that asks for patience, and rights that are missing.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use support::{
     api_server::{ApiServer, Asked, status},
@@ -7,7 +8,7 @@ use support::{
 };
 use tokio::time::sleep;
 
-use super::{HOUR, MINUTE, SECOND, Watching, pod, restarted};
+use super::{HOUR, MINUTE, SECOND, Watching, restarted, shown};
 
 fn too_many() -> Value {
     status(429, "TooManyRequests", "too many requests, please try again later")
@@ -116,14 +117,7 @@ async fn forbids_one_of_two_namespaces() {
     server.misbehave(Behaviour::refuses(&status(403, "Forbidden", "no")), is_of_bank);
     let day = Watching::begin_in(&server, &["shop", "bank"]).await;
     server.put("pods", restarted("cart", 1));
-    let safe = pod(
-        "bank",
-        "safe",
-        1,
-        &json!({"running": {}}),
-        &restarted("safe", 1)["status"]["containerStatuses"][0]["lastState"],
-    );
-    server.put("pods", safe);
+    server.put("pods", shown("bank", "safe", "R(1,safe-1)+L(safe-0)", Timestamp::now()));
     sleep(HOUR).await;
     day.finds(&["cart-0"]);
     assert!(day.is_ready(), "{}", day.readyz());

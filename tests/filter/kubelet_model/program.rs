@@ -21,6 +21,7 @@ use super::{
     judge::Judge,
     status::{EventSnapshot, NAMESPACE, PodSnapshot, complete, decode_event, describe, timestamp},
 };
+use crate::filter::case::settings;
 
 const LOOKBACK: Duration = Duration::from_mins(55);
 const MINUTE: i64 = 60_000;
@@ -50,11 +51,7 @@ enum PodWatch {
 
 impl ModelProgram {
     pub fn new(rng: &mut Rng, tells: bool) -> Self {
-        let settings = FilterSettings {
-            report_unrestarted: rng.bool(),
-            lookback: LOOKBACK,
-            ..support::pod_dsl::settings()
-        };
+        let settings = FilterSettings { report_unrestarted: rng.bool(), lookback: LOOKBACK, ..settings() };
         let judge = Judge::new(settings.report_unrestarted);
         let cluster = ModelCluster::new(rng);
         let told = tells.then(|| format!("{settings:?}, {:?}\n", cluster.skews));

@@ -1,4 +1,4 @@
-//! A short notation for what a watch sees, so that a test reads as the case it proves:
+//! A short notation for what a kubelet shows of a Pod, so that a test reads as the case it proves:
 //!
 //! - `R(0,a)`: the container runs, `restartCount` 0, the instance is `a`;
 //! - `T(0,a)`: its instance `a` was OOM-killed; `T(0,a,Error)`, `T(0,a,OOMKilled,3)`: another reason
@@ -10,35 +10,21 @@
 //! An instance `-a` has no ID, as virtual kubelets have it; the runtime never set the times of `a?`.
 //!
 //! A container is named before it: `app R(0,a)`, `init:setup T(0,a)`, `sidecar:proxy`, `ephemeral:debug`.
-//! An Event is about the next instance after what was last shown of its container, unless it says more.
-//! Times follow from the order in which instances are first mentioned, a second apart, or [`Case::pace`].
+//! Times follow from the order in which instances are first mentioned, [`PodDsl::pace`] apart.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
-use finding::Finding;
 use jiff::{SignedDuration, Timestamp};
-use kubernetes_oom_event_generator::{
-    config::Namespaces,
-    filter::{Conclusion, Filter, FilterSettings},
-    source::{
-        Observation, Scope,
-        objects::{Event, Pod},
-    },
-};
 use serde_json::{Value, json};
 
-/// A filter, what it has seen so far, and what it found.
-pub struct Case {
-    pub filter: Filter,
-    settings: FilterSettings,
+/// A Pod, and what is known of its instances.
+pub struct PodDsl {
+    pub pod: PodIdentity,
     pub now: Timestamp,
-    /// How far the node's clock is ahead of the program's.
+    /// How far the node's clock is ahead.
     pub skew: SignedDuration,
     /// How long anything takes.
     pub pace: SignedDuration,
-    pub pod: PodIdentity,
-    pub found: Vec<Finding>,
-    pub unobserved: u32,
     /// What stands in the Pod's spec, besides its containers.
     pub spec: Value,
     /// What stands in the spec of a container.
@@ -68,22 +54,10 @@ struct Times {
     finished: Option<Timestamp>,
 }
 
-impl Case {
-    pub fn new() -> Self {
-        Self::with(settings())
-    }
-
-    pub fn reporting_unrestarted() -> Self {
-        Self::with(FilterSettings { report_unrestarted: true, ..settings() })
-    }
-
-    pub fn with(settings: FilterSettings) -> Self {
+impl PodDsl {
+    /// The Pod `cart` in `shop`, at this time.
+    pub fn at(now: Timestamp) -> Self {
         Self {
-            filter: Filter::new(settings.clone()),
-            settings,
-            now: "2026-11-22T12:00:00Z".parse().unwrap(),
-            skew: SignedDuration::ZERO,
-            pace: SignedDuration::from_secs(1),
             pod: PodIdentity {
                 namespace: "shop".into(),
                 name: "cart".into(),
@@ -91,8 +65,9 @@ impl Case {
                 mirror: None,
                 phase: "Running",
             },
-            found: Vec::new(),
-            unobserved: 0,
+            now,
+            skew: SignedDuration::ZERO,
+            pace: SignedDuration::from_secs(1),
             spec: json!({}),
             container_specs: HashMap::new(),
             pod_status: json!({}),
@@ -102,51 +77,18 @@ impl Case {
         }
     }
 
-    /// The program is started anew; the cluster goes on.
-    pub fn restart(&mut self) {
-        self.filter = Filter::new(self.settings.clone());
+    /// Returns a status in which everything happens now, to the second.
+    pub fn status_of_now(containers: &[&str]) -> Value {
+        let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap();
+        let mut shown = Self { pace: SignedDuration::ZERO, ..Self::at(now) }.object(containers);
+        shown["status"].take()
     }
 
-    pub fn pass(&mut self, time: SignedDuration) {
-        self.now += time;
-    }
-
-    /// A watch shows the Pod so.
-    pub fn sees(&mut self, containers: &[&str]) -> &mut Self {
-        let pod = self.status(containers);
-        self.observe(Observation::Changed(Scope::WHOLE, pod))
-    }
-
-    /// The Pod is deleted; this is how it was last.
-    pub fn deleted(&mut self, containers: &[&str]) -> &mut Self {
-        let pod = self.status(containers);
-        self.observe(Observation::Deleted(Scope::WHOLE, pod))
-    }
-
-    /// A list shows the Pod so, and no other; without containers it shows none at all.
-    pub fn lists(&mut self, in_sync: Timestamp, containers: &[&str]) -> &mut Self {
-        self.observe(Observation::ListBegins { scope: Scope::WHOLE, in_sync });
-        if !containers.is_empty() {
-            let pod = self.status(containers);
-            self.observe(Observation::Listed(Scope::WHOLE, pod));
-        }
-        self.observe(Observation::ListEnds(Scope::WHOLE))
-    }
-
-    /// A `Started` Event of now.
-    pub fn started(&mut self, container: &str) -> &mut Self {
-        let at = self.tick();
-        self.started_at(container, at, "Started container")
-    }
-
-    pub fn started_at(&mut self, container: &str, at: Timestamp, message: &str) -> &mut Self {
-        self.event(container, at, json!({"message": message}))
-    }
-
-    /// A `Started` Event with these fields beside those that all have.
-    pub fn event(&mut self, container: &str, at: Timestamp, fields: Value) -> &mut Self {
+    /// Returns a `Started` Event about the next instance after what was last shown of its container, with
+    /// these fields beside those that all have.
+    pub fn started_event(&self, container: &str, at: Timestamp, fields: Value) -> Value {
         let mut event = json!({
-            "metadata": {"name": "e", "namespace": self.pod.namespace},
+            "metadata": {"name": format!("{}.started", self.pod.name), "namespace": self.pod.namespace},
             "involvedObject": {
                 "kind": "Pod",
                 "namespace": self.pod.namespace,
@@ -159,38 +101,11 @@ impl Case {
             "count": self.counts.get(container).map_or(1, |count| count + 2),
         });
         extend(&mut event, fields);
-        match serde_json::from_value::<Event>(event).unwrap().into_started() {
-            Some(started) => self.observe(Observation::Started(started)),
-            None => self,
-        }
+        event
     }
 
-    /// The findings so far are those of these instances, in this order.
-    #[track_caller]
-    pub fn finds(&mut self, instances: &[&str]) -> &mut Self {
-        let found: Vec<_> = self
-            .found
-            .iter()
-            .map(|finding| finding.killed.container_id.clone().unwrap_or_default())
-            .collect();
-        let expected: Vec<_> = instances.iter().map(|instance| id(instance)).collect();
-        assert_eq!(found, expected);
-        self
-    }
-
-    pub fn observe(&mut self, observation: Observation) -> &mut Self {
-        let conclusions = self.filter.observe(observation, Some(self.now));
-        self.take(conclusions)
-    }
-
-    pub fn take(&mut self, conclusions: Vec<Conclusion>) -> &mut Self {
-        for conclusion in conclusions {
-            match conclusion {
-                Conclusion::Finding(finding) => self.found.push(*finding),
-                Conclusion::UnobservedEnds { instances, .. } => self.unobserved += instances,
-            }
-        }
-        self
+    pub fn pass(&mut self, time: SignedDuration) {
+        self.now += time;
     }
 
     /// When the instance ended, by the program's clock.
@@ -203,7 +118,8 @@ impl Case {
         self.now
     }
 
-    pub fn status(&mut self, containers: &[&str]) -> Box<Pod> {
+    /// Returns the Pod with these containers, as the API server has it.
+    pub fn object(&mut self, containers: &[&str]) -> Value {
         let mut spec = json!({"nodeName": "n1"});
         extend(&mut spec, self.spec.clone());
         let mut status = json!({"phase": self.pod.phase});
@@ -232,12 +148,15 @@ impl Case {
         if let Some(mirror) = &self.pod.mirror {
             metadata["annotations"] = json!({"kubernetes.io/config.mirror": mirror});
         }
-        serde_json::from_value(json!({"metadata": metadata, "spec": spec, "status": status})).unwrap()
+        json!({"metadata": metadata, "spec": spec, "status": status})
     }
 
     fn container(&mut self, name: &str, notation: &str) -> Value {
         let (state, last) = notation.split_once("+L").unwrap_or((notation, ""));
-        let mut status = json!({"name": name, "restartCount": 0, "state": {}, "lastState": {}});
+        let mut status = json!({
+            "name": name, "restartCount": 0, "state": {}, "lastState": {},
+            "ready": state.starts_with('R'), "started": state.starts_with('R'), "image": "i", "imageID": "i",
+        });
         if !last.is_empty() {
             status["lastState"] = json!({"terminated": self.ended(&arguments(last))});
         }
@@ -300,16 +219,6 @@ impl Case {
             self.times.insert(instance.to_owned(), Times { started, finished: None });
         }
         self.times[instance]
-    }
-}
-
-/// What a configuration without a word in it tells the filter.
-pub fn settings() -> FilterSettings {
-    FilterSettings {
-        cluster: None,
-        namespaces: Namespaces::default(),
-        lookback: Duration::from_mins(55),
-        report_unrestarted: false,
     }
 }
 

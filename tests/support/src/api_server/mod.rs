@@ -62,14 +62,14 @@ struct Shared<S> {
 #[derive(Default)]
 struct ServerState {
     /// The newest first.
-    rules: Vec<Rule>,
+    rules: Vec<RequestRule>,
     asked: Vec<Asked>,
     /// The only bearer token that is accepted; any without one.
     token: Option<String>,
     sockets: JoinSet<()>,
 }
 
-type Rule = Box<dyn FnMut(&Asked) -> Option<Behaviour> + Send>;
+type RequestRule = Box<dyn FnMut(&Asked) -> Option<Behaviour> + Send>;
 
 /// Returns a `metav1.Status` that refuses.
 pub fn status(code: u16, reason: &str, message: &str) -> Value {

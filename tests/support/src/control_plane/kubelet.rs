@@ -14,8 +14,8 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{status::seconds, table};
-use crate::Error;
+use super::table;
+use crate::{Error, pod_dsl::PodDsl};
 
 /// The node that Pods are on unless they say otherwise.
 const NODE: &str = "node-a";
@@ -93,6 +93,16 @@ impl Namespace {
         object.data["status"] = status.into();
         pods.replace_status(pod, &PostParams::default(), &object).await.map_err(tried)?;
         Ok(())
+    }
+
+    /// As [`set_status`](Self::set_status), by these containers in the notation of
+    /// [`PodDsl`](crate::pod_dsl::PodDsl). Everything happens now.
+    ///
+    /// # Errors
+    ///
+    /// The API server refused.
+    pub async fn shows(&self, pod: &str, containers: &[&str]) -> Result<(), Error> {
+        self.set_status(pod, PodDsl::status_of_now(containers)).await
     }
 
     /// Deletes a Pod, and it is gone at once.
@@ -203,6 +213,10 @@ fn unique_nanoseconds() -> i64 {
     let now = i64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
     let after = |last: i64| now.max(last.saturating_add(1));
     LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(after(last))).map_or(now, after)
+}
+
+fn seconds(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// An object of the API from its JSON.

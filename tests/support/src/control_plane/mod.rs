@@ -1,8 +1,8 @@
 //! A real etcd and kube-apiserver for tests, and a test's way to play the kubelet.
 //!
-//! [`ControlPlane`] starts them and takes them down whatever happens, [`Namespace`] is where a test
-//! plays the kubelet, and [`status`] spells what a kubelet would say of a Pod. There are no nodes, no
-//! controllers and no scheduler: nothing happens in this cluster but what the test does.
+//! [`ControlPlane`] starts them and takes them down whatever happens, and [`Namespace`] is where a test
+//! plays the kubelet. There are no nodes, no controllers and no scheduler: nothing happens in this cluster
+//! but what the test does.
 
 mod binaries;
 mod kubelet;
@@ -11,7 +11,6 @@ mod process;
 mod recording;
 mod servers;
 mod service_account;
-pub mod status;
 mod table;
 
 pub use kubelet::Namespace;
