@@ -23,22 +23,22 @@ use super::{HOUR, restarted};
 const LEFT_BEHIND: usize = 64;
 
 #[test]
-fn ten_thousand_failures_leave_nothing_behind() {
+fn twenty_thousand_failures_leave_nothing_behind() {
     const ALONE: &str = "TEST_RUNS_ALONE";
     if env::var_os(ALONE).is_some() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-        runtime.unwrap().block_on(ten_thousand_failures());
+        runtime.unwrap().block_on(twenty_thousand_failures());
         return;
     }
     // In a process of its own: other tests need memory too.
     let (_, module) = module_path!().split_once("::").unwrap();
-    let name = format!("{module}::ten_thousand_failures_leave_nothing_behind");
+    let name = format!("{module}::twenty_thousand_failures_leave_nothing_behind");
     let output = Command::new(env::current_exe().unwrap()).args(["--exact", &name]).env(ALONE, "1").output();
     let said = String::from_utf8(output.unwrap().stdout).unwrap();
     assert!(said.contains("test result: ok. 1 passed"), "{said}");
 }
 
-async fn ten_thousand_failures() {
+async fn twenty_thousand_failures() {
     let failures = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&failures);
     let fail = move |request: Request<Body>| {
@@ -58,9 +58,10 @@ async fn ten_thousand_failures() {
         }
         resident_bytes()
     };
-    let before = until(10_000).await;
-    let after = until(20_000).await;
-    assert!(after < before + 10_000 * LEFT_BEHIND, "{before} bytes grew to {after}");
+    // The heap finds its size within the first ten thousand, later on a busy machine.
+    let before = until(20_000).await;
+    let after = until(40_000).await;
+    assert!(after < before + 20_000 * LEFT_BEHIND, "{before} bytes grew to {after}");
 }
 
 /// Each failure is another one, and now and then there is a list, so that every way to fail is gone.
