@@ -50,7 +50,7 @@ pub trait Sink: Send + Sync + 'static {
     async fn deliver_test(&self, test: &TestFinding) -> TestOutcome {
         let outcomes = self.deliver(&[Delivery::from(test.finding())]).await;
         let outcome = outcomes.into_iter().next().unwrap_or_else(|| AttemptOutcome::Refused {
-            reason: "the sink did not say what became of it; this is a bug in it".to_owned(),
+            reason: "the sink did not say what became of it; please report this bug".to_owned(),
         });
         TestOutcome::new(outcome, format!("look there for {:?}", TestFinding::MESSAGE))
     }

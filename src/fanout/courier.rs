@@ -6,12 +6,14 @@
 //!
 //! - Before a retry a finding waits: the pause doubles each time and is stretched at random to at most
 //!   twice as long, from 1 s to 60 s; or as long as the sink asks for, if that is longer. Findings that
-//!   failed in one call are retried in one call. If the sink stored others of the call, the pause starts
-//!   at 1 s again. A finding that has been due for `retry_for` is given up.
+//!   failed together, and equally often, are retried together. If the sink stored others of the call, the
+//!   pause starts at 1 s again. A finding that has been due for `retry_for` is given up.
 //! - If a sink that takes one call at a time asks to be left alone, no call begins before that time is
 //!   over. If a sink that takes several (the API server) asks for it, only that finding waits.
-//! - A namespace may use at most as many calls as are still free, so that calls that hang leave room for
-//!   other namespaces.
+//! - A namespace gets another call only while fewer of its calls are under way than are free, so that calls
+//!   that hang leave room for other namespaces.
+//! - When the queue is full, the namespace and workload that have most waiting lose their newest finding, or
+//!   have it counted by another if the sink can tell a count.
 //! - A call that takes longer than a minute is logged.
 //! - While draining, retries come every second, and what is left when the grace is over is given up.
 
@@ -111,7 +113,8 @@ impl Courier {
         }
     }
 
-    /// Delivers until it has drained, which it does when told to or when the sender of `orders` is gone.
+    /// Delivers until it is told to drain and has drained. If the sender of `orders` is gone, it gives up what
+    /// is left.
     pub(super) async fn run(mut self, mut orders: UnboundedReceiver<CourierOrder>) {
         let mut arrived = Vec::new();
         loop {
@@ -186,7 +189,7 @@ impl Courier {
         next.filter(|_| free).map(|at| at.max(self.not_before))
     }
 
-    /// Returns the namespaces that have as many calls under way as are free.
+    /// Returns the namespaces that have at least as many calls under way as are free.
     fn busy(&self) -> Vec<u64> {
         let free = self.limits.concurrency.saturating_sub(self.carried.len());
         let mut calls: HashMap<u64, usize> = HashMap::new();
@@ -234,11 +237,11 @@ impl Courier {
         self.books.account.attempt_took(began.elapsed());
         let wrong = match &outcomes {
             Ok(outcomes) => format!(
-                "the sink answered {} outcomes for {} findings; this is a bug in it",
+                "the sink answered {} outcomes for {} findings; please report this bug",
                 outcomes.len(),
                 batch.len()
             ),
-            Err(error) => format!("the sink failed in itself; this is a bug in it: {error}"),
+            Err(error) => format!("the sink panicked; please report this bug: {error}"),
         };
         let outcomes = outcomes.unwrap_or_default();
         if outcomes.len() > batch.len() {
@@ -302,8 +305,8 @@ impl Courier {
         }
     }
 
-    /// Returns how long a finding that failed waits for its retry; `None` if it is given up. The last
-    /// retry comes when `retry_for` is over, even if the sink asked for a longer pause.
+    /// Returns how long a finding that failed waits for its retry; `None` if it is given up. The last retry is
+    /// due when `retry_for` is over, even if the sink asks for a longer pause.
     fn pause(
         &self,
         pending: &PendingDelivery,
@@ -333,7 +336,7 @@ impl Courier {
         let now = Instant::now();
         if self.next_slow().is_some_and(|at| at <= now) && self.throttle.admits(None, now) {
             let waiting = self.books.account.queue_length();
-            tracing::warn!(sink = %self.books.sink, waiting, "no answer for {SLOW_CALL:?}; waiting on");
+            tracing::warn!(sink = %self.books.sink, waiting, "no answer for {SLOW_CALL:?}; still waiting");
         }
     }
 

@@ -345,7 +345,7 @@ async fn a_slack_that_is_not_there_or_hangs_is_told_with_the_remedy() {
             line.starts_with("team (slack): failed: posting to Slack: ") && line.contains(said),
             "{line}"
         );
-        assert!(line.contains("See that it can be reached from here"), "{line}");
+        assert!(line.contains("Check that Slack can be reached from here"), "{line}");
         assert_eq!(status, Some(1));
     }
 }

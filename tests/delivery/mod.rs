@@ -10,6 +10,7 @@ mod denials;
 mod events;
 mod gathering;
 mod hanging;
+mod lists;
 mod namespaces;
 mod outcomes;
 mod own_sink;

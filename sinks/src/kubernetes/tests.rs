@@ -1,5 +1,9 @@
 use kube::Config;
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers};
 
 use super::*;
@@ -197,4 +201,36 @@ async fn an_api_server_that_is_not_there_is_retried() {
     let (reason, after) = retried(&outcomes[0]);
     assert!(reason.contains("Connection refused"), "{reason}");
     assert_eq!(after, None);
+}
+
+/// Answers one request with this code and a body without end. Returns how much of it was taken.
+async fn endless(listener: TcpListener, code: u16) -> usize {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut request = [0; 4096];
+    assert!(stream.read(&mut request).await.unwrap() > 0);
+    let head = format!("HTTP/1.1 {code} Code\r\ncontent-length: 1000000000000\r\n\r\n");
+    let mut written = 0;
+    let mut bytes = head.into_bytes();
+    while stream.write_all(&bytes).await.is_ok() {
+        written += bytes.len();
+        bytes = vec![b'x'; 64 * 1024];
+    }
+    written
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_read_up_to_a_bound() {
+    for code in [201, 403, 409, 500] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let sink = KubernetesSink::new(client_of(&format!("http://{}", listener.local_addr().unwrap())));
+        let server = tokio::spawn(endless(listener, code));
+        let outcomes = sink.deliver(&[Delivery::from(Finding::full())]).await;
+        match code {
+            201 => assert_eq!(outcomes, [AttemptOutcome::Delivered]),
+            _ => assert!(matches!(outcomes[..], [AttemptOutcome::Retry { .. }]), "{outcomes:?}"),
+        }
+        // What the kernel buffers comes on top.
+        let taken = tokio::time::timeout(Duration::from_secs(10), server).await.unwrap().unwrap();
+        assert!(taken < 16 << 20, "{taken} bytes of a {code}");
+    }
 }

@@ -127,7 +127,7 @@ async fn a_success_that_is_not_slacks_is_refused() {
         for code in [200, 201, 204] {
             let outcome = outcome(ResponseTemplate::new(code).set_body_string(body)).await;
             let AttemptOutcome::Refused { reason } = outcome else { panic!("{outcome:?}") };
-            assert!(reason.contains("what a proxy on the way says"), "{reason}");
+            assert!(reason.contains("whether a proxy answered instead of Slack"), "{reason}");
         }
     }
 }
@@ -141,7 +141,7 @@ async fn what_slack_refuses_is_refused_with_a_remedy() {
         (404, "no_service", "create a new one"),
         (404, "channel_not_found", "create a webhook for another one"),
         (410, "channel_is_archived", "Restore the channel"),
-        (418, "teapot", "the URL is the one that Slack shows"),
+        (418, "teapot", "Check the URL"),
     ] {
         let outcome = outcome(ResponseTemplate::new(code).set_body_string(word)).await;
         let AttemptOutcome::Refused { reason } = outcome else { panic!("{outcome:?}") };

@@ -104,7 +104,7 @@ impl SlackWebhook {
             Err(error) => {
                 let error = error.without_url();
                 let remedy = if error.is_connect() || error.is_timeout() {
-                    ". See that it can be reached from here; where that takes a proxy, name it in $HTTPS_PROXY"
+                    ". Check that Slack can be reached from here; if that needs a proxy, set $HTTPS_PROXY"
                 } else {
                     ""
                 };
@@ -117,19 +117,19 @@ impl SlackWebhook {
 async fn judge(response: Response) -> WebhookAnswer {
     let status = response.status();
     let after = retry_after(response.headers());
-    let word = match word(response).await {
-        Ok(word) => word,
+    let answer = match answer_word(response).await {
+        Ok(answer) => answer,
         // A success means something only with its word. Any other status says enough without one.
         Err(error) if status.is_success() => return unanswered(&error, ""),
         Err(_) => None,
     };
-    let word = word.as_deref().unwrap_or("a body that is not Slack's");
+    let word = answer.as_deref().unwrap_or("a body that is not Slack's");
     let reason = |remedy| format!("posting to Slack: {status}, {word}{remedy}");
-    let is_late =
+    let is_transient =
         [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS].contains(&status);
     WebhookAnswer::Final(match status {
         StatusCode::OK if word == "ok" => AttemptOutcome::Delivered,
-        _ if is_late || status.is_server_error() => AttemptOutcome::Retry { reason: reason(""), after },
+        _ if is_transient || status.is_server_error() => AttemptOutcome::Retry { reason: reason(""), after },
         _ if status.is_redirection() => AttemptOutcome::Refused {
             reason: reason(". Redirects are not followed: give the URL that Slack shows for the webhook"),
         },
@@ -154,7 +154,7 @@ fn unanswered(error: &(dyn Error + 'static), remedy: &str) -> WebhookAnswer {
 
 /// Returns the body if it is one word, as Slack's answers are. Any other body (a proxy's error page) is
 /// not shown: it may contain the URL.
-async fn word(response: Response) -> Result<Option<String>, ReadError> {
+async fn answer_word(response: Response) -> Result<Option<String>, ReadError> {
     let mut body = Vec::new();
     match read_up_to(reqwest::Body::from(response), MAX_WORD_BYTES, &mut body).await {
         Ok(()) => {}
@@ -183,8 +183,6 @@ fn remedy(answer: &str) -> &'static str {
             ". Slack could not read the message: please report this as a bug of this program"
         }
         "ok" => "",
-        _ => {
-            ". See that the URL is the one that Slack shows for the webhook, and what a proxy on the way says"
-        }
+        _ => ". Check the URL, and whether a proxy answered instead of Slack",
     }
 }

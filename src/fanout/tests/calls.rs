@@ -52,7 +52,7 @@ async fn a_call_that_takes_long_is_said_once() {
     sleep(59 * SECOND).await;
     assert_eq!(logged(&["no answer for"]).len(), 0);
     sleep(HOUR).await;
-    assert_eq!(logged(&["WARN", "no answer for 60s; waiting on", "sink=log", "waiting=1"]).len(), 1);
+    assert_eq!(logged(&["WARN", "no answer for 60s; still waiting", "sink=log", "waiting=1"]).len(), 1);
     assert_eq!(logged(&["INFO", "delivery works again", "sink=log"]).len(), 1);
 }
 
