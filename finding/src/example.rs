@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    AffectedContainer, AffectedPod, ContainerKind, EXIT_CODE_OF_SIGKILL, Finding, KillId, Killed, Restarted,
-    Schema, Workload,
+    Advice, AffectedContainer, AffectedPod, Cause, CauseKind, ContainerKind, EXIT_CODE_OF_SIGKILL, Finding,
+    Incident, KillId, Killed, Restarted, Schema, Workload,
 };
 
 impl Finding {
@@ -46,6 +46,19 @@ impl Finding {
                 started_at: "2026-03-01T12:00:03Z".parse().ok(),
                 restart_count: Some(3),
             }),
+            cause: Some(Cause {
+                kind: CauseKind::ContainerLimit,
+                text: "it reached its own memory limit of 64 MiB".into(),
+            }),
+            advice: Some(Advice {
+                memory_limit_bytes: Some(128 << 20),
+                command: Some(
+                    "kubectl --namespace shop set resources deployment/cart --containers app --limits memory=128Mi"
+                        .into(),
+                ),
+                text: "raise the limit to 128 MiB".into(),
+            }),
+            incident: "2026-03-01T11:20:02Z".parse().ok().map(|since| Incident { kills: 12, since, pods: 3 }),
             message: "The previous instance of the container 'app' (containerd://a) was OOMKilled".into(),
         }
     }
@@ -65,6 +78,9 @@ impl Finding {
             },
             killed: Killed { container_id: None, exit_code: 137, started_at: None, finished_at: None },
             restarted: None,
+            cause: None,
+            advice: None,
+            incident: None,
             ..full
         }
     }

@@ -5,6 +5,7 @@
 
 mod event;
 mod example;
+mod explanation;
 mod memory;
 mod test_finding;
 
@@ -15,6 +16,7 @@ use ring::digest;
 use serde::Serialize;
 
 pub use event::{EVENT_COMPONENT, EVENT_REASON, event_name};
+pub use explanation::{Advice, Cause, CauseKind, Incident};
 pub use memory::bytes;
 pub use test_finding::TestFinding;
 
@@ -45,6 +47,15 @@ pub struct Finding {
     pub killed: Killed,
     /// The instance that was started after it; `None` for a kill that no restart followed.
     pub restarted: Option<Restarted>,
+    /// Why it was killed, as far as the Pod and its node show it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// What to try.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advice: Option<Advice>,
+    /// The kills of the same container of the same workload that this one belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incident: Option<Incident>,
     /// All of it in a sentence; the text of the Kubernetes Event.
     pub message: String,
 }

@@ -65,6 +65,9 @@ impl TestFinding {
                 finished_at: Some(self.sent_at),
             },
             restarted: None,
+            cause: None,
+            advice: None,
+            incident: None,
             message: Self::MESSAGE.to_owned(),
         }
     }

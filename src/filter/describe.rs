@@ -70,6 +70,9 @@ pub(super) fn draft(
             finished_at: killed.finished_at,
         },
         restarted: None,
+        cause: None,
+        advice: None,
+        incident: None,
         message: String::new(),
     }
 }
