@@ -1,11 +1,12 @@
-//! Two made-up findings for tests: one with everything that can be known, one with only what is always
-//! known.
+//! Made-up findings and resolved incidents for tests: one of each with everything that can be known, one with
+//! only what is always known.
 
 use std::collections::BTreeMap;
 
 use crate::{
-    Advice, AffectedContainer, AffectedPod, Cause, CauseKind, ContainerKind, EXIT_CODE_OF_SIGKILL, Finding,
-    Incident, KillId, Killed, Restarted, Schema, Workload,
+    Advice, AffectedContainer, AffectedPod, Cause, CauseKind, Change, ContainerKind, EXIT_CODE_OF_SIGKILL,
+    Finding, Gone, Incident, KillId, Killed, ResolvedContainer, ResolvedIncident, ResolvedSchema, Restarted,
+    Schema, Workload,
 };
 
 impl Finding {
@@ -83,5 +84,35 @@ impl Finding {
             incident: None,
             ..full
         }
+    }
+}
+
+impl ResolvedIncident {
+    /// Returns an incident with everything that can be known.
+    pub fn full() -> Self {
+        let finding = Finding::full();
+        let time = |text: &str| text.parse().unwrap_or_default();
+        Self {
+            schema: ResolvedSchema::V1,
+            id: KillId::new(&["resolved"]),
+            cluster: finding.cluster,
+            namespace: finding.namespace,
+            workload: finding.pod.workload,
+            container: ResolvedContainer { name: finding.container.name, kind: finding.container.kind },
+            incident: Incident { kills: 12, since: time("2026-03-01T11:20:02Z"), pods: 3 },
+            last_kill: time("2026-03-01T12:00:02Z"),
+            memory_limit_bytes: Some(Change { from: Some(64 << 20), to: Some(128 << 20) }),
+            image: Some(Change {
+                from: "registry.example/cart:1.2".into(),
+                to: "registry.example/cart:1.3".into(),
+            }),
+            gone: Some(Gone::Pods),
+            message: "The container 'app' of Deployment cart has not been OOMKilled for an hour".into(),
+        }
+    }
+
+    /// Returns the same incident with only what is always known.
+    pub fn minimal() -> Self {
+        Self { cluster: None, memory_limit_bytes: None, image: None, gone: None, ..Self::full() }
     }
 }

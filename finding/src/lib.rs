@@ -6,7 +6,9 @@
 mod event;
 mod example;
 mod explanation;
+mod history;
 mod memory;
+mod resolved;
 mod test_finding;
 
 use std::collections::BTreeMap;
@@ -17,7 +19,9 @@ use serde::Serialize;
 
 pub use event::{EVENT_COMPONENT, EVENT_REASON, event_name};
 pub use explanation::{Advice, Cause, CauseKind, Incident};
+pub use history::{KillHistory, RaisedLimit};
 pub use memory::bytes;
+pub use resolved::{Change, Gone, ResolvedContainer, ResolvedIncident, ResolvedSchema};
 pub use test_finding::TestFinding;
 
 /// One OOM kill of one container, and the start that followed it.
@@ -220,15 +224,37 @@ mod tests {
         serde_json::from_str(include_str!("../oom-finding.schema.json")).unwrap()
     }
 
+    fn schema_of_resolved() -> Value {
+        serde_json::from_str(include_str!("../oom-resolved.schema.json")).unwrap()
+    }
+
     fn problems(finding: &Value) -> Vec<String> {
+        problems_by(&schema(), finding)
+    }
+
+    fn problems_by(schema: &Value, value: &Value) -> Vec<String> {
         let options = jsonschema::options().should_validate_formats(true);
-        let validator = options.build(&schema()).unwrap();
-        validator.iter_errors(finding).map(|error| format!("{}: {error}", error.instance_path())).collect()
+        let validator = options.build(schema).unwrap();
+        validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect()
     }
 
     #[test]
-    fn the_schema_is_one() {
-        assert!(jsonschema::meta::is_valid(&schema()));
+    fn the_schemas_are_ones() {
+        assert!(jsonschema::meta::is_valid(&schema()) && jsonschema::meta::is_valid(&schema_of_resolved()));
+    }
+
+    #[test]
+    fn the_schema_allows_what_resolved_incidents_say() {
+        for resolved in [ResolvedIncident::full(), ResolvedIncident::minimal()] {
+            assert_eq!(problems_by(&schema_of_resolved(), &json!(resolved)), Vec::<String>::new());
+        }
+        let limit = Some(Change { from: Some(64 << 20), to: None });
+        let resolved = ResolvedIncident {
+            memory_limit_bytes: limit,
+            gone: Some(Gone::Workload),
+            ..ResolvedIncident::full()
+        };
+        assert_eq!(problems_by(&schema_of_resolved(), &json!(resolved)), Vec::<String>::new());
     }
 
     #[test]
@@ -249,16 +275,17 @@ mod tests {
     }
 
     #[test]
-    fn the_schema_names_nothing_that_findings_lack() {
+    fn the_schemas_name_nothing_that_is_never_said() {
         fn compare(schema: &Value, value: &Value, path: &str) {
             for (name, property) in schema["properties"].as_object().into_iter().flatten() {
                 let path = format!("{path}/{name}");
                 assert!(property["description"].is_string(), "{path} has no description");
-                assert!(value.get(name).is_some(), "{path} is in the schema and in no finding");
+                assert!(value.get(name).is_some(), "{path} is in the schema and never said");
                 compare(property, &value[name], &path);
             }
         }
         compare(&schema(), &json!(Finding { test: true, ..Finding::full() }), "");
+        compare(&schema_of_resolved(), &json!(ResolvedIncident::full()), "");
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub mod stdout;
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use finding::{Finding, TestFinding};
+use finding::{Finding, ResolvedIncident, TestFinding};
 use settings::ConfigSection;
 use tokio::time::Instant;
 use untrusted::with_causes;
@@ -41,6 +41,18 @@ pub trait Sink: Send + Sync + 'static {
     /// then may have been stored, and the courier retries them: a sink that recognises a repetition returns
     /// [`AttemptOutcome::Duplicate`] for it.
     async fn deliver(&self, batch: &[Delivery]) -> Vec<AttemptOutcome>;
+
+    /// Tells that incidents are over, at most [`SinkLimits::batch`] of them. Returns one outcome per incident,
+    /// in their order. It is only called if [`SinkType::tells_resolved`], after everything else of these
+    /// incidents was delivered.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Sink::deliver`].
+    async fn resolve(&self, resolved: &[ResolvedIncident]) -> Vec<AttemptOutcome> {
+        let reason = "this sink can't tell that an incident is over; please report this bug";
+        vec![AttemptOutcome::Refused { reason: reason.to_owned() }; resolved.len()]
+    }
 
     /// Delivers a finding that is marked as a test, once, and returns what became of it.
     ///
@@ -139,6 +151,7 @@ pub struct SinkLimits {
 
 /// A type of sink: its name in the configuration, what it needs and what it does.
 #[derive(Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a property of its own")]
 pub struct SinkType {
     /// The word after `type:` in the configuration.
     pub name: &'static str,
@@ -148,6 +161,8 @@ pub struct SinkType {
     pub remembers: bool,
     /// Whether it writes to standard output.
     pub owns_stdout: bool,
+    /// Whether it can tell that an incident is over ([`Sink::resolve`]), and so has the key `send_resolved`.
+    pub tells_resolved: bool,
     /// How findings are gathered unless the configuration says otherwise.
     pub grouping: Grouping,
     /// Reads the settings that only this type has. Notes errors in the section, and then returns `None`.
@@ -161,6 +176,7 @@ impl SinkType {
         needs_cluster: false,
         remembers: false,
         owns_stdout: false,
+        tells_resolved: false,
         grouping: Grouping::NONE,
         read: |_| None,
     };

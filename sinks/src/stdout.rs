@@ -1,4 +1,4 @@
-//! The `stdout` sink: one line of JSON per finding, flushed as it is written.
+//! The `stdout` sink: one line of JSON per finding or resolved incident, flushed as it is written.
 //!
 //! A thread of its own writes, so a reader that stops reading blocks only this sink, and not the end of
 //! the program.
@@ -14,7 +14,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use finding::Finding;
+use finding::{Finding, ResolvedIncident};
 use tokio::sync::oneshot;
 use untrusted::clean_json;
 
@@ -26,6 +26,7 @@ use crate::{
 pub const TYPE: SinkType = SinkType {
     name: "stdout",
     owns_stdout: true,
+    tells_resolved: true,
     read: |_| Some(Arc::new(StdoutSettings)),
     ..SinkType::PLAIN
 };
@@ -41,14 +42,16 @@ const TIMEOUT: Duration = Duration::from_hours(1);
 
 /// Returns the line that this sink writes for a finding, without the newline. Its strings escape what could
 /// deceive whoever reads it in a terminal.
+pub fn line(finding: &Finding) -> String {
+    clean_line(serde_json::to_string(finding))
+}
+
 #[expect(
     clippy::expect_used,
-    clippy::missing_panics_doc,
-    reason = "only map keys and types that refuse could fail, and a Finding's JSON has neither"
+    reason = "only map keys and types that refuse could fail, and neither findings nor incidents have any"
 )]
-pub fn line(finding: &Finding) -> String {
-    let json = serde_json::to_string(finding).expect("a finding has a JSON form");
-    clean_json(&json).into_owned()
+fn clean_line(json: serde_json::Result<String>) -> String {
+    clean_json(&json.expect("it has a JSON form")).into_owned()
 }
 
 /// There is nothing to set.
@@ -101,6 +104,19 @@ impl StdoutSink {
         })?;
         Ok(Self { writer })
     }
+
+    /// Has the thread write lines. Returns one outcome per line.
+    async fn write(&self, lines: Vec<String>) -> Vec<AttemptOutcome> {
+        let (outcomes, answer) = oneshot::channel();
+        let count = lines.len();
+        let ended = || AttemptOutcome::Refused {
+            reason: "the thread that writes to standard output has ended".into(),
+        };
+        match self.writer.send(WriteRequest { lines, outcomes }) {
+            Ok(()) => answer.await.unwrap_or_else(|_| vec![ended(); count]),
+            Err(_) => vec![ended(); count],
+        }
+    }
 }
 
 #[async_trait]
@@ -114,15 +130,12 @@ impl Sink for StdoutSink {
     /// Cancelled before its first line is begun, a call writes nothing. A line that is begun is finished
     /// before the next one.
     async fn deliver(&self, batch: &[Delivery]) -> Vec<AttemptOutcome> {
-        let (outcomes, answer) = oneshot::channel();
-        let lines = batch.iter().map(|delivery| line(&delivery.finding) + "\n").collect();
-        let ended = || AttemptOutcome::Refused {
-            reason: "the thread that writes to standard output has ended".into(),
-        };
-        match self.writer.send(WriteRequest { lines, outcomes }) {
-            Ok(()) => answer.await.unwrap_or_else(|_| vec![ended(); batch.len()]),
-            Err(_) => vec![ended(); batch.len()],
-        }
+        self.write(batch.iter().map(|delivery| line(&delivery.finding) + "\n").collect()).await
+    }
+
+    async fn resolve(&self, resolved: &[ResolvedIncident]) -> Vec<AttemptOutcome> {
+        let line = |resolved| clean_line(serde_json::to_string(resolved)) + "\n";
+        self.write(resolved.iter().map(line).collect()).await
     }
 }
 
@@ -247,6 +260,16 @@ mod tests {
         let written = written.lock().unwrap().clone();
         assert_eq!(written, lines(&batch));
         assert!(written.iter().all(|line| line.matches('\n').count() == 1));
+    }
+
+    #[tokio::test]
+    async fn an_incident_that_is_over_is_a_line_too() {
+        let (sink, written) = scripted(Vec::new());
+        let incidents = [ResolvedIncident::full(), ResolvedIncident::minimal()];
+        assert_eq!(sink.resolve(&incidents).await, vec![AttemptOutcome::Delivered; 2]);
+        let written = written.lock().unwrap().clone();
+        assert!(written[0].starts_with(r#"{"schema":"oom-resolved/v1","id":""#), "{written:?}");
+        assert_eq!(written.len(), 2);
     }
 
     #[tokio::test]
