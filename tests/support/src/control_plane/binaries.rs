@@ -125,7 +125,7 @@ fn go_build(version: &str, folder: &Path) -> Result<(), Error> {
     const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
     let tried = format!("building etcd and kube-apiserver {version} with `go`");
     let failed = |error: io::Error| Error::new(&tried, error);
-    say(&format!("{tried}, once, into {}: about 6 minutes on two cores", folder.display()));
+    say(&format!("{tried}, once, into {}: about 5 minutes on two cores", folder.display()));
     let begun = Instant::now();
     let mut said = begun;
     let mut go = Process::start(command(version, folder), folder.join("log"), None).map_err(failed)?;
@@ -156,11 +156,14 @@ fn command(version: &str, folder: &Path) -> Vec<OsString> {
         format!("-s -w -X {variable}Version={version} -X {variable}Major={major} -X {variable}Minor={minor}");
     let mut work = OsString::from("GOTMPDIR=");
     work.push(folder.join("work"));
-    let environment = ["env", "CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOTOOLCHAIN=local", "GOWORK=off"];
-    let go = ["go", "-C", env!("CARGO_MANIFEST_DIR"), "build", "-trimpath", "-buildvcs=false", "-ldflags"];
+    // Without debug information, and with fewer collections of the compiler's garbage, a fifth less time.
+    let environment =
+        ["env", "CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOGC=400", "GOTOOLCHAIN=local", "GOWORK=off"];
+    let go = ["go", "-C", env!("CARGO_MANIFEST_DIR"), "build", "-trimpath", "-buildvcs=false"];
+    let flags = ["-gcflags=all=-dwarf=false", "-ldflags"];
     let mut command: Vec<OsString> = environment.map(OsString::from).into();
     command.push(work);
-    command.extend(go.map(OsString::from));
+    command.extend(go.into_iter().chain(flags).map(OsString::from));
     command.extend([ldflags.into(), "-o".into(), folder.into(), ETCD.into(), KUBE_APISERVER.into()]);
     command
 }
