@@ -96,6 +96,9 @@ pub struct AffectedPod {
     /// Those of `metadata.labels` that a `match` asks for. No sink shows them.
     #[serde(skip)]
     pub labels: BTreeMap<String, String>,
+    /// Whether its annotation `oom-event-generator/ignore` is `true`.
+    #[serde(skip)]
+    pub asks_to_be_ignored: bool,
 }
 
 /// What a Pod belongs to: its Deployment, `CronJob` or other controlling owner, or the Pod itself.

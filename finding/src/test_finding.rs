@@ -50,6 +50,7 @@ impl TestFinding {
                 workload: Workload { kind: "Pod".to_owned(), name: name.to_owned() },
                 event_uid: String::new(),
                 labels: BTreeMap::new(),
+                asks_to_be_ignored: false,
             },
             container: AffectedContainer {
                 name: "test".to_owned(),

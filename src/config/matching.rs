@@ -1,20 +1,23 @@
 //! Reads the `match` of a sink, which says which findings it gets: all given conditions must hold.
 
 use finding::Finding;
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use kube::core::{Expression, Selector, SelectorExt};
-use settings::{ConfigSection, quote};
+use settings::ConfigSection;
 
-use super::selector;
+use super::{
+    globs::{GlobList, NameKind},
+    selector,
+};
 
 /// Which findings a sink gets. A condition that is missing or an empty list always holds.
 #[derive(Clone, Debug)]
 pub struct FindingMatch {
-    namespaces: Option<GlobSet>,
+    namespaces: GlobList,
+    pods: GlobList,
     labels: Selector,
-    workload_kinds: Option<GlobSet>,
-    workload_names: Option<GlobSet>,
-    containers: Option<GlobSet>,
+    workload_kinds: GlobList,
+    workload_names: GlobList,
+    containers: GlobList,
 }
 
 impl FindingMatch {
@@ -23,12 +26,12 @@ impl FindingMatch {
         let workload = &finding.pod.workload;
         let names = [
             (&self.namespaces, &finding.namespace),
+            (&self.pods, &finding.pod.name),
             (&self.workload_kinds, &workload.kind),
             (&self.workload_names, &workload.name),
             (&self.containers, &finding.container.name),
         ];
-        names.iter().all(|(globs, name)| globs.as_ref().is_none_or(|globs| globs.is_match(name)))
-            && self.labels.matches(&finding.pod.labels)
+        names.iter().all(|(globs, name)| globs.gives(name)) && self.labels.matches(&finding.pod.labels)
     }
 
     /// Returns the keys of the labels that it asks for.
@@ -45,18 +48,19 @@ impl FindingMatch {
 
     /// Returns whether the sink gets every finding.
     pub fn is_everything(&self) -> bool {
-        let globs = [&self.namespaces, &self.workload_kinds, &self.workload_names, &self.containers];
-        self.labels.selects_all() && globs.iter().all(|globs| globs.is_none())
+        let globs =
+            [&self.namespaces, &self.pods, &self.workload_kinds, &self.workload_names, &self.containers];
+        self.labels.selects_all() && globs.iter().all(|globs| globs.is_empty())
     }
 
     pub(super) fn read(section: &mut ConfigSection<'_>) -> Self {
         Self {
-            namespaces: read_globs(section, "namespaces", false),
+            namespaces: GlobList::read(section, "namespaces", NameKind::Label),
+            pods: GlobList::read(section, "pods", NameKind::Subdomain),
             labels: read_labels(section),
-            // Many write `deployment`, and no two kinds differ only in case.
-            workload_kinds: read_globs(section, "workload_kinds", true),
-            workload_names: read_globs(section, "workload_names", false),
-            containers: read_globs(section, "containers", false),
+            workload_kinds: GlobList::read(section, "workload_kinds", NameKind::WorkloadKind),
+            workload_names: GlobList::read(section, "workload_names", NameKind::Subdomain),
+            containers: GlobList::read(section, "containers", NameKind::Label),
         }
     }
 }
@@ -70,38 +74,17 @@ fn read_labels(section: &mut ConfigSection<'_>) -> Selector {
     })
 }
 
-/// Reads a list of globs. Returns `None` if it is empty.
-pub(super) fn read_globs(
-    section: &mut ConfigSection<'_>,
-    key: &'static str,
-    any_case: bool,
-) -> Option<GlobSet> {
-    let expected = r#"a list of globs such as ["shop-*", "search"]"#;
-    let patterns: Vec<String> = section.get_or(key, Vec::new(), expected);
-    let mut globs = GlobSetBuilder::new();
-    for pattern in &patterns {
-        match GlobBuilder::new(pattern).case_insensitive(any_case).build() {
-            Ok(glob) if !pattern.is_empty() => {
-                globs.add(glob);
-            }
-            Ok(_) => section.error(key, "has an empty glob", expected),
-            Err(error) => section.error(key, format!("has {}: {}", quote(pattern), error.kind()), expected),
-        }
-    }
-    let globs = globs.build().inspect_err(|error| section.error(key, error, expected)).ok()?;
-    (!patterns.is_empty()).then_some(globs)
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
 
     use figment::value::{Dict, Value};
     use finding::AffectedPod;
+    use serde_json::json;
 
     use super::*;
 
-    /// A kill in shop/cart-1 of the Deployment cart, container app.
+    /// A kill in shop-eu/cart-1 of the Deployment cart, container app.
     fn finding() -> Finding {
         let labels = [("team", "shop"), ("tier", "front")];
         let full = Finding::full();
@@ -126,25 +109,27 @@ mod tests {
     #[test]
     fn a_sink_gets_what_all_of_its_match_holds_for() {
         for (values, matches) in [
-            (serde_json::json!({}), true),
-            (serde_json::json!({"namespaces": [], "labels": "", "containers": []}), true),
-            (serde_json::json!({"namespaces": ["shop-*"]}), true),
-            (serde_json::json!({"namespaces": ["shop-??"]}), true),
-            (serde_json::json!({"namespaces": ["x", "*-eu"]}), true),
-            (serde_json::json!({"namespaces": ["{shop,search}-*"]}), true),
-            (serde_json::json!({"namespaces": ["shop"]}), false),
-            (serde_json::json!({"namespaces": ["shop-[a-d]*"]}), false),
-            (serde_json::json!({"namespaces": ["SHOP-*"]}), false),
-            (serde_json::json!({"labels": "team=shop,tier!=batch"}), true),
-            (serde_json::json!({"labels": "team=shop,tier!=front"}), false),
-            (serde_json::json!({"workload_kinds": ["deployment"]}), true),
-            (serde_json::json!({"workload_kinds": ["*Set", "Job"]}), false),
-            (serde_json::json!({"workload_names": ["c*t"]}), true),
-            (serde_json::json!({"workload_names": ["cart-1"]}), false),
-            (serde_json::json!({"containers": ["app"]}), true),
-            (serde_json::json!({"containers": ["istio-*"]}), false),
-            (serde_json::json!({"namespaces": ["shop-*"], "labels": "team", "containers": ["app"]}), true),
-            (serde_json::json!({"namespaces": ["shop-*"], "labels": "team", "containers": ["x"]}), false),
+            (json!({}), true),
+            (json!({"namespaces": [], "labels": "", "containers": []}), true),
+            (json!({"namespaces": ["shop-*"]}), true),
+            (json!({"namespaces": ["shop-??"]}), true),
+            (json!({"namespaces": ["x", "*-eu"]}), true),
+            (json!({"namespaces": ["{shop,search}-*"]}), true),
+            (json!({"namespaces": ["shop"]}), false),
+            (json!({"namespaces": ["shop-[a-d]*"]}), false),
+            (json!({"labels": "team=shop,tier!=batch"}), true),
+            (json!({"labels": "team=shop,tier!=front"}), false),
+            (json!({"workload_kinds": ["deployment"]}), true),
+            (json!({"workload_kinds": ["*Set", "Job"]}), false),
+            (json!({"workload_names": ["c*t"]}), true),
+            (json!({"workload_names": ["cart-1"]}), false),
+            (json!({"pods": ["cart-?"]}), true),
+            (json!({"pods": ["cart"]}), false),
+            (json!({"pods": ["!cart-*"]}), false),
+            (json!({"containers": ["app"]}), true),
+            (json!({"containers": ["istio-*"]}), false),
+            (json!({"namespaces": ["shop-*"], "labels": "team", "containers": ["app"]}), true),
+            (json!({"namespaces": ["shop-*"], "labels": "team", "containers": ["x"]}), false),
         ] {
             assert_eq!(read(values.clone()).matches(&finding()), matches, "{values}");
         }

@@ -4,6 +4,7 @@
 //! them in order). It returns a [`Config`] and warnings, or all errors at once. Nothing here talks to the
 //! cluster.
 
+mod globs;
 mod layers;
 mod matching;
 mod namespaces;
@@ -30,8 +31,17 @@ pub use namespaces::Namespaces;
 const DEFAULT_EVENT_TTL: Duration = Duration::from_hours(1);
 
 /// The keys at the top, which the environment is searched for before anything is read.
-const TOP_KEYS: [&str; 8] =
-    ["cluster", "namespaces", "lookback", "report_unrestarted", "server", "log", "shutdown_grace", "sinks"];
+const TOP_KEYS: [&str; 9] = [
+    "cluster",
+    "namespaces",
+    "lookback",
+    "report_unrestarted",
+    "honor_ignore",
+    "server",
+    "log",
+    "shutdown_grace",
+    "sinks",
+];
 
 /// The whole configuration.
 #[derive(Debug)]
@@ -44,6 +54,8 @@ pub struct Config {
     pub lookback: Duration,
     /// Whether kills that no restart follows are also reported.
     pub report_unrestarted: bool,
+    /// Whether kills in Pods that ask for it reach only the sinks that remember.
+    pub honor_ignore: bool,
     /// Where the HTTP endpoint listens, if anywhere.
     pub server: Option<SocketAddr>,
     /// What the log looks like.
@@ -130,6 +142,7 @@ impl Config {
             namespaces: root.section("namespaces", Namespaces::read),
             lookback: root.duration("lookback", Duration::from_mins(55)),
             report_unrestarted: root.get_or("report_unrestarted", false, "true or false"),
+            honor_ignore: root.get_or("honor_ignore", false, "true or false"),
             server: if root.is_null("server") { None } else { Some(root.section("server", read_listen)) },
             log: root.section("log", |log| log.get_or("format", LogFormat::Text, "text or json")),
             shutdown_grace: root.duration("shutdown_grace", Duration::from_secs(20)),

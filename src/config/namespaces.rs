@@ -1,15 +1,14 @@
 //! Reads which namespaces are watched, and which of them are left out.
 
-use globset::GlobSet;
 use settings::{ConfigSection, quote};
 
-use super::matching::read_globs;
+use super::globs::{GlobList, NameKind};
 
 /// The namespaces whose Pods count.
 #[derive(Clone, Debug, Default)]
 pub struct Namespaces {
     include: Vec<String>,
-    exclude: GlobSet,
+    exclude: GlobList,
 }
 
 impl Namespaces {
@@ -21,7 +20,7 @@ impl Namespaces {
     /// Returns whether kills in a namespace are reported.
     pub fn selects(&self, namespace: &str) -> bool {
         let included = self.include.is_empty() || self.include.iter().any(|name| name == namespace);
-        included && !self.exclude.is_match(namespace)
+        included && !self.exclude.matches_any(namespace)
     }
 
     pub(super) fn read(section: &mut ConfigSection<'_>) -> Self {
@@ -37,7 +36,7 @@ impl Namespaces {
                 "names of namespaces, whole: a-z, 0-9 and -, at most 63 (globs are for exclude)",
             );
         }
-        let exclude = read_globs(section, "exclude", false).unwrap_or_else(GlobSet::empty);
+        let exclude = GlobList::read_plain(section, "exclude", NameKind::Label);
         let namespaces = Self { include, exclude };
         if !namespaces.include.is_empty() && !namespaces.include.iter().any(|name| namespaces.selects(name)) {
             section.error(

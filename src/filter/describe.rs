@@ -53,6 +53,7 @@ pub(super) fn draft(
             workload: workload(pod),
             event_uid: pod.event_uid().to_owned(),
             labels: pod.metadata.labels.clone(),
+            asks_to_be_ignored: pod.metadata.annotations.ignore,
         },
         container: AffectedContainer {
             name: status.name.clone(),

@@ -159,12 +159,15 @@ fn routes(config: &Config, client: &Client, stop: &Stop) -> Result<Vec<Route>, P
     let any_remembers = config.sinks.iter().any(|sink| sink.sink_type.remembers);
     let route = |sink: &crate::config::SinkConfig| {
         let matches = sink.matches.clone();
+        let ignores = config.honor_ignore && !sink.sink_type.remembers;
         let made = sink.settings.build(&context);
         let made = made.map_err(|source| PipelineError::Sink { name: sink.name.clone(), source })?;
         Ok(Route {
             name: sink.name.clone(),
             sink: made,
-            matches: Box::new(move |finding| matches.matches(finding)),
+            matches: Box::new(move |finding| {
+                matches.matches(finding) && !(ignores && finding.pod.asks_to_be_ignored)
+            }),
             grouping: sink.grouping,
             retry_for: sink.retry_for,
             queue_capacity: sink.queue_capacity,

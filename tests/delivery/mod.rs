@@ -10,6 +10,7 @@ mod denials;
 mod events;
 mod gathering;
 mod hanging;
+mod ignored;
 mod lists;
 mod namespaces;
 mod outcomes;

@@ -41,6 +41,7 @@ fn without_anything_the_defaults_hold() {
         assert!(config.namespaces.selects("anything"));
         assert_eq!(config.lookback, Duration::from_mins(55));
         assert!(!config.report_unrestarted);
+        assert!(!config.honor_ignore);
         assert_eq!(config.server, Some("[::]:10254".parse().unwrap()));
         assert_eq!(config.log, LogFormat::Text);
         assert_eq!(config.shutdown_grace, Duration::from_secs(20));
@@ -70,6 +71,7 @@ fn every_key_is_read() {
         namespaces: { include: [shop, shop, search], exclude: ["se*"] }
         lookback: 30m
         report_unrestarted: true
+        honor_ignore: true
         server: { listen: "127.0.0.1:80" }
         log: { format: json }
         shutdown_grace: 0s
@@ -85,6 +87,7 @@ fn every_key_is_read() {
     assert!(!config.namespaces.selects("other"));
     assert_eq!(config.lookback, Duration::from_mins(30));
     assert!(config.report_unrestarted);
+    assert!(config.honor_ignore);
     assert_eq!(config.server, Some("127.0.0.1:80".parse().unwrap()));
     assert_eq!(config.log, LogFormat::Json);
     assert_eq!(config.shutdown_grace, Duration::ZERO);
@@ -136,7 +139,7 @@ fn a_wrong_value_is_explained() {
         (
             "lookbak: 1h",
             "lookbak: is no known key (did you mean lookback?); expected cluster, namespaces, lookback, \
-             report_unrestarted, server, log, shutdown_grace or sinks",
+             report_unrestarted, honor_ignore, server, log, shutdown_grace or sinks",
         ),
         ("sinks: stdout", "sinks: is text; expected a map"),
         ("sinks: { log: stdout }", "sinks.log: is text; expected a map"),
@@ -171,7 +174,7 @@ fn a_wrong_value_is_explained() {
         ),
         (
             "sinks: { log: { type: stdout, match: { label: x } } }",
-            "sinks.log.match.label: is no known key (did you mean labels?); expected namespaces, labels, \
+            "sinks.log.match.label: is no known key (did you mean labels?); expected namespaces, pods, labels, \
              workload_kinds, workload_names or containers",
         ),
         (

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::{
     labels::asked_labels,
     null_is_default, quantity,
-    text::{cut_image_or_none, cut_name, cut_name_or_none},
+    text::{cut_image_or_none, cut_name, cut_name_or_none, is_true},
     unix_epoch_is_none,
 };
 
@@ -62,6 +62,9 @@ pub struct Annotations {
     /// Of a Pod of an OpenShift `DeploymentConfig`: its name.
     #[serde(rename = "openshift.io/deployment-config.name", default, deserialize_with = "cut_name_or_none")]
     pub deployment_config: Option<String>,
+    /// Whether its owner wants its kills kept from most sinks.
+    #[serde(rename = "oom-event-generator/ignore", default, deserialize_with = "is_true")]
+    pub ignore: bool,
 }
 
 /// What a Pod belongs to.

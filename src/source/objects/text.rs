@@ -35,6 +35,12 @@ pub(super) fn cut_image_or_none<'de, D: Deserializer<'de>>(
     deserializer.deserialize_option(CutOption(CutText { max_bytes: MAX_IMAGE_BYTES }))
 }
 
+/// Reads whether a text is `true`.
+pub(super) fn is_true<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    let text = deserializer.deserialize_option(CutOption(CutText { max_bytes: "true".len() }))?;
+    Ok(text.is_some_and(|text| text == "true"))
+}
+
 struct CutText {
     max_bytes: usize,
 }
