@@ -39,7 +39,7 @@ impl Finding {
             },
             killed: Killed {
                 container_id: Some("containerd://a".into()),
-                exit_code: EXIT_CODE_OF_SIGKILL,
+                exit_code: Some(EXIT_CODE_OF_SIGKILL),
                 started_at: "2026-03-01T11:56:50Z".parse().ok(),
                 finished_at: "2026-03-01T12:00:02Z".parse().ok(),
             },
@@ -78,7 +78,7 @@ impl Finding {
                 memory_request_bytes: None,
                 ..full.container
             },
-            killed: Killed { container_id: None, exit_code: 137, started_at: None, finished_at: None },
+            killed: Killed { container_id: None, exit_code: None, started_at: None, finished_at: None },
             restarted: None,
             cause: None,
             advice: None,

@@ -164,7 +164,8 @@ pub struct Killed {
     pub container_id: Option<String>,
     /// Usually 137. Another code means that the kernel killed a child process, which marks the
     /// container as OOM-killed, and that its main process exited with this code.
-    pub exit_code: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
     /// When the instance was started, by its node's clock, to the second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,

@@ -61,7 +61,7 @@ impl TestFinding {
             },
             killed: Killed {
                 container_id: None,
-                exit_code: EXIT_CODE_OF_SIGKILL,
+                exit_code: Some(EXIT_CODE_OF_SIGKILL),
                 started_at: None,
                 finished_at: Some(self.sent_at),
             },

@@ -101,8 +101,8 @@ fn message(finding: &Finding) -> String {
     if let Some(ran) = ran.filter(|ran| !ran.is_negative()) {
         details.push(format!("ran for {ran:#}"));
     }
-    if killed.exit_code != EXIT_CODE_OF_SIGKILL {
-        details.push(format!("marked OOMKilled, but exited with {}", killed.exit_code));
+    if let Some(code) = killed.exit_code.filter(|code| *code != EXIT_CODE_OF_SIGKILL) {
+        details.push(format!("marked OOMKilled, but exited with {code}"));
     }
     match restarted {
         Some(Restarted { restart_count: Some(count), .. }) => details.push(format!("restart count {count}")),

@@ -59,8 +59,8 @@ impl ShownContainer<'_> {
 
     /// Returns whether the status shows that the container ended for good.
     pub(super) fn is_final(&self, reading: &StatusReading<'_>) -> bool {
-        let ended_with = |code| !may_restart(self.pod, self.list, &self.status.name, code);
-        self.is_over() || reading.exit_code().is_some_and(ended_with)
+        let is_final = |end| !may_restart(self.pod, self.list, &self.status.name, end);
+        self.is_over() || reading.standing_end().is_some_and(is_final)
     }
 
     /// Finds out what is known of a kill that the container's memory doesn't know. Returns nothing if

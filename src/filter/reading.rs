@@ -93,10 +93,10 @@ impl<'a> StatusReading<'a> {
         self.restart_count == 0 && self.kills().next().is_none()
     }
 
-    /// Returns what the container exited with if it neither runs nor waits to be started.
-    pub(super) fn exit_code(&self) -> Option<i32> {
+    /// Returns how the newest instance ended if the container neither runs nor waits to be started.
+    pub(super) fn standing_end(&self) -> Option<&'a Terminated> {
         let [_, ended] = self.ends;
-        ended.map(|ended| ended.terminated.exit_code)
+        ended.map(|ended| ended.terminated)
     }
 
     /// Returns the ends it shows, oldest first.

@@ -4,49 +4,78 @@
 //! |---|---|
 //! | of a Pod that is over | never |
 //! | ephemeral | never |
-//! | any other, in a Pod with a rule that restarts all containers | perhaps |
+//! | any other, while the end of some container may restart all of them | perhaps |
 //! | init, exited with 0 | never |
-//! | any other | as its first rule for the exit code says, else its own policy, else its Pod's |
+//! | with a rule that may be for the exit code | perhaps |
+//! | any other | as its own policy says, else its Pod's |
 //!
-//! A sidecar's own policy is `Always`: that makes it one.
+//! The end of a container may restart all of them if it has a rule for that and hasn't ended, or ended
+//! with an exit code that the rule may be for, or may be started again itself.
+//!
+//! A sidecar's own policy is `Always`: that makes it one. A rule whose condition isn't known here may be
+//! for any exit code. What a rule does that isn't known here may restart anything: of a kill that is told
+//! too late less is lost than by one that is told wrong.
 //! As the kubelet does it (`ContainerShouldRestart` in pkg/api/v1/pod/util.go, and the container
-//! manager). Containers have a policy and rules of their own from 1.34 on.
+//! manager). Containers have a policy and rules of their own from 1.34 on, and rules that restart all of
+//! them from 1.35 on.
 
 use finding::ContainerKind;
 
+use super::reading::StatusReading;
 use crate::source::objects::{
-    ContainerList, ExitCodeOperator, Phase, Pod, RestartAction, RestartPolicy, RestartRule,
+    ContainerList, ContainerSpec, ExitCodeOperator, Phase, Pod, RestartAction, RestartPolicy, RestartRule,
+    Terminated,
 };
 
-/// Returns whether anything may start the container again after it exited with this code.
-pub(super) fn may_restart(pod: &Pod, list: ContainerList, name: &str, exit_code: i32) -> bool {
+/// Returns whether anything may start the container again after this end of it.
+pub(super) fn may_restart(pod: &Pod, list: ContainerList, name: &str, end: &Terminated) -> bool {
     let spec = pod.container(list, name);
-    let kind = list.kind(spec);
-    if pod.status.phase == Phase::Over || kind == ContainerKind::Ephemeral {
-        return false;
-    }
-    if pod.restart_rules().any(|rule| rule.action == RestartAction::RestartAllContainers) {
-        return true;
-    }
-    if kind == ContainerKind::Init && exit_code == 0 {
+    let is_ephemeral = list.kind(spec) == ContainerKind::Ephemeral;
+    let is_final = pod.status.phase == Phase::Over || is_ephemeral;
+    !is_final && (may_restart_by_itself(pod, list, spec, end) || may_restart_all(pod))
+}
+
+/// Returns whether the container's own rules or its policy may start it again.
+fn may_restart_by_itself(
+    pod: &Pod,
+    list: ContainerList,
+    spec: Option<&ContainerSpec>,
+    end: &Terminated,
+) -> bool {
+    let succeeded = end.exit_code == Some(0);
+    if list.kind(spec) == ContainerKind::Init && succeeded {
         return false;
     }
     let rules = spec.map(|spec| spec.restart_policy_rules.as_slice()).unwrap_or_default();
-    let rule = rules.iter().find(|rule| is_for(rule, exit_code));
-    if rule.is_some_and(|rule| rule.action == RestartAction::Restart) {
-        return true;
-    }
-    match spec.and_then(|spec| spec.restart_policy).unwrap_or(pod.spec.restart_policy) {
-        RestartPolicy::Always => true,
-        RestartPolicy::OnFailure => exit_code != 0,
-        RestartPolicy::Never => false,
-    }
+    rules.iter().any(|rule| may_be_for(rule, end))
+        || match spec.and_then(|spec| spec.restart_policy).unwrap_or(pod.spec.restart_policy) {
+            RestartPolicy::Always => true,
+            RestartPolicy::OnFailure => !succeeded,
+            RestartPolicy::Never => false,
+        }
 }
 
-fn is_for(rule: &RestartRule, exit_code: i32) -> bool {
-    rule.exit_codes.as_ref().is_some_and(|codes| match codes.operator {
+/// Returns whether the end of any container may still restart all of them.
+fn may_restart_all(pod: &Pod) -> bool {
+    pod.ruled_containers().any(|(list, spec)| {
+        let mut rules = spec.restart_policy_rules.iter().filter(|rule| rule.action != RestartAction::Restart);
+        let mut statuses = pod.statuses();
+        let status = statuses.find(|(of, status)| *of == list && status.name == spec.name);
+        match status.and_then(|(_, status)| StatusReading::of(status).standing_end()) {
+            None => rules.next().is_some(),
+            Some(end) => {
+                rules.any(|rule| may_be_for(rule, end) || may_restart_by_itself(pod, list, Some(spec), end))
+            }
+        }
+    })
+}
+
+/// Returns whether the rule may be for this end.
+fn may_be_for(rule: &RestartRule, end: &Terminated) -> bool {
+    let Some((codes, exit_code)) = rule.exit_codes.as_ref().zip(end.exit_code) else { return true };
+    match codes.operator {
         ExitCodeOperator::In => codes.values.contains(&exit_code),
         ExitCodeOperator::NotIn => !codes.values.contains(&exit_code),
-        ExitCodeOperator::Unknown => false,
-    })
+        ExitCodeOperator::Unknown => true,
+    }
 }

@@ -335,7 +335,7 @@ fn the_reason_counts_and_not_the_exit_code() {
     for code in [0, 1, 143] {
         let mut case = Case::new();
         case.sees(&[&format!("app R(1,b)+L(a,OOMKilled,{code})")]).finds(&["a"]);
-        assert_eq!(case.found[0].killed.exit_code, code);
+        assert_eq!(case.found[0].killed.exit_code, Some(code));
         assert!(case.found[0].message.contains(&format!("marked OOMKilled, but exited with {code}")));
     }
     for end in

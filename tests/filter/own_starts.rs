@@ -88,6 +88,40 @@ fn an_event_without_a_count_proves_nothing() {
 }
 
 #[test]
+fn an_event_that_no_kubelet_wrote_proves_nothing() {
+    for (fields, expected) in [
+        (json!({}), vec!["a"]),
+        (json!({"source": {"component": "kubelet"}, "reportingComponent": "kubelet"}), vec!["a"]),
+        (json!({"source": {"component": "kubelet"}, "reportingComponent": ""}), vec!["a"]),
+        (json!({"source": {}, "reportingComponent": "kubelet"}), vec!["a"]),
+        (json!({"source": {"component": "other"}}), vec![]),
+        (json!({"source": null, "reportingComponent": "other"}), vec![]),
+        (json!({"source": {"component": "kubelet"}, "reportingComponent": "other"}), vec![]),
+        (json!({"deprecatedSource": {"component": "other"}}), vec![]),
+        (json!({"reportingController": "other"}), vec![]),
+    ] {
+        let mut case = Case::new();
+        case.sees(&["app T(0,a)"]);
+        let at = case.end_of("a") + SECOND * 60;
+        case.event("app", at, fields).finds(&expected);
+    }
+}
+
+#[test]
+fn a_time_that_cannot_be_read_is_unknown() {
+    let mut case = Case::new();
+    case.sees(&["app T(0,a)"]);
+    let at = case.end_of("a");
+    for time in ["9999-12-31T23:59:59Z", "1969-12-31T23:59:59Z", "soon", ""] {
+        case.event("app", at, json!({"lastTimestamp": time, "eventTime": time, "count": 9})).finds(&[]);
+    }
+    let mut pod = case.object(&["app R(1,b)+L(a)"]);
+    pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"] = "9999-12-31T23:59:59Z".into();
+    case.observe(Observation::Changed(Scope::WHOLE, serde_json::from_value(pod).unwrap())).finds(&["a"]);
+    assert_eq!(case.found[0].restarted.as_ref().unwrap().started_at, None);
+}
+
+#[test]
 fn the_count_of_a_series_counts() {
     let series = |count| json!({"count": null, "series": {"count": count, "lastObservedTime": null}});
     let mut case = Case::new();

@@ -81,16 +81,88 @@ fn the_first_rule_for_the_exit_code_goes_before_the_policy() {
         (vec![rule("Restart", "NotIn", &[137])], 137, true),
         (vec![rule("Restart", "In", &[1]), rule("Restart", "In", &[137])], 137, false),
         (vec![rule("RestartAllContainers", "In", &[137])], 137, false),
-        (vec![rule("Terminate", "In", &[137]), rule("Restart", "In", &[137])], 137, true),
-        (vec![rule("Restart", "Near", &[137])], 137, true),
-        (vec![json!({"action": "Restart"})], 137, true),
-        (vec![json!({})], 137, true),
+        (vec![rule("RestartAllContainers", "In", &[88])], 137, true),
+        (vec![rule("RestartAllContainers", "NotIn", &[137])], 137, true),
+        (vec![rule("Restart", "In", &[])], 137, true),
+        (vec![rule("Restart", "NotIn", &[])], 137, false),
     ] {
         let app = json!({"restartPolicy": "Never", "restartPolicyRules": rules});
         assert_eq!(is_final("Never", &app, "", exit_code), expected, "{app} {exit_code}");
     }
     let restarts = json!({"restartPolicy": "Never", "restartPolicyRules": [rule("Restart", "In", &[0])]});
     assert!(is_final("Never", &restarts, "init:", 0));
+}
+
+#[test]
+fn what_is_not_known_of_a_rule_may_start_the_container_again() {
+    for (rules, expected) in [
+        (vec![rule("Terminate", "In", &[137]), rule("Restart", "In", &[1])], false),
+        (vec![rule("Terminate", "In", &[1])], true),
+        (vec![rule("Restart", "Near", &[1])], false),
+        (vec![json!({"action": "Restart"})], false),
+        (vec![json!({"action": "Restart", "exitCodes": null})], false),
+        (vec![json!({})], false),
+    ] {
+        let app = json!({"restartPolicy": "Never", "restartPolicyRules": rules});
+        assert_eq!(is_final("Never", &app, "", 137), expected, "{app}");
+    }
+    assert!(!is_final("Never", &json!({"restartPolicy": "Sometimes"}), "", 137));
+}
+
+#[test]
+fn an_end_without_an_exit_code_may_be_any() {
+    let rules = [rule("Restart", "In", &[88])];
+    for (policy, app, expected) in [
+        ("Never", json!({}), vec!["a"]),
+        ("OnFailure", json!({}), vec![]),
+        ("Never", json!({"restartPolicy": "Never", "restartPolicyRules": rules}), vec![]),
+    ] {
+        let mut case = case(Case::reporting_unrestarted(), policy, &app);
+        let mut pod = case.status(&["app T(0,a)", "other R(0,x)"]);
+        pod.status.container_statuses[0].state.terminated.as_mut().unwrap().exit_code = None;
+        case.observe(Observation::Changed(Scope::WHOLE, pod)).finds(&expected);
+        assert!(case.found.iter().all(|finding| finding.killed.exit_code.is_none()));
+    }
+}
+
+#[test]
+fn what_can_no_longer_restart_all_is_no_reason_to_wait() {
+    for (values, kind, other, expected) in [
+        (&[88], "", "-", vec![]),
+        (&[88], "", "R(0,x)", vec![]),
+        (&[88], "", "W(0)+L(x,Error,1)", vec![]),
+        (&[88], "", "T(0,x,Error,88)", vec![]),
+        (&[88], "", "T(0,x,Error,1)", vec!["a"]),
+        (&[88], "init:", "R(0,x)", vec![]),
+        (&[88], "init:", "T(0,x,Completed,0)", vec!["a"]),
+        (&[0], "init:", "T(0,x,Completed,0)", vec![]),
+    ] {
+        let mut case = case(Case::reporting_unrestarted(), "Never", &json!({}));
+        let rules = [rule("RestartAllContainers", "In", values)];
+        case.container_specs.insert("other", json!({"restartPolicy": "Never", "restartPolicyRules": rules}));
+        case.sees(&["app T(0,a)", &format!("{kind}other {other}"), "third R(0,t)"]).finds(&expected);
+    }
+}
+
+#[test]
+fn what_may_be_started_again_itself_may_restart_all() {
+    for own in [json!({"restartPolicy": "OnFailure"}), json!({"restartPolicy": "Never"})] {
+        let mut case = case(Case::reporting_unrestarted(), "Never", &json!({}));
+        let expected = if own["restartPolicy"] == "Never" { vec!["a"] } else { vec![] };
+        let mut other = own;
+        other["restartPolicyRules"] = json!([rule("RestartAllContainers", "In", &[88])]);
+        case.container_specs.insert("other", other);
+        case.sees(&["app T(0,a)", "other T(0,x,Error,1)", "third R(0,t)"]).finds(&expected);
+    }
+}
+
+#[test]
+fn a_kill_is_reported_once_what_could_restart_all_has_ended() {
+    let mut case = case(Case::reporting_unrestarted(), "Never", &json!({}));
+    let rules = [rule("RestartAllContainers", "In", &[88])];
+    case.container_specs.insert("other", json!({"restartPolicy": "Never", "restartPolicyRules": rules}));
+    case.sees(&["app T(0,a)", "other R(0,x)", "third R(0,t)"]).finds(&[]);
+    case.sees(&["app T(0,a)", "other T(0,x,Error,1)", "third R(0,t)"]).finds(&["a"]);
 }
 
 #[test]

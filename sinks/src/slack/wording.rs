@@ -237,7 +237,7 @@ fn restarts(kills: &[ToldKill<'_>]) -> String {
 /// Returns what to say of exit codes other than SIGKILL's: a child process was killed, and the container
 /// ended in another way.
 fn exits(kills: &[ToldKill<'_>]) -> String {
-    let codes = kills.iter().map(|kill| kill.finding.killed.exit_code);
+    let codes = kills.iter().filter_map(|kill| kill.finding.killed.exit_code);
     let mut codes: Vec<i32> = codes.filter(|code| *code != EXIT_CODE_OF_SIGKILL).collect();
     let otherwise = codes.len();
     codes.sort_unstable();

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{null_is_default, text::cut_name_or_empty};
+use super::{null_is_default, text::cut_name_or_empty, time_or_none};
 
 /// An Event that says that a container was started, as far as it is read. Of v1, or of `events.k8s.io/v1`,
 /// which has other names for the same fields.
@@ -21,15 +21,21 @@ pub struct Event {
     /// Differs between versions of Kubernetes; read for one prefix alone.
     #[serde(alias = "note", default, deserialize_with = "null_is_default")]
     pub message: String,
-    #[serde(alias = "deprecatedLastTimestamp", default)]
+    #[serde(alias = "deprecatedLastTimestamp", default, deserialize_with = "time_or_none")]
     last_timestamp: Option<Timestamp>,
-    #[serde(rename = "eventTime", default)]
+    #[serde(rename = "eventTime", default, deserialize_with = "time_or_none")]
     time: Option<Timestamp>,
     /// How often it happened, dropped Events included.
     #[serde(alias = "deprecatedCount", default, deserialize_with = "null_is_default")]
     count: i64,
     #[serde(default, deserialize_with = "null_is_default")]
     series: EventSeries,
+    /// Who wrote it.
+    #[serde(alias = "deprecatedSource", default, deserialize_with = "null_is_default")]
+    source: EventSource,
+    /// The same, in newer clusters. Kubelets up to 1.27 leave it empty.
+    #[serde(alias = "reportingController", default, deserialize_with = "cut_name_or_empty")]
+    reporting_component: String,
 }
 
 /// `metadata` of an [`Event`].
@@ -66,9 +72,18 @@ pub struct InvolvedObject {
 struct EventSeries {
     #[serde(default, deserialize_with = "null_is_default")]
     count: i64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "time_or_none")]
     last_observed_time: Option<Timestamp>,
 }
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct EventSource {
+    #[serde(default, deserialize_with = "cut_name_or_empty")]
+    component: String,
+}
+
+/// Who starts containers, and tells of it.
+const KUBELET: &str = "kubelet";
 
 /// client-go begins the message of an Event so that stands for several different ones
 /// (`tools/record/events_cache.go`). Its `fieldPath` is that of the first of them.
@@ -80,9 +95,13 @@ impl Event {
         &self.metadata.resource_version
     }
 
-    /// The start that the Event proves: `None` if it is about something else, or stands for
-    /// Events of several containers.
+    /// The start that the Event proves: `None` if it is about something else, stands for Events of
+    /// several containers, or says that somebody else than a kubelet wrote it.
     pub fn into_started(self) -> Option<Started> {
+        let writers = [&self.source.component, &self.reporting_component];
+        if writers.into_iter().any(|writer| !writer.is_empty() && writer != KUBELET) {
+            return None;
+        }
         let object = self.involved_object;
         if self.reason != "Started" || object.kind != "Pod" || self.message.starts_with(COMBINED) {
             return None;

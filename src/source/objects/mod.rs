@@ -10,8 +10,10 @@ mod pod;
 mod quantity;
 mod text;
 
+use std::fmt;
+
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::Visitor};
 
 pub use event::{Event, InvolvedObject, Started};
 pub use labels::keep_labels;
@@ -43,7 +45,30 @@ fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// A runtime that never set a time reports 0, which reads 1970.
-fn unix_epoch_is_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-    Ok(Option::<Timestamp>::deserialize(deserializer)?.filter(|time| *time > Timestamp::UNIX_EPOCH))
+/// Reads a time. One that can't be read, or isn't after 1970, is unknown: a runtime that never set a time
+/// reports 0.
+fn time_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    deserializer.deserialize_option(OptionalTime)
+}
+
+struct OptionalTime;
+
+impl<'de> Visitor<'de> for OptionalTime {
+    type Value = Option<Timestamp>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a time")
+    }
+
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(text.parse().ok().filter(|time| *time > Timestamp::UNIX_EPOCH))
+    }
 }

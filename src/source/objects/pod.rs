@@ -10,7 +10,7 @@ use super::{
     labels::asked_labels,
     null_is_default, quantity,
     text::{cut_image_or_none, cut_name, cut_name_or_none, is_true},
-    unix_epoch_is_none,
+    time_or_none,
 };
 
 /// A Pod, as far as it is read.
@@ -42,6 +42,9 @@ pub struct PodMetadata {
     /// Its UID: another one is another Pod, whatever its name.
     #[serde(deserialize_with = "cut_name")]
     pub uid: String,
+    /// When it was created, by the API server's clock.
+    #[serde(default, deserialize_with = "time_or_none")]
+    pub creation_timestamp: Option<Timestamp>,
     /// Those of its labels that somebody asks for: see [`keep_labels`](super::keep_labels).
     #[serde(default, deserialize_with = "asked_labels")]
     pub labels: BTreeMap<String, String>,
@@ -65,6 +68,9 @@ pub struct Annotations {
     /// Whether its owner wants its kills kept from most sinks.
     #[serde(rename = "oom-event-generator/ignore", default, deserialize_with = "is_true")]
     pub ignore: bool,
+    /// Of such a Pod: the name of its `ReplicationController`.
+    #[serde(rename = "openshift.io/deployment.name", default, deserialize_with = "cut_name_or_none")]
+    pub deployment: Option<String>,
 }
 
 /// What a Pod belongs to.
@@ -284,7 +290,7 @@ pub struct ContainerState {
 #[serde(rename_all = "camelCase")]
 pub struct Running {
     /// Since when.
-    #[serde(default, deserialize_with = "unix_epoch_is_none")]
+    #[serde(default, deserialize_with = "time_or_none")]
     pub started_at: Option<Timestamp>,
 }
 
@@ -296,16 +302,16 @@ pub struct Terminated {
     #[serde(default, deserialize_with = "null_is_default")]
     pub reason: String,
     /// What its process exited with.
-    #[serde(default, deserialize_with = "null_is_default")]
-    pub exit_code: i32,
+    #[serde(default)]
+    pub exit_code: Option<i32>,
     /// The instance.
     #[serde(rename = "containerID", default, deserialize_with = "cut_name_or_none")]
     pub container_id: Option<String>,
     /// When it was started.
-    #[serde(default, deserialize_with = "unix_epoch_is_none")]
+    #[serde(default, deserialize_with = "time_or_none")]
     pub started_at: Option<Timestamp>,
     /// When it ended.
-    #[serde(default, deserialize_with = "unix_epoch_is_none")]
+    #[serde(default, deserialize_with = "time_or_none")]
     pub finished_at: Option<Timestamp>,
 }
 
@@ -340,10 +346,12 @@ impl Pod {
         containers.iter().find(|container| container.name == name)
     }
 
-    /// Returns the restart rules of all its containers.
-    pub fn restart_rules(&self) -> impl Iterator<Item = &RestartRule> {
-        let containers = self.spec.containers.iter().chain(&self.spec.init_containers);
-        containers.flat_map(|container| &container.restart_policy_rules)
+    /// Returns the containers of the spec that have restart rules, each with the list that it is in.
+    pub fn ruled_containers<'a>(&'a self) -> impl Iterator<Item = (ContainerList, &'a ContainerSpec)> {
+        let listed = |list, specs: &'a [ContainerSpec]| specs.iter().map(move |spec| (list, spec));
+        listed(ContainerList::Containers, &self.spec.containers)
+            .chain(listed(ContainerList::Init, &self.spec.init_containers))
+            .filter(|(_, spec)| !spec.restart_policy_rules.is_empty())
     }
 }
 

@@ -108,7 +108,10 @@ impl ModelCluster {
             return self.create(rng, "cart-0".into());
         };
         match rng.u8(..128) {
-            0..=3 if self.pods[pod].restarts_all && !self.pods[pod].is_over() => {
+            0..=3
+                if self.pods[pod].may_restart_all(self.pods[pod].containers[0].shown.state)
+                    && !self.pods[pod].is_over() =>
+            {
                 self.pods[pod].restart_all_containers(self.now);
             }
             4..=5 => self.pods[pod].containers.iter_mut().for_each(ModelContainer::find_last),

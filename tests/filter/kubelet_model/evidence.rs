@@ -172,7 +172,9 @@ impl Evidence {
         if snapshot.is_over() {
             self.over.insert(snapshot.pod);
         }
-        for (number, shown) in snapshot.containers.iter().flatten().enumerate() {
+        let containers = snapshot.containers.as_deref().unwrap_or_default();
+        let app = containers.first().map_or(ShownState::Waiting, |app| app.state);
+        for (number, shown) in containers.iter().enumerate() {
             let truth = TrueContainer::of(cluster, (snapshot.pod, number), snapshot.incarnation);
             let first = if is_first { shown.ended } else { 0 };
             let new = || KnownContainer { first, ..KnownContainer::default() };
@@ -180,7 +182,7 @@ impl Evidence {
             self.kills_shown(truth, shown, known, is_stale);
             self.limits_shown(truth, snapshot, shown, is_stale);
             self.ends_shown(truth, shown, known, is_stale);
-            let is_final = snapshot.is_over() || truth.pod.is_final(truth.container, shown.state);
+            let is_final = snapshot.is_over() || truth.pod.is_final(truth.container, shown.state, app);
             if is_final {
                 self.finals.insert(truth.place);
             }

@@ -179,7 +179,7 @@ fn was_killed(container: &ModelContainer, instance: usize, told: &Killed, skew: 
     let truth = &container.instances[instance];
     truth.killed
         && truth.id == told.container_id
-        && (truth.exit_code == told.exit_code || is_vague)
+        && (Some(truth.exit_code) == told.exit_code || is_vague)
         && truth.start_shown(skew) == seconds(told.started_at)
         && truth.end_shown(skew) == seconds(told.finished_at)
 }

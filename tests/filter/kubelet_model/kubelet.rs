@@ -175,15 +175,26 @@ impl ModelPod {
         self.phase = if ends.iter().all(|code| *code == 0) { "Succeeded" } else { "Failed" };
     }
 
-    /// Whether a container that is shown in this state has ended for good.
-    pub fn is_final(&self, container: &ModelContainer, state: ShownState) -> bool {
-        let restarts_all = self.restarts_all && container.kind != ContainerKind::Ephemeral;
+    /// Whether a container that is shown in this state has ended for good, while `app` is shown in that.
+    pub fn is_final(&self, container: &ModelContainer, state: ShownState, app: ShownState) -> bool {
+        let restarts_all = container.kind != ContainerKind::Ephemeral && self.may_restart_all(app);
         match state {
             ShownState::Ended(end) if end.instance.is_some() => {
                 !restarts_all && !container.restarts(self.policy, end)
             }
             _ => false,
         }
+    }
+
+    /// Whether `app`, in this state, may still exit as the rule says that restarts all containers.
+    pub fn may_restart_all(&self, app: ShownState) -> bool {
+        let ended = match app {
+            ShownState::Ended(end) => {
+                end.instance.is_some() && !self.containers[0].restarts(self.policy, end)
+            }
+            _ => false,
+        };
+        self.restarts_all && !ended
     }
 
     /// The limits that its spec asks for: of the whole, and of each container.

@@ -169,7 +169,7 @@ fn terminated(instances: &[TrueInstance], record: ShownEnd, skew: i64) -> Termin
     let instance = record.instance.map(|instance| &instances[instance]);
     Terminated {
         reason: record.reason.to_owned(),
-        exit_code: record.exit_code,
+        exit_code: Some(record.exit_code),
         container_id: instance.and_then(|instance| instance.id.clone()),
         started_at: instance.and_then(|instance| instance.start_shown(skew)).map(timestamp),
         finished_at: instance.and_then(|instance| instance.end_shown(skew)).map(timestamp),

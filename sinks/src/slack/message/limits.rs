@@ -190,7 +190,7 @@ fn limits_hold_whatever_the_findings_are() {
                         Workload { kind: text.clone(), name: format!("{}{text}", kill % groups) };
                     finding.container.name = format!("{}{text}", kill % 3);
                     finding.container.memory_limit_bytes = u64::try_from(kill).ok();
-                    finding.killed.exit_code = i32::MIN + i32::try_from(kill).unwrap();
+                    finding.killed.exit_code = Some(i32::MIN + i32::try_from(kill).unwrap());
                     finding.killed.started_at = Some(jiff::Timestamp::MIN);
                     finding
                 });

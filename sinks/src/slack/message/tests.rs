@@ -226,8 +226,10 @@ fn a_kill_that_no_restart_followed() {
 
 #[test]
 fn another_exit_code() {
-    let with_code =
-        |exit_code, finding: Finding| Finding { killed: Killed { exit_code, ..finding.killed }, ..finding };
+    let with_code = |code, finding: Finding| Finding {
+        killed: Killed { exit_code: Some(code), ..finding.killed },
+        ..finding
+    };
     insta::assert_snapshot!(payload([with_code(3, Finding::full())]), @r#"
     {"blocks":[{"expand":true,"text":{"text":"*OOM kill* of `app` in Deployment `cart`
     Namespace `shop`, cluster `prod`
