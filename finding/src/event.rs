@@ -8,6 +8,15 @@ pub const EVENT_COMPONENT: &str = "oom-event-generator";
 /// The `reason` of the Events.
 pub const EVENT_REASON: &str = "PreviousContainerWasOOMKilled";
 
+/// The annotation of the Event that holds the finding, as a line of JSON.
+pub const FINDING_ANNOTATION: &str = "oom-event-generator/finding";
+
+/// The annotation of the Event that names the sinks that the finding is still owed to, separated by commas.
+pub const OWED_ANNOTATION: &str = "oom-event-generator/owed";
+
+/// The annotation of the Event that says when it was last written anew, so that its time to live began again.
+pub const RENEWED_ANNOTATION: &str = "oom-event-generator/renewed";
+
 /// What the API server allows for the name of an object: a DNS-1123 subdomain.
 const MAX_NAME_CHARS: usize = 253;
 

@@ -27,7 +27,7 @@ impl Finding {
                 memory_limit_bytes: Some(256 << 20),
                 workload: Workload { kind: "Deployment".into(), name: "cart".into() },
                 event_uid: "0b6e2f4e-7a6c-4b63-9d0e-3f1d2c1b0a99".into(),
-                labels,
+                labels: Some(labels),
                 asks_to_be_ignored: false,
             },
             container: AffectedContainer {

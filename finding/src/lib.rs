@@ -10,14 +10,17 @@ mod history;
 mod memory;
 mod resolved;
 mod test_finding;
+mod text;
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use ring::digest;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-pub use event::{EVENT_COMPONENT, EVENT_REASON, event_name};
+pub use event::{
+    EVENT_COMPONENT, EVENT_REASON, FINDING_ANNOTATION, OWED_ANNOTATION, RENEWED_ANNOTATION, event_name,
+};
 pub use explanation::{Advice, Cause, CauseKind, Incident};
 pub use history::{KillHistory, RaisedLimit};
 pub use memory::bytes;
@@ -25,23 +28,25 @@ pub use resolved::{Change, Gone, ResolvedContainer, ResolvedIncident, ResolvedSc
 pub use test_finding::TestFinding;
 
 /// One OOM kill of one container, and the start that followed it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
     /// The version of the JSON form.
     pub schema: Schema,
     /// Whether it is made up to test a sink.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub test: bool,
     /// The kill's identity: the same for the same kill, over restarts, replicas and replays.
     pub id: KillId,
     /// The cluster's name, as configured.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "text::bounded_or_none")]
     pub cluster: Option<String>,
     /// When this program learned of it, by its own clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detected_at: Option<Timestamp>,
     /// The Pod's namespace.
+    #[serde(deserialize_with = "text::bounded")]
     pub namespace: String,
     /// The Pod.
     pub pod: AffectedPod,
@@ -61,11 +66,12 @@ pub struct Finding {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incident: Option<Incident>,
     /// All of it in a sentence; the text of the Kubernetes Event.
+    #[serde(deserialize_with = "text::bounded")]
     pub message: String,
 }
 
 /// The name and version of the JSON form of a [`Finding`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Schema {
     /// The first and only version.
     #[default]
@@ -74,15 +80,18 @@ pub enum Schema {
 }
 
 /// The Pod that a killed container belongs to.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AffectedPod {
     /// `metadata.name`.
+    #[serde(deserialize_with = "text::bounded")]
     pub name: String,
     /// `metadata.uid`.
+    #[serde(deserialize_with = "text::bounded")]
     pub uid: String,
     /// `spec.nodeName`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "text::bounded_or_none")]
     pub node: Option<String>,
     /// The memory limit of the Pod as a whole, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,34 +102,39 @@ pub struct AffectedPod {
     /// which `kubectl describe pod` looks them up (annotation `kubernetes.io/config.mirror`).
     #[serde(skip)]
     pub event_uid: String,
-    /// Those of `metadata.labels` that a `match` asks for. No sink shows them.
+    /// Those of `metadata.labels` that a `match` asks for. No sink shows them. `None` in a finding that was
+    /// read from its JSON, which doesn't have them.
     #[serde(skip)]
-    pub labels: BTreeMap<String, String>,
+    pub labels: Option<BTreeMap<String, String>>,
     /// Whether its annotation `oom-event-generator/ignore` is `true`.
     #[serde(skip)]
     pub asks_to_be_ignored: bool,
 }
 
 /// What a Pod belongs to: its Deployment, `CronJob` or other controlling owner, or the Pod itself.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Workload {
     /// The owner's kind, such as `Deployment`.
+    #[serde(deserialize_with = "text::bounded")]
     pub kind: String,
     /// The owner's name.
+    #[serde(deserialize_with = "text::bounded")]
     pub name: String,
 }
 
 /// A container as its Pod describes it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AffectedContainer {
     /// Its name within the Pod.
+    #[serde(deserialize_with = "text::bounded")]
     pub name: String,
     /// Which of the Pod's lists it stands in.
     #[serde(rename = "type")]
     pub kind: ContainerKind,
     /// The image, as the Pod's spec names it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "text::bounded_or_none")]
     pub image: Option<String>,
     /// The memory limit in force, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,7 +145,7 @@ pub struct AffectedContainer {
 }
 
 /// Which of a Pod's lists a container stands in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ContainerKind {
     /// `spec.containers`.
@@ -156,11 +170,12 @@ impl ContainerKind {
 }
 
 /// The instance that was killed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Killed {
     /// The runtime's ID of the instance, such as `containerd://…`. Virtual kubelets leave it out.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "text::bounded_or_none")]
     pub container_id: Option<String>,
     /// Usually 137. Another code means that the kernel killed a child process, which marks the
     /// container as OOM-killed, and that its main process exited with this code.
@@ -175,11 +190,12 @@ pub struct Killed {
 }
 
 /// The instance that was started after a kill.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Restarted {
     /// The runtime's ID of the instance; unknown where a `Started` Event alone tells of it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "text::bounded_or_none")]
     pub container_id: Option<String>,
     /// When it was started, by its node's clock, to the second.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -190,9 +206,9 @@ pub struct Restarted {
 }
 
 /// The identity of one kill: 32 hexadecimal digits, safe in names of Kubernetes objects.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct KillId(String);
+pub struct KillId(#[serde(deserialize_with = "text::id")] String);
 
 impl KillId {
     /// Makes an identity of parts. Their order matters, and where one ends and the next begins.
@@ -304,6 +320,40 @@ mod tests {
                 without.pointer_mut(place).unwrap().as_object_mut().unwrap().remove(&name);
                 assert_ne!(problems(&without), Vec::<String>::new(), "{place}/{name} is not demanded");
             }
+        }
+    }
+
+    #[test]
+    fn a_finding_is_read_back_from_its_json_without_what_that_does_not_have() {
+        for finding in [Finding::full(), Finding::minimal()] {
+            let read: Finding = serde_json::from_str(&json!(finding).to_string()).unwrap();
+            let pod = AffectedPod { labels: None, event_uid: String::new(), ..finding.pod.clone() };
+            assert_eq!(read, Finding { pod, ..finding });
+        }
+    }
+
+    #[test]
+    fn what_is_no_finding_of_this_program_is_not_read() {
+        let long = "a".repeat(text::MAX_TEXT_BYTES + 1);
+        for (place, value) in [
+            ("/schema", json!("oom-finding/v2")),
+            ("/id", json!("0123456789ABCDEF0123456789abcdef")),
+            ("/id", json!("0123")),
+            ("/id", json!("../../secrets/0123456789abcdef01")),
+            ("/namespace", json!(long)),
+            ("/pod/name", json!(long)),
+            ("/pod/workload/name", json!(long)),
+            ("/pod/node", json!(long)),
+            ("/container/image", json!(long)),
+            ("/container/memoryLimitBytes", json!(-1)),
+            ("/killed/containerId", json!(long)),
+            ("/cause/text", json!(long)),
+            ("/advice/command", json!(long)),
+            ("/message", json!(long)),
+        ] {
+            let mut changed = json!(Finding::full());
+            *changed.pointer_mut(place).unwrap() = value;
+            assert!(serde_json::from_value::<Finding>(changed).is_err(), "{place}");
         }
     }
 

@@ -49,7 +49,7 @@ impl TestFinding {
                 memory_limit_bytes: None,
                 workload: Workload { kind: "Pod".to_owned(), name: name.to_owned() },
                 event_uid: String::new(),
-                labels: BTreeMap::new(),
+                labels: Some(BTreeMap::new()),
                 asks_to_be_ignored: false,
             },
             container: AffectedContainer {

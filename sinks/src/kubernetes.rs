@@ -2,14 +2,20 @@
 //!
 //! The Event's name derives from the kill's identity, so the API server refuses to store a kill twice,
 //! whoever writes it and however often. It needs no right but `create` on `events`.
+//!
+//! The Event is the ledger as well: its annotations hold the finding, and name the other sinks that the finding
+//! is still owed to. [`EventLedger`] takes them off, for which it needs `patch`.
 
+mod ledger;
 mod test_event;
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, error::Error, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cluster::{Refusal, RequestError, send};
-use finding::{EVENT_COMPONENT, EVENT_REASON, Finding, TestFinding, event_name};
+use finding::{
+    EVENT_COMPONENT, EVENT_REASON, FINDING_ANNOTATION, Finding, OWED_ANNOTATION, TestFinding, event_name,
+};
 use http::StatusCode;
 use k8s_openapi::{
     api::core::v1::{Event, EventSource, ObjectReference},
@@ -18,9 +24,11 @@ use k8s_openapi::{
 use kube::{Client, Resource, api::PostParams, core::Request};
 use untrusted::one_line;
 
+pub use self::ledger::EventLedger;
+use self::ledger::owed_value;
 use crate::{
     AttemptOutcome, Delivery, Sink, SinkBuildError, SinkContext, SinkLimits, SinkSettings, SinkType,
-    TestOutcome,
+    TestOutcome, stdout::line,
 };
 
 /// `type: kubernetes`.
@@ -96,8 +104,14 @@ impl Sink for KubernetesSink {
     /// The Event may still be stored. A retry then returns [`AttemptOutcome::Duplicate`].
     async fn deliver(&self, batch: &[Delivery]) -> Vec<AttemptOutcome> {
         let mut outcomes = Vec::with_capacity(batch.len());
-        for Delivery { finding, .. } in batch {
-            outcomes.push(self.create(&finding.namespace, &event(finding)).await);
+        for Delivery { finding, owed, .. } in batch {
+            let owed = match owed {
+                Some(owed) => owed.note_for_event().await,
+                None => Vec::new(),
+            };
+            let mut event = event(finding);
+            event.metadata.annotations = Some(annotations(finding, &owed));
+            outcomes.push(self.create(&finding.namespace, &event).await);
         }
         outcomes
     }
@@ -111,6 +125,13 @@ fn request(namespace: &str, event: &Event) -> Result<http::Request<Vec<u8>>, Box
     let path = Event::url_path(&(), Some(namespace));
     let body = serde_json::to_vec(event)?;
     Ok(Request::new(path).create(&PostParams::default(), body)?)
+}
+
+/// Returns what makes an Event part of the ledger: the finding as the `stdout` sink writes it, and whom it is
+/// owed to.
+fn annotations(finding: &Finding, owed: &[Arc<str>]) -> BTreeMap<String, String> {
+    let owed = owed_value(owed).map(|owed| (OWED_ANNOTATION.to_owned(), owed));
+    [(FINDING_ANNOTATION.to_owned(), line(finding))].into_iter().chain(owed).collect()
 }
 
 /// Returns the Event for a finding. It has none of the Pod's labels or annotations, by which Argo CD would
@@ -168,7 +189,7 @@ fn refused(namespace: &str, refusal: &Refusal) -> AttemptOutcome {
         StatusCode::FORBIDDEN if refusal.has_cause("NamespaceTerminating") => {
             AttemptOutcome::Gone { reason: format!("namespace {namespace} is being deleted") }
         }
-        StatusCode::FORBIDDEN => retry(&forbidden_remedy(namespace, &refusal.message)),
+        StatusCode::FORBIDDEN => retry(&forbidden_remedy(namespace, &refusal.message, "create")),
         _ if is_denied_by_policy(&refusal.message) => retry(POLICY_REMEDY),
         StatusCode::UNAUTHORIZED => retry(
             ". The API server does not accept this program's credentials: check the service account's \
@@ -187,7 +208,7 @@ fn is_denied_by_policy(message: &str) -> bool {
 }
 
 /// Returns what to do about a 403. It comes from the authorizer, which names the user, or from admission.
-fn forbidden_remedy(namespace: &str, message: &str) -> String {
+fn forbidden_remedy(namespace: &str, message: &str, verb: &str) -> String {
     let Some((_, rest)) = message.split_once("User \"") else {
         return POLICY_REMEDY.into();
     };
@@ -199,7 +220,7 @@ fn forbidden_remedy(namespace: &str, message: &str) -> String {
     };
     format!(
         ". Grant it to {grantee}: a Role in namespace {namespace}, or a ClusterRole, with the rule \
-         apiGroups [\"\"], resources [\"events\"], verbs [\"create\"]"
+         apiGroups [\"\"], resources [\"events\"], verbs [\"{verb}\"]"
     )
 }
 

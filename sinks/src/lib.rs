@@ -4,6 +4,7 @@
 //! time-outs belong to its courier (`src/fanout/` of the program). A new sink is a file here,
 //! its `mod` line, and an entry in [`TYPES`].
 
+mod ledger;
 mod tested;
 
 pub mod kubernetes;
@@ -18,6 +19,7 @@ use settings::ConfigSection;
 use tokio::time::Instant;
 use untrusted::with_causes;
 
+pub use ledger::{LedgerStore, NoteOutcome, OwedSink, OwedSinks};
 pub use tested::TestOutcome;
 
 /// A place that findings are delivered to.
@@ -78,12 +80,15 @@ pub struct Delivery {
     pub previous: Option<Instant>,
     /// Further kills that this delivery tells as a count; only where [`Sink::max_named`] allows it.
     pub more: Option<MoreKills>,
+    /// The other sinks that the finding is owed to, for a sink that [`SinkType::remembers`]; `None` where no
+    /// ledger is kept.
+    pub owed: Option<OwedSinks>,
 }
 
 impl Delivery {
     /// Makes a delivery of a finding that was not gathered.
     pub fn new(finding: Arc<Finding>) -> Self {
-        Self { finding, previous: None, more: None }
+        Self { finding, previous: None, more: None, owed: None }
     }
 }
 

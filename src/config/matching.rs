@@ -21,7 +21,7 @@ pub struct FindingMatch {
 }
 
 impl FindingMatch {
-    /// Returns whether the sink gets this finding.
+    /// Returns whether the sink gets this finding. Of labels that aren't known any more, anything holds.
     pub fn matches(&self, finding: &Finding) -> bool {
         let workload = &finding.pod.workload;
         let names = [
@@ -31,7 +31,8 @@ impl FindingMatch {
             (&self.workload_names, &workload.name),
             (&self.containers, &finding.container.name),
         ];
-        names.iter().all(|(globs, name)| globs.gives(name)) && self.labels.matches(&finding.pod.labels)
+        names.iter().all(|(globs, name)| globs.gives(name))
+            && finding.pod.labels.as_ref().is_none_or(|labels| self.labels.matches(labels))
     }
 
     /// Returns the keys of the labels that it asks for.
@@ -92,7 +93,7 @@ mod tests {
             namespace: "shop-eu".to_owned(),
             pod: AffectedPod {
                 name: "cart-1".to_owned(),
-                labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+                labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
                 ..full.pod
             },
             ..full

@@ -52,7 +52,7 @@ pub(super) fn draft(
             memory_limit_bytes: pod.status.resources.limits.bytes.or(pod.spec.resources.limits.bytes),
             workload: workload(pod),
             event_uid: pod.event_uid().to_owned(),
-            labels: pod.metadata.labels.clone(),
+            labels: Some(pod.metadata.labels.clone()),
             asks_to_be_ignored: pod.metadata.annotations.ignore,
         },
         container: AffectedContainer {

@@ -7,6 +7,7 @@ use tokio::{
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers};
 
 use super::*;
+use crate::{LedgerStore, NoteOutcome, OwedSink, OwedSinks};
 use finding::{AffectedContainer, AffectedPod, ContainerKind};
 
 fn client_of(url: &str) -> Client {
@@ -58,7 +59,11 @@ async fn the_event_is_created_as_kubectl_shows_it() {
         json!({
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": { "name": format!("cart-6c9f7-x2x.{}", finding.id.as_str()), "namespace": "shop" },
+            "metadata": {
+                "name": format!("cart-6c9f7-x2x.{}", finding.id.as_str()),
+                "namespace": "shop",
+                "annotations": { "oom-event-generator/finding": line(&finding) },
+            },
             "involvedObject": {
                 "apiVersion": "v1",
                 "kind": "Pod",
@@ -77,6 +82,87 @@ async fn the_event_is_created_as_kubectl_shows_it() {
             "lastTimestamp": "2026-03-01T12:00:05Z",
         })
     );
+}
+
+/// What is asked of the API server, method, content type and body, by what `ask` does with a sink and a ledger.
+async fn asked(
+    answer: ResponseTemplate,
+    ask: impl AsyncFn(KubernetesSink, EventLedger),
+) -> Vec<(String, Value)> {
+    let server = MockServer::start().await;
+    Mock::given(matchers::any()).respond_with(answer).mount(&server).await;
+    let client = client_of(&server.uri());
+    ask(KubernetesSink::new(client.clone()), EventLedger::new(client)).await;
+    let requests = server.received_requests().await.unwrap();
+    let asked = requests.iter().map(|request| {
+        let content = request.headers["content-type"].to_str().unwrap();
+        (format!("{} {} {content}", request.method, request.url.path()), request.body_json().unwrap())
+    });
+    asked.collect()
+}
+
+fn owed_to(names: &[&str]) -> OwedSinks {
+    OwedSinks::new(names.iter().map(|name| OwedSink { name: (*name).into(), is_prompt: false }).collect())
+}
+
+#[tokio::test]
+async fn an_event_names_the_sinks_that_still_owe_it_when_it_is_written() {
+    let owed = owed_to(&["log", "pager", "team"]);
+    owed.settle("log");
+    let delivery = Delivery { owed: Some(owed), ..Delivery::from(Finding::full()) };
+    let created = ResponseTemplate::new(201).set_body_json(json!({ "kind": "Event" }));
+    let asked = asked(created, async |sink, _| {
+        sink.deliver(std::slice::from_ref(&delivery)).await;
+    });
+    let annotations = &asked.await[0].1["metadata"]["annotations"];
+    assert_eq!(annotations["oom-event-generator/owed"], "pager,team");
+    assert_eq!(annotations["oom-event-generator/finding"], line(&Finding::full()));
+}
+
+#[tokio::test]
+async fn a_note_is_a_merge_patch_of_the_annotations_alone() {
+    let finding = Finding::full();
+    let changed = ResponseTemplate::new(200).set_body_json(json!({ "kind": "Event" }));
+    let asked = asked(changed, async |_, ledger| {
+        assert_eq!(ledger.note(&finding, &["team".into(), "pager".into()], None).await, NoteOutcome::Noted);
+        let now = "2026-03-01T12:30:00Z".parse().ok();
+        assert_eq!(ledger.note(&finding, &["team".into()], now).await, NoteOutcome::Noted);
+        assert_eq!(ledger.note(&finding, &[], None).await, NoteOutcome::Noted);
+    });
+    let path = format!("/api/v1/namespaces/shop/events/cart-6c9f7-x2x.{}", finding.id.as_str());
+    let expected = [
+        json!({ "oom-event-generator/owed": "team,pager" }),
+        json!({ "oom-event-generator/owed": "team", "oom-event-generator/renewed": "2026-03-01T12:30:00Z" }),
+        json!({ "oom-event-generator/owed": null }),
+    ]
+    .map(|annotations| {
+        (
+            format!("PATCH {path} application/merge-patch+json"),
+            json!({ "metadata": { "annotations": annotations } }),
+        )
+    });
+    assert_eq!(asked.await, expected);
+}
+
+#[tokio::test]
+async fn a_note_that_is_forbidden_names_the_rule_and_one_whose_event_is_gone_says_so() {
+    let message = "events \"x\" is forbidden: User \"system:serviceaccount:monitoring:oom\" cannot patch resource \
+                   \"events\" in API group \"\" in the namespace \"shop\"";
+    let terminating = json!({ "causes": [{ "reason": "NamespaceTerminating" }] });
+    let denied = status(403, "Forbidden", message, &json!({}));
+    let noted = async |answer: ResponseTemplate| {
+        let server = MockServer::start().await;
+        Mock::given(matchers::any()).respond_with(answer).mount(&server).await;
+        EventLedger::new(client_of(&server.uri())).note(&Finding::full(), &[], None).await
+    };
+    let NoteOutcome::Denied { reason } = noted(denied).await else { panic!("it is not denied") };
+    let rule = "Grant it to ServiceAccount monitoring/oom: a Role in namespace shop, or a ClusterRole, with the rule \
+                apiGroups [\"\"], resources [\"events\"], verbs [\"patch\"]";
+    assert!(reason.ends_with(rule), "{reason}");
+    assert_eq!(noted(status(404, "NotFound", "no", &json!({}))).await, NoteOutcome::Gone);
+    assert_eq!(noted(status(403, "Forbidden", "no", &terminating)).await, NoteOutcome::Gone);
+    let busy = noted(status(503, "ServiceUnavailable", "no", &json!({}))).await;
+    assert!(matches!(busy, NoteOutcome::Retry { .. }), "{busy:?}");
 }
 
 #[test]

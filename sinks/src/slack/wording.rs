@@ -30,7 +30,7 @@ pub(super) struct ToldKill<'a> {
 
 impl<'a> ToldKill<'a> {
     pub(super) fn new((place, delivery): (usize, &'a Delivery)) -> Self {
-        let Delivery { finding, previous, more } = delivery;
+        let Delivery { finding, previous, more, .. } = delivery;
         Self { place, finding, previous: *previous, more: more.as_ref() }
     }
 
