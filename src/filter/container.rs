@@ -119,20 +119,22 @@ impl RememberedContainer {
     /// that: a node may lose its logs, and with them the count. Nor does an earlier time: a clock may
     /// be set back.
     fn is_older(&self, reading: &StatusReading<'_>) -> bool {
-        reading.restart_count < self.restart_count && seconds(reading.newest_time()) <= self.newest
+        let is_lower = reading.restart_count.is_some_and(|count| count < self.restart_count);
+        is_lower && seconds(reading.newest_time()) <= self.newest
     }
 
     /// Takes in the counts. Returns how many instances ended unseen since they were last known.
     fn count(&mut self, reading: &StatusReading<'_>) -> u32 {
+        self.newest = self.newest.max(seconds(reading.newest_time()));
+        let Some(restart_count) = reading.restart_count else { return 0 };
         let ended = reading.ended.saturating_sub(self.ended);
         let seen = reading.ends().filter(|end| end.ordinal >= Some(self.ended)).count();
-        let is_lower = reading.restart_count < self.restart_count;
+        let is_lower = restart_count < self.restart_count;
         if is_lower {
             self.kills.get_or_insert_default().count_fell = true;
         }
         self.ended = if is_lower { reading.ended } else { self.ended.max(reading.ended) };
-        self.restart_count = reading.restart_count;
-        self.newest = self.newest.max(seconds(reading.newest_time()));
+        self.restart_count = restart_count;
         ended.saturating_sub(u32::try_from(seen).unwrap_or(u32::MAX))
     }
 

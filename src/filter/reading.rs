@@ -32,7 +32,7 @@ const NEVER_RAN_REASONS: [&str; 2] = ["StartError", "ContainerCannotRun"];
 pub(super) struct ShownInstance<'a> {
     pub container_id: Option<&'a str>,
     pub started_at: Option<Timestamp>,
-    /// How many instances came before it. Unknown if the instance ran before the count fell to 0.
+    /// How many instances came before it. Unknown also if the instance ran before the count fell to 0.
     pub ordinal: Option<u32>,
 }
 
@@ -47,9 +47,9 @@ pub(super) struct InstanceEnd<'a> {
 /// One status of a container, read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StatusReading<'a> {
-    /// `restartCount` as the status gives it.
-    pub restart_count: u32,
-    /// How many instances have ended.
+    /// `restartCount`, if the status gives it.
+    pub restart_count: Option<u32>,
+    /// How many instances have ended; if the count is unknown, how many that the status shows in `state`.
     pub ended: u32,
     /// The instance in `state`, if it ran.
     current: Option<ShownInstance<'a>>,
@@ -60,7 +60,8 @@ pub(super) struct StatusReading<'a> {
 impl<'a> StatusReading<'a> {
     /// Reads a status.
     pub(super) fn of(status: &'a ContainerStatus) -> Self {
-        let count = status.restart_count;
+        let ordinal = status.restart_count;
+        let count = ordinal.unwrap_or_default();
         let running = status.state.running;
         let ended = status.state.terminated.as_ref().filter(|end| running.is_none() && !is_made_up(end));
         let last = status.last_state.terminated.as_ref();
@@ -72,25 +73,26 @@ impl<'a> StatusReading<'a> {
             (Some(running), _) => Some(ShownInstance {
                 container_id: status.container_id.as_deref(),
                 started_at: running.started_at,
-                ordinal: Some(count),
+                ordinal,
             }),
-            (None, ended) => ended.and_then(|ended| ran(ended, Some(count))),
+            (None, ended) => ended.and_then(|ended| ran(ended, ordinal)),
         };
-        let ordinal = if waits_after.is_some() { Some(count) } else { count.checked_sub(1) };
+        let before = ordinal.and_then(|ordinal| ordinal.checked_sub(1));
+        let last_ordinal = if waits_after.is_some() { ordinal } else { before };
         Self {
-            restart_count: count,
+            restart_count: ordinal,
             ended: count.saturating_add(u32::from(ended.or(waits_after).is_some())),
             current,
             ends: [
-                last.map(|terminated| InstanceEnd { terminated, ordinal, successor: current }),
-                ended.map(|terminated| InstanceEnd { terminated, ordinal: Some(count), successor: None }),
+                last.map(|terminated| InstanceEnd { terminated, ordinal: last_ordinal, successor: current }),
+                ended.map(|terminated| InstanceEnd { terminated, ordinal, successor: None }),
             ],
         }
     }
 
     /// Returns whether it is the first instance and was not killed, so that there is nothing to remember.
     pub(super) fn is_clean(&self) -> bool {
-        self.restart_count == 0 && self.kills().next().is_none()
+        self.restart_count.is_none_or(|count| count == 0) && self.kills().next().is_none()
     }
 
     /// Returns how the newest instance ended if the container neither runs nor waits to be started.

@@ -22,7 +22,7 @@ const SCHEDULED_MINUTES: Range<i64> = 25_000_000..100_000_000;
 pub(super) fn workload(pod: &Pod) -> Workload {
     let metadata = &pod.metadata;
     let named = |kind: &str, name: &str| Workload { kind: kind.to_owned(), name: name.to_owned() };
-    let owner = metadata.owner_references.iter().find(|owner| owner.controller);
+    let owner = metadata.owner_references.iter().find(|owner| owner.is_controller());
     if let Some(name) = deployment_config(pod, owner) {
         return named("DeploymentConfig", name);
     }

@@ -101,6 +101,11 @@ impl Case {
     /// A `Started` Event about the next instance after what was last shown of its container, with these fields beside those that all have.
     pub fn event(&mut self, container: &str, at: Timestamp, fields: Value) -> &mut Self {
         let event = self.started_event(container, at, fields);
+        self.event_is(event)
+    }
+
+    /// This Event.
+    pub fn event_is(&mut self, event: Value) -> &mut Self {
         match serde_json::from_value::<Event>(event).unwrap().into_started() {
             Some(started) => self.observe(Observation::Started(started)),
             None => self,

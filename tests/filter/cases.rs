@@ -716,6 +716,56 @@ fn who_claims_the_id_of_an_instance_in_another_namespace_hides_nothing() {
 }
 
 #[test]
+fn who_writes_an_event_of_another_namespace_confirms_nothing() {
+    let mut case = Case::new();
+    case.sees(&["app T(0,a)"]);
+    for (written_in, about) in [("evil", "shop"), ("shop", "evil"), ("", "shop")] {
+        let at = case.tick();
+        let mut event = case.started_event("app", at, json!({}));
+        event["metadata"]["namespace"] = written_in.into();
+        event["involvedObject"]["namespace"] = about.into();
+        case.event_is(event).finds(&[]);
+    }
+    let at = case.tick();
+    let mut event = case.started_event("app", at, json!({}));
+    event["involvedObject"]["namespace"] = "".into();
+    case.event_is(event).finds(&["a"]);
+}
+
+#[test]
+fn an_unknown_count_tells_nothing_and_the_kill_counts() {
+    let mut case = Case::new();
+    let sees = |case: &mut Case, containers: &[&str], counts: bool| {
+        let mut pod = case.object(containers);
+        let status = &mut pod["status"]["containerStatuses"][0];
+        if !counts {
+            status["restartCount"] = json!(-1);
+        }
+        let pod = serde_json::from_value(pod).unwrap();
+        case.observe(Observation::Changed(Scope::WHOLE, pod));
+    };
+    sees(&mut case, &["app R(5,a)"], true);
+    sees(&mut case, &["app T(5,a)"], false);
+    sees(&mut case, &["app R(6,b)+L(a)"], false);
+    case.finds(&["a"]);
+    assert_eq!(case.found[0].restarted.as_ref().unwrap().restart_count, None);
+    sees(&mut case, &["app R(6,b)+L(a)"], true);
+    sees(&mut case, &["app R(7,c)+L(b)"], true);
+    case.finds(&["a", "b"]);
+    assert_eq!(case.unobserved, 0);
+}
+
+#[test]
+fn an_unknown_exit_code_is_absent() {
+    let mut case = Case::new();
+    let mut pod = case.object(&["app R(1,b)+L(a)"]);
+    pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] = json!(1_u64 << 40);
+    case.observe(Observation::Changed(Scope::WHOLE, serde_json::from_value(pod).unwrap())).finds(&["a"]);
+    assert_eq!(case.found[0].killed.exit_code, None);
+    assert!(!case.found[0].message.contains("exited"));
+}
+
+#[test]
 fn virtual_kubelets_leave_the_id_empty() {
     let mut case = Case::new();
     case.sees(&["app T(0,-a)"]).sees(&["app R(1,-b)+L(-a)"]).sees(&["app R(1,-b)+L(-a)"]).finds(&["-a"]);

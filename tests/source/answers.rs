@@ -14,7 +14,7 @@ async fn says_an_object_that_cannot_be_read() {
     let server = ApiServer::new();
     let day = Watching::begin(&server).await;
     let mut broken = restarted("broken", 1);
-    broken["metadata"]["labels"] = json!(["no", "labels"]);
+    broken["metadata"]["uid"] = json!(["nobody"]);
     for _ in 0..10 {
         server.put("pods", broken.clone());
         server.put("pods", restarted("cart", 1));
@@ -137,6 +137,42 @@ async fn says_words_of_a_later_version_of_the_protocol() {
     day.finds(&["cart-0"]);
     assert!(day.is_ready());
     assert_eq!(day.metric("undecodable_total", "pods"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn says_odd_values_of_a_pod_and_the_rest_counts() {
+    let odd_values =
+        [json!(-1), json!(1_u64 << 60), json!(1.5), json!("9999-99-99"), json!([{}]), json!({"a": []})];
+    let places = [
+        "/metadata/labels",
+        "/metadata/ownerReferences",
+        "/spec",
+        "/status/phase",
+        "/status/containerStatuses/0/restartCount",
+        "/status/containerStatuses/0/state/running/startedAt",
+        "/status/containerStatuses/0/lastState/terminated/exitCode",
+        "/status/containerStatuses/0/lastState/terminated/finishedAt",
+    ];
+    let server = ApiServer::new();
+    let day = Watching::begin(&server).await;
+    let mut expected = Vec::new();
+    for (place, pointer) in places.iter().enumerate() {
+        for (which, odd) in odd_values.iter().enumerate() {
+            let name = format!("odd-{place}-{which}");
+            let mut pod = restarted(&name, 1);
+            for (key, value) in [("labels", json!({})), ("ownerReferences", json!([]))] {
+                pod["metadata"][key] = value;
+            }
+            (pod["spec"], pod["status"]["phase"]) = (json!({}), json!("Running"));
+            *pod.pointer_mut(pointer).unwrap() = odd.clone();
+            server.put("pods", pod);
+            expected.push(format!("{name}-0"));
+        }
+    }
+    sleep(SECOND).await;
+    day.finds(&expected.iter().map(String::as_str).collect::<Vec<_>>());
+    day.is_quiet();
+    assert_eq!(day.metric("undecodable_total", "pods"), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,35 +3,39 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{null_is_default, text::cut_name_or_empty, time_or_none};
+use super::{
+    lenient::{record_or_default, scalar_or_default},
+    text::cut_name_or_empty,
+    time_or_none,
+};
 
 /// An Event that says that a container was started, as far as it is read. Of v1, or of `events.k8s.io/v1`,
 /// which has other names for the same fields.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "record_or_default")]
     metadata: EventMetadata,
     /// The container that it is about.
-    #[serde(alias = "regarding", default, deserialize_with = "null_is_default")]
+    #[serde(alias = "regarding", default, deserialize_with = "record_or_default")]
     pub involved_object: InvolvedObject,
     /// Why it was written: `Started`, for all that matters here.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "scalar_or_default")]
     pub reason: String,
     /// Differs between versions of Kubernetes; read for one prefix alone.
-    #[serde(alias = "note", default, deserialize_with = "null_is_default")]
+    #[serde(alias = "note", default, deserialize_with = "scalar_or_default")]
     pub message: String,
     #[serde(alias = "deprecatedLastTimestamp", default, deserialize_with = "time_or_none")]
     last_timestamp: Option<Timestamp>,
     #[serde(rename = "eventTime", default, deserialize_with = "time_or_none")]
     time: Option<Timestamp>,
     /// How often it happened, dropped Events included.
-    #[serde(alias = "deprecatedCount", default, deserialize_with = "null_is_default")]
+    #[serde(alias = "deprecatedCount", default, deserialize_with = "scalar_or_default")]
     count: i64,
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "record_or_default")]
     series: EventSeries,
     /// Who wrote it.
-    #[serde(alias = "deprecatedSource", default, deserialize_with = "null_is_default")]
+    #[serde(alias = "deprecatedSource", default, deserialize_with = "record_or_default")]
     source: EventSource,
     /// The same, in newer clusters. Kubelets up to 1.27 leave it empty.
     #[serde(alias = "reportingController", default, deserialize_with = "cut_name_or_empty")]
@@ -42,7 +46,11 @@ pub struct Event {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct EventMetadata {
-    #[serde(default, deserialize_with = "null_is_default")]
+    /// The Pod's namespace, too: an API server stores no Event about an object of another one, but for
+    /// those of `events.k8s.io/v1`.
+    #[serde(default, deserialize_with = "cut_name_or_empty")]
+    namespace: String,
+    #[serde(default, deserialize_with = "scalar_or_default")]
     resource_version: String,
 }
 
@@ -51,9 +59,9 @@ struct EventMetadata {
 #[serde(rename_all = "camelCase")]
 pub struct InvolvedObject {
     /// The object's kind.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "scalar_or_default")]
     pub kind: String,
-    /// The Pod's namespace.
+    /// The namespace that it is said to be in, by whoever wrote the Event.
     #[serde(default, deserialize_with = "cut_name_or_empty")]
     pub namespace: String,
     /// The Pod's name; a mirror pod and its static pod share it.
@@ -70,7 +78,7 @@ pub struct InvolvedObject {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct EventSeries {
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "scalar_or_default")]
     count: i64,
     #[serde(default, deserialize_with = "time_or_none")]
     last_observed_time: Option<Timestamp>,
@@ -95,22 +103,26 @@ impl Event {
         &self.metadata.resource_version
     }
 
-    /// The start that the Event proves: `None` if it is about something else, stands for Events of
-    /// several containers, or says that somebody else than a kubelet wrote it.
+    /// The start that the Event proves: `None` if it is about something else, stands for Events of several
+    /// containers, says that somebody else than a kubelet wrote it, or is about a Pod of another namespace
+    /// than its own. Whoever may write Events in one namespace proves nothing for others.
     pub fn into_started(self) -> Option<Started> {
         let writers = [&self.source.component, &self.reporting_component];
         if writers.into_iter().any(|writer| !writer.is_empty() && writer != KUBELET) {
             return None;
         }
-        let object = self.involved_object;
+        let (object, namespace) = (self.involved_object, self.metadata.namespace);
         if self.reason != "Started" || object.kind != "Pod" || self.message.starts_with(COMBINED) {
+            return None;
+        }
+        if !object.namespace.is_empty() && object.namespace != namespace {
             return None;
         }
         let (_, container) = object.field_path.strip_suffix('}')?.split_once('{')?;
         let container = container.to_owned();
         let at = self.series.last_observed_time.max(self.last_timestamp).or(self.time)?;
         let count = u32::try_from(self.count.max(self.series.count)).unwrap_or_default();
-        let InvolvedObject { namespace, name: pod, uid: event_uid, .. } = object;
+        let InvolvedObject { name: pod, uid: event_uid, .. } = object;
         Some(Started { namespace, pod, event_uid, container, at, count })
     }
 }

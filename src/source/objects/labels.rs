@@ -12,7 +12,7 @@ use serde::{
     de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor},
 };
 
-use super::text::cut_name;
+use super::{lenient::record, text::cut_label_or_none};
 
 /// The labels that tell which workload a Pod belongs to.
 const WORKLOAD_LABELS: [&str; 4] = [
@@ -34,10 +34,18 @@ pub fn keep_labels(keys: impl IntoIterator<Item = String>) {
 pub(super) fn asked_labels<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {
-    deserializer.deserialize_option(LabelsVisitor)
+    Ok(record(deserializer)?.map(|AskedLabels(labels)| labels).unwrap_or_default())
 }
 
+struct AskedLabels(BTreeMap<String, String>);
+
 struct LabelsVisitor;
+
+impl<'de> Deserialize<'de> for AskedLabels {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(LabelsVisitor).map(Self)
+    }
+}
 
 impl<'de> Visitor<'de> for LabelsVisitor {
     type Value = BTreeMap<String, String>;
@@ -46,22 +54,12 @@ impl<'de> Visitor<'de> for LabelsVisitor {
         f.write_str("labels")
     }
 
-    fn visit_none<E>(self) -> Result<Self::Value, E> {
-        Ok(BTreeMap::new())
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let asked = ASKED_LABELS.read().unwrap_or_else(PoisonError::into_inner);
         let mut labels = BTreeMap::new();
         while let Some(key) = map.next_key_seed(AskedKey(&asked))? {
             match key {
-                Some(key) => {
-                    labels.insert(key, map.next_value::<LabelValue>()?.0);
-                }
+                Some(key) => labels.extend(map.next_value::<LabelValue>()?.0.map(|value| (key, value))),
                 None => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -72,7 +70,7 @@ impl<'de> Visitor<'de> for LabelsVisitor {
 }
 
 #[derive(Deserialize)]
-struct LabelValue(#[serde(deserialize_with = "cut_name")] String);
+struct LabelValue(#[serde(deserialize_with = "cut_label_or_none")] Option<String>);
 
 /// Reads a key: `None` unless it is asked for.
 struct AskedKey<'a>(&'a BTreeSet<String>);
@@ -114,6 +112,7 @@ mod tests {
             read(r#"{"a":"b","pod-template-hash":"6c9","te\u0061m":"shop","tea":"x","z":{"y":[1]}}"#);
         assert_eq!(labels, read(r#"{"pod-template-hash":"6c9","team":"shop"}"#));
         assert_eq!(labels.len(), 2);
-        assert!(read("null").is_empty() && read("{}").is_empty());
+        assert!(read("null").is_empty() && read("{}").is_empty() && read("[7]").is_empty());
+        assert_eq!(read(r#"{"team":"","pod-template-hash":{"a":1}}"#), read(r#"{"team":""}"#));
     }
 }

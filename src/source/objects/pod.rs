@@ -8,8 +8,9 @@ use serde::Deserialize;
 
 use super::{
     labels::asked_labels,
-    null_is_default, quantity,
-    text::{cut_image_or_none, cut_name, cut_name_or_none, is_true},
+    lenient::{record, record_or_default, records, scalar, scalar_or_default, scalars},
+    quantity,
+    text::{cut_image_or_none, cut_name, cut_name_or_empty, cut_name_or_none, is_true},
     time_or_none,
 };
 
@@ -19,10 +20,10 @@ pub struct Pod {
     /// Who it is.
     pub metadata: PodMetadata,
     /// What it should be.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "record_or_default")]
     pub spec: PodSpec,
     /// What its kubelet last said of it.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "record_or_default")]
     pub status: PodStatus,
 }
 
@@ -37,7 +38,7 @@ pub struct PodMetadata {
     #[serde(deserialize_with = "cut_name")]
     pub namespace: String,
     /// Where a watch may go on after it.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "scalar_or_default")]
     pub resource_version: String,
     /// Its UID: another one is another Pod, whatever its name.
     #[serde(deserialize_with = "cut_name")]
@@ -49,10 +50,10 @@ pub struct PodMetadata {
     #[serde(default, deserialize_with = "asked_labels")]
     pub labels: BTreeMap<String, String>,
     /// Its annotations, as far as they matter.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "record_or_default")]
     pub annotations: Annotations,
     /// Its owners, of which at most one is the controlling one.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "records")]
     pub owner_references: Vec<OwnerReference>,
 }
 
@@ -78,17 +79,24 @@ pub struct Annotations {
 #[serde(rename_all = "camelCase")]
 pub struct OwnerReference {
     /// Such as `apps/v1`.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "scalar_or_default")]
     pub api_version: String,
     /// Such as `ReplicaSet`.
-    #[serde(deserialize_with = "cut_name")]
+    #[serde(default, deserialize_with = "cut_name_or_empty")]
     pub kind: String,
     /// The owner's name.
-    #[serde(deserialize_with = "cut_name")]
+    #[serde(default, deserialize_with = "cut_name_or_empty")]
     pub name: String,
     /// Whether this owner controls the Pod.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "scalar_or_default")]
     pub controller: bool,
+}
+
+impl OwnerReference {
+    /// Returns whether this owner controls the Pod, and is known.
+    pub fn is_controller(&self) -> bool {
+        self.controller && !self.kind.is_empty() && !self.name.is_empty()
+    }
 }
 
 /// `spec` of a [`Pod`].
@@ -99,16 +107,16 @@ pub struct PodSpec {
     #[serde(default, deserialize_with = "cut_name_or_none")]
     pub node_name: Option<String>,
     /// Whether its containers are started again, unless they say so themselves.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "scalar_or_default")]
     pub restart_policy: RestartPolicy,
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "records")]
     containers: Vec<ContainerSpec>,
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "records")]
     init_containers: Vec<ContainerSpec>,
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "records")]
     ephemeral_containers: Vec<ContainerSpec>,
     /// What the Pod as a whole may use.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "record_or_default")]
     pub resources: Resources,
 }
 
@@ -117,19 +125,19 @@ pub struct PodSpec {
 #[serde(rename_all = "camelCase")]
 pub struct ContainerSpec {
     /// Its name, unique among all containers of the Pod.
-    #[serde(deserialize_with = "cut_name")]
+    #[serde(default, deserialize_with = "cut_name_or_empty")]
     pub name: String,
     /// Its image.
     #[serde(default, deserialize_with = "cut_image_or_none")]
     pub image: Option<String>,
     /// What it may use.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "record_or_default")]
     pub resources: Resources,
     /// Whether it is started again; `Always` makes a sidecar of an init container.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "scalar")]
     pub restart_policy: Option<RestartPolicy>,
     /// What goes before the container's own policy; the first rule that applies counts.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "records")]
     pub restart_policy_rules: Vec<RestartRule>,
 }
 
@@ -151,10 +159,10 @@ pub enum RestartPolicy {
 #[serde(rename_all = "camelCase")]
 pub struct RestartRule {
     /// What happens.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "scalar_or_default")]
     pub action: RestartAction,
     /// When.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "record")]
     pub exit_codes: Option<ExitCodes>,
 }
 
@@ -175,10 +183,10 @@ pub enum RestartAction {
 #[derive(Clone, Debug, Deserialize)]
 pub struct ExitCodes {
     /// Whether it is for the values or for all others.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "scalar_or_default")]
     pub operator: ExitCodeOperator,
     /// The values.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "scalars")]
     pub values: Vec<i32>,
 }
 
@@ -199,10 +207,10 @@ pub enum ExitCodeOperator {
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub struct Resources {
     /// What may not be exceeded.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "record_or_default")]
     pub limits: MemoryAmount,
     /// What is set aside.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "record_or_default")]
     pub requests: MemoryAmount,
 }
 
@@ -219,19 +227,19 @@ pub struct MemoryAmount {
 #[serde(rename_all = "camelCase")]
 pub struct PodStatus {
     /// Where it is in its life.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "scalar_or_default")]
     pub phase: Phase,
     /// What the Pod as a whole may use now; a resize that is deferred isn't in it.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "record_or_default")]
     pub resources: Resources,
     /// Of `spec.containers`.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "records")]
     pub container_statuses: Vec<ContainerStatus>,
     /// Of `spec.initContainers`.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "records")]
     pub init_container_statuses: Vec<ContainerStatus>,
     /// Of `spec.ephemeralContainers`.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "records")]
     pub ephemeral_container_statuses: Vec<ContainerStatus>,
 }
 
@@ -252,25 +260,25 @@ pub enum Phase {
 #[serde(rename_all = "camelCase")]
 pub struct ContainerStatus {
     /// The container's name.
-    #[serde(deserialize_with = "cut_name")]
+    #[serde(default, deserialize_with = "cut_name_or_empty")]
     pub name: String,
     /// How many instances came before the newest one. It can fall, when a node loses its logs.
-    #[serde(default, deserialize_with = "null_is_default")]
-    pub restart_count: u32,
+    #[serde(default, deserialize_with = "scalar")]
+    pub restart_count: Option<u32>,
     /// The newest instance. While the container waits, it names the dead one.
     #[serde(rename = "containerID", default, deserialize_with = "cut_name_or_none")]
     pub container_id: Option<String>,
     /// The newest instance's state.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "record_or_default")]
     pub state: ContainerState,
     /// How the instance before it ended; while the container waits, the newest.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "record_or_default")]
     pub last_state: ContainerState,
     /// What is in force. It differs from the spec's after an in-place resize that isn't done yet.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "record_or_default")]
     pub resources: Resources,
     /// What is set aside for it on its node.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "record_or_default")]
     pub allocated_resources: MemoryAmount,
 }
 
@@ -278,10 +286,10 @@ pub struct ContainerStatus {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct ContainerState {
     /// It runs.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "record")]
     pub running: Option<Running>,
     /// It ended.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "record")]
     pub terminated: Option<Terminated>,
 }
 
@@ -299,10 +307,10 @@ pub struct Running {
 #[serde(rename_all = "camelCase")]
 pub struct Terminated {
     /// Why: `OOMKilled`, `Error`, `Completed`, …
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "scalar_or_default")]
     pub reason: String,
     /// What its process exited with.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "scalar")]
     pub exit_code: Option<i32>,
     /// The instance.
     #[serde(rename = "containerID", default, deserialize_with = "cut_name_or_none")]
@@ -327,10 +335,12 @@ impl Pod {
         self.metadata.annotations.mirror.is_some()
     }
 
-    /// Returns the containers that have a status, each with the list of the spec that it is in.
+    /// Returns the containers that have a status and a name, each with the list of the spec that it is in.
     pub fn statuses<'a>(&'a self) -> impl Iterator<Item = (ContainerList, &'a ContainerStatus)> {
-        let listed =
-            |list, statuses: &'a [ContainerStatus]| statuses.iter().map(move |status| (list, status));
+        let listed = |list, statuses: &'a [ContainerStatus]| {
+            let named = statuses.iter().filter(|status| !status.name.is_empty());
+            named.map(move |status| (list, status))
+        };
         listed(ContainerList::Init, &self.status.init_container_statuses)
             .chain(listed(ContainerList::Containers, &self.status.container_statuses))
             .chain(listed(ContainerList::Ephemeral, &self.status.ephemeral_container_statuses))

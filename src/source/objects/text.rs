@@ -3,78 +3,80 @@
 
 use std::fmt;
 
-use serde::{Deserializer, de::Visitor};
+use serde::{Deserialize, Deserializer, de::Visitor};
+
+use super::lenient::scalar;
 
 /// The longest name that Kubernetes allows: a DNS-1123 subdomain.
 const MAX_NAME_BYTES: usize = 253;
 /// More than the longest reference to an image: a name of 255 bytes, a tag of 128, a digest.
 const MAX_IMAGE_BYTES: usize = 512;
 
-/// Reads a name. One that is too long ends in `…`.
+/// Reads a name that must be there. One that is too long ends in `…`.
 pub(super) fn cut_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    deserializer.deserialize_str(CutText { max_bytes: MAX_NAME_BYTES })
+    CutText::<MAX_NAME_BYTES>::deserialize(deserializer).map(|CutText(name)| name)
 }
 
 /// Reads a name that may be missing, which an empty one is, too.
 pub(super) fn cut_name_or_none<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<String>, D::Error> {
-    let name = deserializer.deserialize_option(CutOption(CutText { max_bytes: MAX_NAME_BYTES }))?;
-    Ok(name.filter(|name| !name.is_empty()))
+    Ok(cut::<_, MAX_NAME_BYTES>(deserializer)?.filter(|name| !name.is_empty()))
 }
 
 /// Reads a name that may be missing.
 pub(super) fn cut_name_or_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    cut_name_or_none(deserializer).map(Option::unwrap_or_default)
+    cut::<_, MAX_NAME_BYTES>(deserializer).map(Option::unwrap_or_default)
+}
+
+/// Reads the value of a label, which may be empty.
+pub(super) fn cut_label_or_none<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    cut::<_, MAX_NAME_BYTES>(deserializer)
 }
 
 /// Reads a reference to an image, if there is one.
 pub(super) fn cut_image_or_none<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<String>, D::Error> {
-    deserializer.deserialize_option(CutOption(CutText { max_bytes: MAX_IMAGE_BYTES }))
+    cut::<_, MAX_IMAGE_BYTES>(deserializer)
 }
 
 /// Reads whether a text is `true`.
 pub(super) fn is_true<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    let text = deserializer.deserialize_option(CutOption(CutText { max_bytes: "true".len() }))?;
-    Ok(text.is_some_and(|text| text == "true"))
+    Ok(cut::<_, { "true".len() }>(deserializer)?.is_some_and(|text| text == "true"))
 }
 
-struct CutText {
-    max_bytes: usize,
+fn cut<'de, D: Deserializer<'de>, const MAX_BYTES: usize>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    Ok(scalar::<_, CutText<MAX_BYTES>>(deserializer)?.map(|CutText(text)| text))
 }
 
-impl Visitor<'_> for CutText {
-    type Value = String;
+/// A text of so many bytes at most, and a `…` if it was longer.
+struct CutText<const MAX_BYTES: usize>(String);
+
+struct CutVisitor<const MAX_BYTES: usize>;
+
+impl<'de, const MAX_BYTES: usize> Deserialize<'de> for CutText<MAX_BYTES> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(CutVisitor)
+    }
+}
+
+impl<const MAX_BYTES: usize> Visitor<'_> for CutVisitor<MAX_BYTES> {
+    type Value = CutText<MAX_BYTES>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a string")
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        if text.len() <= self.max_bytes {
-            return Ok(text.to_owned());
+        if text.len() <= MAX_BYTES {
+            return Ok(CutText(text.to_owned()));
         }
-        Ok(format!("{}…", &text[..text.floor_char_boundary(self.max_bytes)]))
-    }
-}
-
-struct CutOption(CutText);
-
-impl<'de> Visitor<'de> for CutOption {
-    type Value = Option<String>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.expecting(f)
-    }
-
-    fn visit_none<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self.0).map(Some)
+        Ok(CutText(format!("{}…", &text[..text.floor_char_boundary(MAX_BYTES)])))
     }
 }
 

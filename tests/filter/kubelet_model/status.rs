@@ -152,7 +152,7 @@ fn container_status(container: &ModelContainer, shown: &ShownStatus, skew: i64) 
     };
     ContainerStatus {
         name: container.name.clone(),
-        restart_count: shown.count,
+        restart_count: Some(shown.count),
         container_id: newest.and_then(|newest| instances[newest].id.clone()),
         state,
         last_state: shown.last.map(ended).unwrap_or_default(),
