@@ -12,6 +12,8 @@ pub mod logging;
 pub mod metrics;
 pub mod pipeline;
 pub mod replay;
+pub mod scan;
 pub mod server;
 pub mod source;
 pub mod stop;
+pub mod table;

@@ -14,7 +14,7 @@ use kubernetes_oom_event_generator::{
     cli::{Arguments, Command},
     config::{Config, LoadedConfig},
     logging::{self, LogFormat, Verbosity},
-    pipeline, replay,
+    pipeline, replay, scan,
     stop::Stop,
 };
 use untrusted::{clean, with_causes};
@@ -30,17 +30,26 @@ fn main() -> ExitCode {
     };
     let sinks = match arguments.command {
         Command::Run | Command::Check { .. } => arguments.sinks,
-        // A replay uses no configured sink: a secret that this machine doesn't have is no error.
-        Command::Replay(_) => vec![sinks::stdout::TYPE.name.to_owned()],
+        // They use no configured sink: a secret that this machine doesn't have is no error.
+        Command::Replay(_) | Command::Scan(_) => vec![sinks::stdout::TYPE.name.to_owned()],
     };
-    let loaded = match Config::load(arguments.config.as_deref(), &sinks, env::vars_os()) {
+    let mut loaded = Config::load(arguments.config.as_deref(), &sinks, env::vars_os());
+    if let Command::Replay(_) = arguments.command {
+        loaded = loaded.and_then(LoadedConfig::honour_matches);
+    }
+    let loaded = match loaded {
         Ok(loaded) => loaded,
         Err(errors) => return fail(&errors, 2),
     };
     let ended = match arguments.command {
         Command::Run => return run(loaded, arguments.verbosity),
-        Command::Replay(recording) => {
-            replay::run(&recording, pipeline::settings(&loaded.config)).map_err(Into::into)
+        Command::Replay(replay) => {
+            replay::run(&replay, pipeline::settings(&loaded.config)).map_err(Into::into)
+        }
+        Command::Scan(request) => {
+            logging::start(LogFormat::Text, arguments.verbosity);
+            let settings = pipeline::settings(&loaded.config);
+            block_on(async { Ok(scan::run(&request, settings).await?) })
         }
         Command::Check { send } => check(&loaded, send),
     };

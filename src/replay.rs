@@ -1,18 +1,21 @@
-//! Sends a recorded watch stream through the filter and prints one finding a line, whatever its age.
-//! Nothing is remembered between two calls.
+//! Sends a recorded watch stream through the filter and prints its findings, whatever their age: one a line as
+//! they are found, or a table of them at the end. Nothing is remembered between two calls.
 
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Write},
 };
 
+use finding::Finding;
 use sinks::stdout::line;
 use thiserror::Error;
 
 use crate::{
-    cli::RecordingSource,
+    cli::{RecordingSource, ReplayArguments, ReplayFormat, SortOrder, TableFormat},
     filter::{Conclusion, Filter, FilterSettings},
+    scan::print_kills,
     source::recording::{self, RecordingError},
+    table::ListedKill,
 };
 
 /// Why a replay ended before its input did.
@@ -44,16 +47,23 @@ pub enum ReplayError {
 /// # Errors
 ///
 /// The recording can't be read, or the findings can't be printed.
-pub fn run(recording: &RecordingSource, settings: FilterSettings) -> Result<(), ReplayError> {
-    let mut stdout = io::stdout().lock();
-    let replayed = match recording {
-        RecordingSource::Stdin => replay("stdin", io::stdin().lock(), settings, &mut stdout),
-        RecordingSource::File(path) => {
-            let name = path.display().to_string();
-            match File::open(path) {
-                Ok(file) => replay(&name, BufReader::new(file), settings, &mut stdout),
-                Err(source) => Err(ReplayError::Open { name, source }),
-            }
+pub fn run(arguments: &ReplayArguments, settings: FilterSettings) -> Result<(), ReplayError> {
+    let replayed = match arguments.output {
+        ReplayFormat::Json => replay_source(&arguments.recording, settings, |finding| print(&finding)),
+        ReplayFormat::Table => {
+            let mut kills = Vec::new();
+            let replayed = replay_source(&arguments.recording, settings, |finding| {
+                let restarts = finding.restarted.as_ref().and_then(|restarted| restarted.restart_count);
+                kills.push(ListedKill { finding, restarts });
+                Ok(())
+            });
+            let nothing = || "No OOM kill: nothing in the recording shows one.".to_owned();
+            let printed = if kills.is_empty() && replayed.is_err() {
+                Ok(())
+            } else {
+                print_kills(kills, TableFormat::Table, SortOrder::Time, nothing)
+            };
+            replayed.and(printed.map_err(ReplayError::Output))
         }
     };
     match replayed {
@@ -62,33 +72,51 @@ pub fn run(recording: &RecordingSource, settings: FilterSettings) -> Result<(), 
     }
 }
 
-/// Prints what the filter finds in `input` to `output`, each line as it is found. Errors call the input
-/// `name`.
+fn replay_source(
+    recording: &RecordingSource,
+    settings: FilterSettings,
+    take: impl FnMut(Finding) -> io::Result<()>,
+) -> Result<(), ReplayError> {
+    match recording {
+        RecordingSource::Stdin => replay("stdin", io::stdin().lock(), settings, take),
+        RecordingSource::File(path) => {
+            let name = path.display().to_string();
+            match File::open(path) {
+                Ok(file) => replay(&name, BufReader::new(file), settings, take),
+                Err(source) => Err(ReplayError::Open { name, source }),
+            }
+        }
+    }
+}
+
+/// Gives `take` what the filter finds in `input`, each finding as it is found. Errors call the input `name`.
 ///
 /// # Errors
 ///
-/// At the first line that can't be read or written.
+/// At the first line that can't be read, or finding that can't be taken.
 fn replay(
     name: &str,
     input: impl BufRead,
     settings: FilterSettings,
-    output: &mut impl Write,
+    mut take: impl FnMut(Finding) -> io::Result<()>,
 ) -> Result<(), ReplayError> {
+    let mut take_all = |conclusions: Vec<Conclusion>| {
+        conclusions.into_iter().try_for_each(|conclusion| match conclusion {
+            Conclusion::Finding(finding) => take(*finding),
+            Conclusion::UnobservedEnds { .. } => Ok(()),
+        })
+    };
     let mut filter = Filter::new(settings);
     for recorded in recording::read(input) {
         let (observation, received_at) =
             recorded.map_err(|source| ReplayError::Recording { name: name.to_owned(), source })?;
-        print(filter.observe(observation, received_at), output)?;
+        take_all(filter.observe(observation, received_at))?;
     }
-    Ok(print(filter.finish(), output)?)
+    Ok(take_all(filter.finish())?)
 }
 
-fn print(conclusions: Vec<Conclusion>, output: &mut impl Write) -> io::Result<()> {
-    for conclusion in conclusions {
-        if let Conclusion::Finding(finding) = conclusion {
-            output.write_all((line(&finding) + "\n").as_bytes())?;
-            output.flush()?;
-        }
-    }
-    Ok(())
+fn print(finding: &Finding) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all((line(finding) + "\n").as_bytes())?;
+    stdout.flush()
 }

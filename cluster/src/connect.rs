@@ -19,18 +19,28 @@ use crate::{
 ///
 /// Nothing names a cluster, or what names it can't be used.
 pub fn connect() -> Result<Client, ConnectError> {
-    renewing(find)
+    renewing(|| find(None))
+}
+
+/// Makes a client of the cluster that a context of the kubeconfig names, otherwise as [`connect`] does.
+///
+/// # Errors
+///
+/// Nothing names that context, or what names it can't be used.
+pub fn connect_to(context: String) -> Result<Client, ConnectError> {
+    renewing(move || find(Some(&context)))
 }
 
 /// Returns the namespace that kubectl would use, or in a pod that of its service account; none where nothing
 /// names a cluster.
 pub fn current_namespace() -> Option<String> {
-    find().ok().map(|access| access.namespace)
+    find(None).ok().map(|access| access.namespace)
 }
 
-fn find() -> Result<ClusterAccess, ConnectError> {
+fn find(context: Option<&str>) -> Result<ClusterAccess, ConnectError> {
     match kubeconfig_files() {
-        files if !files.is_empty() => Ok(kubeconfig::read(&files, |name| env::var(name).ok())?),
+        files if !files.is_empty() => Ok(kubeconfig::read(&files, context, |name| env::var(name).ok())?),
+        _ if context.is_some() => Err(ConnectError::NoKubeconfig),
         _ if in_pod() => Ok(service_account::read()?),
         _ => Err(ConnectError::NoCluster),
     }

@@ -20,6 +20,12 @@ pub enum ConnectError {
          with a service account. Set KUBECONFIG to the path of a kubeconfig"
     )]
     NoCluster,
+    /// A context is asked for, and no kubeconfig has any.
+    #[error(
+        "no kubeconfig to find the context in: $KUBECONFIG isn't set, and ~/.kube/config doesn't exist. Set \
+         KUBECONFIG to the path of a kubeconfig"
+    )]
+    NoKubeconfig,
     /// A kubeconfig can't be used.
     #[error(transparent)]
     Kubeconfig(#[from] KubeconfigError),

@@ -58,18 +58,21 @@ struct Document {
     fields: Map<String, Value>,
 }
 
-/// Returns what the current context of these files leads to. `variable` gives the environment's variables.
+/// Returns what this context of these files leads to, without one their current context. `variable` gives the
+/// environment's variables.
 ///
 /// # Errors
 ///
 /// They can't be read, or what they say can't be used.
 pub(crate) fn read(
     files: &[PathBuf],
+    context: Option<&str>,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<ClusterAccess, KubeconfigError> {
     let documents = files.iter().map(Document::read).collect::<Result<Vec<_>, _>>()?;
     let all = || files.iter().map(PathBuf::as_path);
-    let mut current = None;
+    let by = if context.is_some() { "--context" } else { "current-context" };
+    let mut current = context;
     for document in &documents {
         current = current.or(document.root().text("current-context")?);
     }
@@ -79,7 +82,7 @@ pub(crate) fn read(
             KubeconfigFault::NoSuchEntry { by: by.to_owned(), kind, name: name.to_owned() }.of_files(all())
         })
     };
-    let context = find("contexts", "context", "current-context", current)?;
+    let context = find("contexts", "context", by, current)?;
     let named = |kind| context.text(kind).map(Option::unwrap_or_default);
     let cluster = find("clusters", "cluster", &context.full_name("cluster"), named("cluster")?)?;
     let server = cluster.required("server")?;

@@ -34,7 +34,7 @@ use kube::{Client, client::Body};
 use tokio::time::timeout;
 
 pub use authorization::TokenError;
-pub use connect::{connect, current_namespace};
+pub use connect::{connect, connect_to, current_namespace};
 pub use error::{ConnectError, CredentialsError, RequestError};
 pub use kubeconfig::{KubeconfigError, KubeconfigFault};
 pub use plugin::{PluginError, UselessAnswer};

@@ -25,7 +25,7 @@ pub struct Refusal {
     pub message: String,
     /// How long it asks to be left alone.
     pub retry_after: Option<Duration>,
-    causes: Vec<Cause>,
+    causes: Vec<StatusCause>,
 }
 
 /// `metav1.Status`, as far as it is read.
@@ -47,11 +47,11 @@ struct Details {
     #[serde(default)]
     retry_after_seconds: Option<u64>,
     #[serde(default)]
-    causes: Option<Vec<Cause>>,
+    causes: Option<Vec<StatusCause>>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Cause {
+struct StatusCause {
     #[serde(default)]
     reason: String,
 }

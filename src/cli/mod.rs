@@ -4,6 +4,7 @@
 //! answers instead: an error (exit status 2), the help or the version (0). All other environment variables
 //! belong to the configuration.
 
+mod plugin;
 mod verbosity;
 
 use std::{
@@ -12,13 +13,17 @@ use std::{
 };
 
 use clap::{
-    CommandFactory, FromArgMatches, Parser, Subcommand, builder::PossibleValuesParser, error::ErrorKind,
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser,
+    error::ErrorKind,
 };
 
-use crate::logging::Verbosity;
+use crate::{config::is_namespace_name, logging::Verbosity};
+use plugin::{is_plugin, spell_out_command};
 use verbosity::{parse_level, spell_out_verbosity};
 
 const EXAMPLES: &str = "Examples:
+  kubernetes-oom-event-generator scan
+          list what is OOM-killed in the cluster right now; writes nothing
   kubernetes-oom-event-generator
           watch the cluster that kubectl uses, write a Kubernetes Event for each kill
   kubernetes-oom-event-generator --sink stdout | jq .
@@ -50,12 +55,77 @@ pub enum Command {
     /// Watch the cluster and deliver findings until told to stop.
     Run,
     /// Send a recorded watch stream through the filter.
-    Replay(RecordingSource),
+    Replay(ReplayArguments),
+    /// Look at the cluster once.
+    Scan(ScanArguments),
     /// Print the resolved configuration.
     Check {
         /// Deliver a test finding to every sink as well.
         send: bool,
     },
+}
+
+/// What to replay, and how it is printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplayArguments {
+    /// Where the recording is.
+    pub recording: RecordingSource,
+    /// How its kills are printed.
+    pub output: ReplayFormat,
+}
+
+/// What to look at, and how it is printed.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScanArguments {
+    /// Look at this namespace alone
+    #[arg(short, long, value_name = "NAME", value_parser = parse_namespace)]
+    pub namespace: Option<String>,
+
+    /// A row for each workload, a row for each Pod, or a finding a line
+    #[arg(short, long, value_name = "FORMAT", default_value_t, value_enum)]
+    pub output: TableFormat,
+
+    /// Which rows come first: those with most kills, the newest, or by name
+    #[arg(long, value_name = "ORDER", default_value_t, value_enum)]
+    pub sort: SortOrder,
+
+    /// The context of the kubeconfig, if not the current one
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+}
+
+/// How kills are printed.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TableFormat {
+    /// A row for each container of a workload.
+    #[default]
+    Table,
+    /// A row for each container of a Pod.
+    Wide,
+    /// A finding a line.
+    Json,
+}
+
+/// How a replay's kills are printed.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReplayFormat {
+    /// A row for each container of a workload, at the end.
+    Table,
+    /// A finding a line, as they are found.
+    #[default]
+    Json,
+}
+
+/// Which rows come first.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SortOrder {
+    /// Those with the most kills.
+    Kills,
+    /// Those with the newest kill.
+    #[default]
+    Time,
+    /// Those whose namespace and name come first.
+    Name,
 }
 
 /// Where a recorded watch stream is read from.
@@ -79,8 +149,12 @@ impl Arguments {
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, clap::Error> {
         let variable = |name| variable(name).filter(|value| !value.is_empty());
-        let matches = CommandLine::command().try_get_matches_from(spell_out_verbosity(words))?;
+        let words = spell_out_command(spell_out_verbosity(words));
+        let command = CommandLine::command();
+        let command = if is_plugin(&words) { command.bin_name("kubectl oom") } else { command };
+        let matches = command.try_get_matches_from(words)?;
         let line = CommandLine::from_arg_matches(&matches)?;
+        line.refuse_sinks()?;
         let from_variable = || variable("VERBOSE").map_or(Ok(0), |value| parse_variable(&value));
         let level = match line.verbose.as_slice() {
             [] => from_variable()?,
@@ -96,10 +170,13 @@ impl Arguments {
             },
             command: match line.command {
                 None | Some(CommandWord::Run) => Command::Run,
-                Some(CommandWord::Replay { file }) if file == OsStr::new("-") => {
-                    Command::Replay(RecordingSource::Stdin)
+                Some(CommandWord::Replay { file, output }) => {
+                    let is_stdin = file == OsStr::new("-");
+                    let recording =
+                        if is_stdin { RecordingSource::Stdin } else { RecordingSource::File(file) };
+                    Command::Replay(ReplayArguments { recording, output })
                 }
-                Some(CommandWord::Replay { file }) => Command::Replay(RecordingSource::File(file)),
+                Some(CommandWord::Scan(arguments)) => Command::Scan(arguments),
                 Some(CommandWord::Check { send }) => Command::Check { send },
             },
         })
@@ -139,7 +216,15 @@ enum CommandWord {
         /// JSON objects {"type": …, "object": …}; - is standard input
         #[arg(default_value = "-")]
         file: PathBuf,
+
+        /// A finding a line as they are found, or at the end a row for each workload
+        #[arg(short, long, value_name = "FORMAT", default_value_t, value_enum)]
+        output: ReplayFormat,
     },
+    /// Look at the cluster once, print what is OOM-killed in it right now
+    ///
+    /// It needs the right to list Pods and nothing else, and writes nothing.
+    Scan(ScanArguments),
     /// Print the configuration as it holds, where each value comes from, and no secret
     ///
     /// The output is YAML that can be a configuration file again, but for the secrets in it. Nothing is
@@ -153,6 +238,35 @@ enum CommandWord {
         #[arg(long)]
         send: bool,
     },
+}
+
+impl CommandLine {
+    /// Refuses a `--sink` that the command can't honour.
+    fn refuse_sinks(&self) -> Result<(), clap::Error> {
+        let (command, honoured) = match &self.command {
+            Some(CommandWord::Replay { .. }) => ("replay", Some(sinks::stdout::TYPE.name)),
+            Some(CommandWord::Scan(_)) => ("scan", None),
+            _ => return Ok(()),
+        };
+        match self.sinks.iter().find(|sink| Some(sink.as_str()) != honoured) {
+            None => Ok(()),
+            Some(sink) => {
+                let text = format!(
+                    "{command} prints what it finds and delivers it to no sink: leave out --sink {sink}, or use \
+                     the command run"
+                );
+                Err(Self::command().error(ErrorKind::ArgumentConflict, text))
+            }
+        }
+    }
+}
+
+fn parse_namespace(name: &str) -> Result<String, &'static str> {
+    if is_namespace_name(name) {
+        Ok(name.to_owned())
+    } else {
+        Err("expected a namespace's name: a-z, 0-9 and -")
+    }
 }
 
 fn sink_types() -> PossibleValuesParser {
@@ -248,7 +362,8 @@ mod tests {
             ("replay ./-", RecordingSource::File("./-".into())),
             ("replay -- -v", RecordingSource::File("-v".into())),
         ] {
-            assert_eq!(parse(line).expect(line).command, Command::Replay(recording), "{line}");
+            let replay = ReplayArguments { recording, output: ReplayFormat::Json };
+            assert_eq!(parse(line).expect(line).command, Command::Replay(replay), "{line}");
         }
     }
 

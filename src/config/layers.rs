@@ -17,11 +17,16 @@ const VARIABLE_PREFIX: &str = "OOM_";
 /// The variable that names the file, which is no key of the configuration.
 const FILE_VARIABLE: &str = "OOM_CONFIG";
 
+/// Why the `match` of a sink that is left out can't hold.
+const UNHONOURED: &str = "is of a sink that gets nothing here: every finding is printed; expected no match";
+
 /// The layers, of which later ones win, and the problems and warnings found while gathering them.
 pub(super) struct GatheredLayers {
     pub(super) layers: Vec<ConfigLayer>,
     pub(super) problems: Vec<ConfigProblem>,
     pub(super) warnings: Vec<String>,
+    /// The `match`es of sinks that are left out, each with why it can't hold.
+    pub(super) left_out: Vec<ConfigProblem>,
 }
 
 impl GatheredLayers {
@@ -31,13 +36,15 @@ impl GatheredLayers {
         sinks: &[String],
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigErrors> {
-        let mut gathered = Self { layers: Vec::new(), problems: Vec::new(), warnings: Vec::new() };
+        let mut gathered =
+            Self { layers: Vec::new(), problems: Vec::new(), warnings: Vec::new(), left_out: Vec::new() };
         let mut any_sinks = !sinks.is_empty();
         if let Some(path) = file {
             let mut values = read_file(path)?;
             let in_file = values.get("sinks").is_some_and(|value| !is_nothing(value));
             if any_sinks || !in_file {
-                values.remove("sinks");
+                let left_out = values.remove("sinks");
+                gathered.left_out.extend(matches(path, left_out.as_ref()));
             }
             any_sinks |= in_file;
             gathered.layers.push(ConfigLayer::file(path.to_owned(), values));
@@ -75,6 +82,10 @@ impl GatheredLayers {
                 ["sinks", rest @ ..] => {
                     let replaced = |name| !sinks.iter().any(|sink| sink == name);
                     if !sinks.is_empty() && rest.first().is_none_or(replaced) {
+                        if rest.get(1) == Some(&"match") {
+                            let origin = ValueOrigin::Argument(format!("${name}"));
+                            self.left_out.push(problem(path.join("."), origin, UNHONOURED));
+                        }
                         continue;
                     }
                     any_sinks = true;
@@ -97,6 +108,20 @@ impl GatheredLayers {
         }
         any_sinks
     }
+}
+
+/// Returns the `match`es of these sinks.
+fn matches(file: &Path, sinks: Option<&Value>) -> Vec<ConfigProblem> {
+    let sinks = sinks.and_then(Value::as_dict).into_iter().flatten();
+    let has_match = |sink: &Value| {
+        sink.as_dict().and_then(|settings| settings.get("match")).is_some_and(|value| !is_nothing(value))
+    };
+    sinks
+        .filter(|(_, sink)| has_match(sink))
+        .map(|(name, _)| {
+            problem(format!("sinks.{name}.match"), ValueOrigin::File(file.to_owned()), UNHONOURED)
+        })
+        .collect()
 }
 
 fn read_file(path: &Path) -> Result<Dict, ConfigErrors> {

@@ -19,13 +19,13 @@ use std::{
     time::Duration,
 };
 
-use settings::{ConfigErrors, ConfigSection, ResolvedKey, did_you_mean, one_of, quote, spell};
+use settings::{ConfigErrors, ConfigProblem, ConfigSection, ResolvedKey, did_you_mean, one_of, quote, spell};
 use sinks::{Grouping, SinkSettings, SinkType};
 
 use crate::logging::LogFormat;
 use layers::GatheredLayers;
 pub use matching::FindingMatch;
-pub use namespaces::Namespaces;
+pub use namespaces::{Namespaces, is_namespace_name};
 
 /// The API server's default for `--event-ttl`.
 const DEFAULT_EVENT_TTL: Duration = Duration::from_hours(1);
@@ -94,6 +94,19 @@ pub struct LoadedConfig {
     pub warnings: Vec<String>,
     /// Every key with the value that applies, secrets hidden.
     pub resolved: Vec<ResolvedKey>,
+    /// The `match`es of the configured sinks that others replaced.
+    left_out: Vec<ConfigProblem>,
+}
+
+impl LoadedConfig {
+    /// Returns this configuration, unless sinks have a `match` that can't hold because others replaced them.
+    ///
+    /// # Errors
+    ///
+    /// Each such `match`.
+    pub fn honour_matches(self) -> Result<Self, ConfigErrors> {
+        if self.left_out.is_empty() { Ok(self) } else { Err(ConfigErrors::new(self.left_out)) }
+    }
 }
 
 impl Config {
@@ -122,7 +135,7 @@ impl Config {
         sinks: &[String],
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<LoadedConfig, ConfigErrors> {
-        let GatheredLayers { layers, problems, mut warnings } =
+        let GatheredLayers { layers, problems, mut warnings, left_out } =
             GatheredLayers::new(file, sinks, environment)?;
         let (config, resolved) = settings::read(layers, |root| {
             for problem in problems {
@@ -131,7 +144,7 @@ impl Config {
             Self::read(root, types)
         })?;
         warnings.extend(config.warnings());
-        Ok(LoadedConfig { config, warnings, resolved })
+        Ok(LoadedConfig { config, warnings, resolved, left_out })
     }
 
     fn read(root: &mut ConfigSection<'_>, types: &[SinkType]) -> Self {

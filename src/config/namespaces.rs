@@ -23,6 +23,11 @@ impl Namespaces {
         included && !self.exclude.matches_any(namespace)
     }
 
+    /// Returns one namespace, and no other.
+    pub fn only(name: &str) -> Self {
+        Self { include: vec![name.to_owned()], ..Self::default() }
+    }
+
     pub(super) fn read(section: &mut ConfigSection<'_>) -> Self {
         let expected = r#"a list of names such as ["shop", "search"]"#;
         let mut include: Vec<String> = section.get_or("include", Vec::new(), expected);
@@ -50,7 +55,7 @@ impl Namespaces {
 }
 
 /// Returns whether it is a DNS label (RFC 1123), which the API server requires of a namespace's name.
-fn is_namespace_name(name: &str) -> bool {
+pub fn is_namespace_name(name: &str) -> bool {
     let letters = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     letters && (1..=63).contains(&name.len()) && !name.starts_with('-') && !name.ends_with('-')
 }

@@ -10,11 +10,11 @@ use untrusted::{one_line, with_causes};
 
 /// A request that failed. Shown, it is one line of bounded length that holds no secret.
 #[derive(Debug, Error)]
-pub(super) struct RequestFailure {
+pub struct RequestFailure {
     /// What was tried, such as `list pods in the whole cluster`.
-    pub tried: String,
+    pub(super) tried: String,
     #[source]
-    pub cause: FailureCause,
+    pub(super) cause: FailureCause,
 }
 
 /// Why a request failed.
@@ -88,14 +88,19 @@ impl RequestFailure {
     }
 
     /// Returns whether the account lacks a right.
-    pub(super) fn is_forbidden(&self) -> bool {
+    pub fn is_forbidden(&self) -> bool {
         self.kind() == FailureKind::Refused(StatusCode::FORBIDDEN)
+    }
+
+    /// Returns what was tried and why it failed, on one line, without what to do.
+    pub fn problem(&self) -> String {
+        one_line(&format!("can't {}: {}", self.tried, self.cause))
     }
 }
 
 impl fmt::Display for RequestFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&one_line(&format!("can't {}: {}", self.tried, self.cause)))?;
+        f.write_str(&self.problem())?;
         match &self.cause {
             FailureCause::Refused { remedy, .. } => f.write_str(remedy),
             _ => Ok(()),

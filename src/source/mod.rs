@@ -6,12 +6,12 @@
 //! | `Started` Events | which container was started just now: the fast witness |
 //! | this program's own Events, read once | which kills were reported before |
 //!
-//! [`observe`] takes them from an API server, [`recording`] from a file; both decode into the same lean
-//! types ([`objects`]). Neither knows what an OOM kill is.
+//! [`observe`] takes them from an API server, [`list_pods`] from a single list of Pods, [`recording`] from a
+//! file; all decode into the same lean types ([`objects`]). None of them knows what an OOM kill is.
 //!
 //! | file | what it answers |
 //! |---|---|
-//! | `observe` | which resources are watched, and what their objects say |
+//! | `observe`, `pod_list` | which resources are watched, and what their objects say |
 //! | `watch` | what follows from what became of a list or a watch |
 //! | `backoff`, `setbacks`, `sync_moment` | how fast to ask; what has gone wrong lately; when all was last in sync |
 //! | `request`, `failure` | one request, and why it failed |
@@ -26,6 +26,7 @@ mod lines;
 pub mod objects;
 pub mod observe;
 mod outlet;
+mod pod_list;
 pub mod recording;
 mod report;
 mod request;
@@ -33,9 +34,11 @@ mod setbacks;
 mod sync_moment;
 mod watch;
 
+pub use failure::RequestFailure;
 use jiff::Timestamp;
 use objects::{Pod, Started};
 pub use outlet::Observations;
+pub use pod_list::list_pods;
 
 /// One thing that the source saw.
 #[derive(Clone, Debug)]

@@ -70,7 +70,8 @@ pub fn observe(
     observations
 }
 
-fn watch<W: Watched>(
+/// Returns a watch that has asked for nothing yet.
+pub(super) fn watch<W: Watched>(
     watched: W,
     endpoint: Endpoint,
     outlet: &Outlet,
@@ -134,7 +135,7 @@ impl ResourceWatch<OwnEvents> {
 }
 
 /// Pods, each with all that its kubelet said of its containers.
-struct Pods(Scope);
+pub(super) struct Pods(pub Scope);
 
 impl Versioned for Box<Pod> {
     fn resource_version(&self) -> &str {

@@ -67,6 +67,15 @@ impl Observations {
         self.watches.spawn(watch);
     }
 
+    /// Waits for the next observation of a list.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub(super) async fn next_listed(&mut self) -> Option<Observation> {
+        self.listed.recv().await
+    }
+
     /// Waits for the next observation; for one of a list only `with_lists`, otherwise lists wait. Returns
     /// `None` if a watch panicked.
     ///

@@ -306,3 +306,43 @@ fn a_reader_that_has_had_enough_ends_it_quietly() {
     assert_eq!(text(&output.stderr), "");
     assert_eq!(findings(&output).len(), 1);
 }
+
+#[test]
+fn a_table_has_a_row_for_each_container_of_a_workload() {
+    let output =
+        program().args(["replay", "--output", "table"]).arg(recording("crash-loop")).output().unwrap();
+    let table = text(&output.stdout);
+    let rows: Vec<_> = table.lines().collect();
+    assert!(rows[0].starts_with("NAMESPACE  "), "{table}");
+    assert_eq!(rows.len(), 2, "{table}");
+    assert!(
+        rows[1].contains("Pod/crash-loop") && rows[1].contains("  23  ") && rows[1].contains("  64 MiB  "),
+        "{table}"
+    );
+    let nothing = program().args(["replay", "-o", "table"]).arg(recording("sigkill")).output().unwrap();
+    assert_eq!(text(&nothing.stdout), "No OOM kill: nothing in the recording shows one.\n");
+    assert!(nothing.status.success());
+}
+
+#[test]
+fn a_sink_or_a_match_that_it_cannot_honour_is_refused() {
+    let refused = |command: &mut Command| {
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+        assert!(output.stdout.is_empty());
+        text(&output.stderr)
+    };
+    let said = refused(program().args(["replay", "--sink", "slack"]).arg(recording("first")));
+    assert!(said.contains("leave out --sink slack"), "{said}");
+    let mut config = tempfile::NamedTempFile::new().unwrap();
+    config
+        .write_all(
+            b"sinks: { team: { type: slack, webhook_url_file: /nowhere, match: { containers: [app] } } }",
+        )
+        .unwrap();
+    let said = refused(program().args(["replay", "-c"]).arg(config.path()).arg(recording("first")));
+    assert!(said.contains("sinks.team.match") && said.contains("every finding is printed"), "{said}");
+    let said =
+        refused(program().arg("replay").arg(recording("first")).env("OOM_SINKS__X__MATCH__CONTAINERS", "a"));
+    assert!(said.contains("$OOM_SINKS__X__MATCH__CONTAINERS"), "{said}");
+}

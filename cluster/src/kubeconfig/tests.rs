@@ -118,7 +118,7 @@ impl KubeconfigCase<'_> {
     /// Returns where the kubeconfig leads and what is sent there, or what is wrong with it.
     async fn answer(&self, files: &[PathBuf]) -> String {
         let variable = |name: &str| Some(self.0.get("env")?.get(name)?.as_str()?.to_owned());
-        let access = match read(files, variable) {
+        let access = match read(files, None, variable) {
             Ok(access) => access,
             Err(error) => return error.to_string(),
         };
