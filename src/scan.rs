@@ -117,7 +117,7 @@ impl Survey {
 
     fn look_at(&mut self, scope: Scope, pod: Box<Pod>) {
         let now = Some(Timestamp::now());
-        let restarts: HashMap<String, u32> =
+        let restarts: HashMap<String, Option<u32>> =
             pod.statuses().map(|(_, status)| (status.name.clone(), status.restart_count)).collect();
         // A change has no horizon, and after the end nothing is left to remember.
         let mut conclusions = self.filter.observe(Observation::Changed(scope, pod), now);
@@ -125,7 +125,7 @@ impl Survey {
         self.pods += 1;
         self.kills.extend(conclusions.into_iter().filter_map(|conclusion| match conclusion {
             Conclusion::Finding(finding) => {
-                let restarts = restarts.get(&finding.container.name).copied();
+                let restarts = restarts.get(&finding.container.name).copied().flatten();
                 let detected_at = finding.detected_at.or(now);
                 Some(ListedKill { finding: finding::Finding { detected_at, ..*finding }, restarts })
             }
