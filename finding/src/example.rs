@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use crate::{
     Advice, AffectedContainer, AffectedPod, Cause, CauseKind, Change, ContainerKind, EXIT_CODE_OF_SIGKILL,
-    Finding, Gone, Incident, KillId, Killed, ResolvedContainer, ResolvedIncident, ResolvedSchema, Restarted,
-    Schema, Workload,
+    Finding, Gone, Incident, KillEvidence, KillId, Killed, ResolvedContainer, ResolvedIncident,
+    ResolvedSchema, Restarted, Schema, Workload,
 };
 
 impl Finding {
@@ -62,6 +62,11 @@ impl Finding {
             }),
             incident: "2026-03-01T11:20:02Z".parse().ok().map(|since| Incident { kills: 12, since, pods: 3 }),
             message: "The previous instance of the container 'app' (containerd://a) was OOMKilled".into(),
+            evidence: KillEvidence {
+                limits_are_known: true,
+                workload_is_built_in: true,
+                ..KillEvidence::default()
+            },
         }
     }
 
@@ -83,6 +88,7 @@ impl Finding {
             cause: None,
             advice: None,
             incident: None,
+            evidence: KillEvidence::default(),
             ..full
         }
     }

@@ -3,11 +3,15 @@
 //! The JSON form is `oom-finding.schema.json` beside this crate's manifest; a test holds the two
 //! together. What is unknown is absent, never a made-up value.
 
+mod advice;
+mod cause;
 mod event;
 mod example;
 mod explanation;
 mod history;
 mod memory;
+mod message;
+mod quantity;
 mod resolved;
 mod test_finding;
 mod text;
@@ -18,12 +22,15 @@ use jiff::Timestamp;
 use ring::digest;
 use serde::{Deserialize, Serialize};
 
+pub use advice::AdvicePolicy;
+pub use cause::KillEvidence;
 pub use event::{
     EVENT_COMPONENT, EVENT_REASON, FINDING_ANNOTATION, OWED_ANNOTATION, RENEWED_ANNOTATION, event_name,
 };
 pub use explanation::{Advice, Cause, CauseKind, Incident};
 pub use history::{KillHistory, RaisedLimit};
 pub use memory::bytes;
+pub use quantity::parse_quantity;
 pub use resolved::{Change, Gone, ResolvedContainer, ResolvedIncident, ResolvedSchema};
 pub use test_finding::TestFinding;
 
@@ -68,6 +75,9 @@ pub struct Finding {
     /// All of it in a sentence; the text of the Kubernetes Event.
     #[serde(deserialize_with = "text::bounded")]
     pub message: String,
+    /// What cause and advice are found out from, besides what is said above.
+    #[serde(skip)]
+    pub evidence: KillEvidence,
 }
 
 /// The name and version of the JSON form of a [`Finding`].
@@ -328,7 +338,7 @@ mod tests {
         for finding in [Finding::full(), Finding::minimal()] {
             let read: Finding = serde_json::from_str(&json!(finding).to_string()).unwrap();
             let pod = AffectedPod { labels: None, event_uid: String::new(), ..finding.pod.clone() };
-            assert_eq!(read, Finding { pod, ..finding });
+            assert_eq!(read, Finding { pod, evidence: KillEvidence::default(), ..finding });
         }
     }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::{
-    AffectedContainer, AffectedPod, ContainerKind, EXIT_CODE_OF_SIGKILL, Finding, KillId, Killed, Schema,
-    Workload,
+    AffectedContainer, AffectedPod, ContainerKind, EXIT_CODE_OF_SIGKILL, Finding, KillEvidence, KillId,
+    Killed, Schema, Workload,
 };
 
 /// Where a test finding is said to come from.
@@ -70,6 +70,7 @@ impl TestFinding {
             advice: None,
             incident: None,
             message: Self::MESSAGE.to_owned(),
+            evidence: KillEvidence::default(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! them in order). It returns a [`Config`] and warnings, or all errors at once. Nothing here talks to the
 //! cluster.
 
+mod advice;
 mod globs;
 mod layers;
 mod matching;
@@ -19,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+use finding::AdvicePolicy;
 use settings::{ConfigErrors, ConfigProblem, ConfigSection, ResolvedKey, did_you_mean, one_of, quote, spell};
 use sinks::{Grouping, SinkSettings, SinkType};
 
@@ -31,7 +33,7 @@ pub use namespaces::{Namespaces, is_namespace_name};
 const DEFAULT_EVENT_TTL: Duration = Duration::from_hours(1);
 
 /// The keys at the top, which the environment is searched for before anything is read.
-const TOP_KEYS: [&str; 9] = [
+const TOP_KEYS: [&str; 10] = [
     "cluster",
     "namespaces",
     "lookback",
@@ -40,6 +42,7 @@ const TOP_KEYS: [&str; 9] = [
     "server",
     "log",
     "shutdown_grace",
+    "advice",
     "sinks",
 ];
 
@@ -62,6 +65,8 @@ pub struct Config {
     pub log: LogFormat,
     /// How long the program may continue to deliver after it is told to stop.
     pub shutdown_grace: Duration,
+    /// How findings advise on limits, if at all.
+    pub advice: Option<AdvicePolicy>,
     /// The sinks, sorted by name; at least one.
     pub sinks: Vec<SinkConfig>,
 }
@@ -159,6 +164,7 @@ impl Config {
             server: if root.is_null("server") { None } else { Some(root.section("server", read_listen)) },
             log: root.section("log", |log| log.get_or("format", LogFormat::Text, "text or json")),
             shutdown_grace: root.duration("shutdown_grace", Duration::from_secs(20)),
+            advice: if root.is_null("advice") { None } else { Some(root.section("advice", advice::read)) },
             sinks: root.sections("sinks", read_sink).into_iter().flatten().collect(),
         }
     }

@@ -1,12 +1,13 @@
 //! Puts what a Pod shows of a kill into a finding.
 
-use finding::{
-    AffectedContainer, AffectedPod, EXIT_CODE_OF_SIGKILL, Finding, KillId, Killed, Restarted, Schema, bytes,
-};
+use finding::{AffectedContainer, AffectedPod, Finding, KillEvidence, KillHistory, KillId, Killed, Schema};
 use jiff::Timestamp;
-use untrusted::is_deceptive;
 
-use super::workload::workload;
+use super::{
+    FilterSettings,
+    past::Past,
+    workload::{is_built_in, workload},
+};
 use crate::source::objects::{ContainerList, ContainerStatus, Pod, Terminated};
 
 /// Returns the identity of a kill: of its namespace and the instance's ID. The Pod isn't part of it: a
@@ -75,39 +76,27 @@ pub(super) fn draft(
         advice: None,
         incident: None,
         message: String::new(),
+        evidence: KillEvidence {
+            // Without the container's spec, nothing shows that it has no limit.
+            limits_are_known: spec.is_some() || given.limits.bytes.is_some(),
+            memory_volume: None,
+            node_ran_out: false,
+            workload_is_built_in: is_built_in(pod),
+        },
     }
 }
 
-/// Adds when the kill was detected, and the message.
-pub(super) fn complete(finding: Finding, detected_at: Option<Timestamp>) -> Finding {
-    // Whoever writes Pods controls what is in the message, and it is shown on terminals.
-    let message = message(&finding).replace(is_deceptive, " ");
-    Finding { detected_at, message, ..finding }
-}
-
-/// Says it in a sentence that begins as the messages of xing/kubernetes-oom-event-generator do, so
-/// that a search for those finds these.
-fn message(finding: &Finding) -> String {
-    let Finding { container, killed, restarted, .. } = finding;
-    let subject =
-        if restarted.is_some() { "The previous instance of the container" } else { "The container" };
-    let id = killed.container_id.as_ref().map(|id| format!(" ({id})")).unwrap_or_default();
-    let mut details = vec![match (container.memory_limit_bytes, finding.pod.memory_limit_bytes) {
-        (Some(limit), _) => format!("memory limit {}", bytes(limit)),
-        (None, Some(limit)) => format!("memory limit of the Pod {}", bytes(limit)),
-        (None, None) => "no memory limit known".to_owned(),
-    }];
-    let ran = killed.started_at.zip(killed.finished_at).map(|(start, end)| end.duration_since(start));
-    if let Some(ran) = ran.filter(|ran| !ran.is_negative()) {
-        details.push(format!("ran for {ran:#}"));
-    }
-    if let Some(code) = killed.exit_code.filter(|code| *code != EXIT_CODE_OF_SIGKILL) {
-        details.push(format!("marked OOMKilled, but exited with {code}"));
-    }
-    match restarted {
-        Some(Restarted { restart_count: Some(count), .. }) => details.push(format!("restart count {count}")),
-        Some(_) => {}
-        None => details.push("not restarted".to_owned()),
-    }
-    format!("{subject} '{}'{id} was OOMKilled: {}", container.name, details.join(", "))
+/// Adds when the kill was detected, the cause, the advice and the message.
+pub(super) fn complete(
+    mut finding: Finding,
+    detected_at: Option<Timestamp>,
+    settings: &FilterSettings,
+    past: &Past,
+) -> Finding {
+    finding.detected_at = detected_at;
+    // Its Event may have come since the kill was first seen.
+    let node = finding.pod.node.as_ref().zip(finding.killed.finished_at);
+    finding.evidence.node_ran_out = node.is_some_and(|(node, at)| past.node_ran_out(node, at));
+    finding.explain(settings.advice.as_ref(), &KillHistory::default());
+    finding
 }

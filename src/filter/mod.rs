@@ -1,7 +1,7 @@
 //! Decides which kills are reported. Goes in: what the source saw, and when. Comes out: findings.
 //!
-//! Pure: no clock, no I/O, no `async`. Two witnesses feed it, the statuses of Pods and `Started`
-//! Events. A Pod's status passes through these files in this order:
+//! Pure: no clock, no I/O, no `async`. Two witnesses of kills feed it, the statuses of Pods and `Started`
+//! Events, and one of their causes, Events about nodes. A Pod's status passes through these files in this order:
 //!
 //! | file | what it answers |
 //! |---|---|
@@ -11,12 +11,13 @@
 //! | `kill` | what is known of a kill that is shown for the first time? |
 //! | `describe`, `workload` | what does a finding say? |
 //!
-//! `past`, `starts` and `restarts` tell what `container` and `kill` ask for: earlier reports, recent
-//! Events, restart policies.
+//! `past`, `starts`, `nodes` and `restarts` tell what `container`, `kill` and `describe` ask for: earlier
+//! reports, recent Events, restart policies.
 
 mod container;
 mod describe;
 mod kill;
+mod nodes;
 mod past;
 mod pods;
 mod reading;
@@ -27,7 +28,7 @@ mod workload;
 use std::{collections::HashMap, time::Duration};
 
 use container::RememberedContainer;
-use finding::Finding;
+use finding::{AdvicePolicy, Finding};
 use jiff::Timestamp;
 use kill::ShownContainer;
 use past::Past;
@@ -54,6 +55,8 @@ pub struct FilterSettings {
     pub lookback: Duration,
     /// Whether to report kills that no restart follows.
     pub report_unrestarted: bool,
+    /// How to advise on limits, if at all.
+    pub advice: Option<AdvicePolicy>,
 }
 
 /// What the filter concludes from an observation.
@@ -118,6 +121,10 @@ impl Filter {
             Observation::ListEnds(scope) => self.list_ends(scope, now),
             Observation::Deleted(scope, pod) => self.deleted(scope, &pod, now),
             Observation::Started(started) => self.started(&started, now),
+            Observation::NodeRanOut(oom) => {
+                self.past.remember_node_oom(&oom.node, oom.at);
+                Vec::new()
+            }
         }
     }
 
@@ -154,7 +161,8 @@ impl Filter {
             let Some(container) = pods.container(key, name, place, &reading, watched) else { continue };
             let shown = ShownContainer { settings, past, pod, list, status, horizon };
             let (unobserved, found) = container.status(&reading, &shown);
-            conclusions.extend(found.into_iter().map(|finding| Conclusion::found(finding, now)));
+            let found = found.into_iter().map(|finding| describe::complete(finding, now, settings, past));
+            conclusions.extend(found.map(Conclusion::from));
             if unobserved > 0 {
                 conclusions.push(Conclusion::unobserved(pod, status, unobserved));
             }
@@ -187,7 +195,7 @@ impl Filter {
             self.past.remember_departed(container.settled());
         }
         found.sort_by_cached_key(|finding| (finding.killed.finished_at, finding.id.clone()));
-        found.into_iter().map(|finding| Conclusion::found(finding, now)).collect()
+        found.into_iter().map(|finding| self.conclude(finding, now)).collect()
     }
 
     fn started(&mut self, started: &Started, now: Option<Timestamp>) -> Vec<Conclusion> {
@@ -200,15 +208,21 @@ impl Filter {
         self.past.remember_start(pod, name, start);
         let container = self.pods.known_container(pod, name);
         let found = container.and_then(|container| container.started(start));
-        found.map(|finding| Conclusion::found(finding, now)).into_iter().collect()
+        found.map(|finding| self.conclude(finding, now)).into_iter().collect()
+    }
+
+    fn conclude(&self, finding: Finding, now: Option<Timestamp>) -> Conclusion {
+        describe::complete(finding, now, &self.settings, &self.past).into()
+    }
+}
+
+impl From<Finding> for Conclusion {
+    fn from(finding: Finding) -> Self {
+        Self::Finding(Box::new(finding))
     }
 }
 
 impl Conclusion {
-    fn found(finding: Finding, detected_at: Option<Timestamp>) -> Self {
-        Self::Finding(Box::new(describe::complete(finding, detected_at)))
-    }
-
     fn unobserved(pod: &Pod, container: &ContainerStatus, instances: u32) -> Self {
         Self::UnobservedEnds {
             namespace: pod.metadata.namespace.clone(),

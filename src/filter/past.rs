@@ -1,5 +1,5 @@
 //! What is remembered besides the Pods: kills that were reported before the program started, settled
-//! kills of Pods that are gone, and starts that Events told of.
+//! kills of Pods that are gone, and what Events told of starts and of nodes.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -7,8 +7,12 @@ use std::{
 };
 
 use finding::{KillId, event_name};
+use jiff::Timestamp;
 
-use super::starts::{RecentStarts, ToldStart};
+use super::{
+    nodes::NodeOoms,
+    starts::{RecentStarts, ToldStart},
+};
 use crate::source::objects::{ContainerList, Pod, PodMetadata, Started, Terminated};
 
 /// How many kills of Pods that are gone are remembered, in 32 KiB.
@@ -24,6 +28,7 @@ pub(super) struct Past {
     /// same kill again; a restored etcd brings any Pod back.
     departed: VecDeque<u64>,
     starts: RecentStarts,
+    nodes: NodeOoms,
 }
 
 impl Past {
@@ -88,6 +93,16 @@ impl Past {
     /// Returns the newest start of a container that an Event told of.
     pub(super) fn told_start(&self, pod: &Pod, container: &str) -> Option<ToldStart> {
         self.starts.get(self.pod_key(pod), self.container_key(container))
+    }
+
+    /// Takes in that an Event told of a node that ran out of memory.
+    pub(super) fn remember_node_oom(&mut self, node: &str, at: Timestamp) {
+        self.nodes.remember(node, at);
+    }
+
+    /// Returns whether an Event told that a node ran out of memory within a minute of this time.
+    pub(super) fn node_ran_out(&self, node: &str, at: Timestamp) -> bool {
+        self.nodes.ran_out(node, at)
     }
 
     /// Returns a Pod's key. The name is part of it, because anybody may create a Pod that claims to mirror

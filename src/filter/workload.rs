@@ -41,6 +41,14 @@ pub(super) fn workload(pod: &Pod) -> Workload {
     named(&owner.kind, &owner.name)
 }
 
+/// Returns whether the Pod's owner is of a kind that Kubernetes itself has; others may share the name.
+pub(super) fn is_built_in(pod: &Pod) -> bool {
+    let owner = pod.metadata.owner_references.iter().find(|owner| owner.controller);
+    owner.is_some_and(|owner| {
+        owner.api_version.starts_with("apps/") || owner.api_version.starts_with("batch/")
+    })
+}
+
 /// Returns the name of what made the `ReplicaSet` by the hash that stands in this label of its Pods. A
 /// Deployment (pkg/controller/deployment/sync.go) and a Rollout of Argo name theirs `{name}-{hash}`.
 fn owner_of_replica_set<'a>(pod: &Pod, owner: &'a OwnerReference, label: &str) -> Option<&'a str> {

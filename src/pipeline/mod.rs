@@ -147,6 +147,7 @@ pub fn settings(config: &Config) -> FilterSettings {
         namespaces: config.namespaces.clone(),
         lookback: config.lookback,
         report_unrestarted: config.report_unrestarted,
+        advice: config.advice,
     }
 }
 

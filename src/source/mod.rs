@@ -5,6 +5,7 @@
 //! | Pods | which instances of a container ran and how they ended: the complete witness |
 //! | `Started` Events | which container was started just now: the fast witness |
 //! | this program's own Events, read once | which kills were reported before |
+//! | Events `SystemOOM` and `OOMKilling` | which node ran out of memory |
 //!
 //! [`observe`] takes them from an API server, [`list_pods`] from a single list of Pods, [`recording`] from a
 //! file; all decode into the same lean types ([`objects`]). None of them knows what an OOM kill is.
@@ -36,7 +37,7 @@ mod watch;
 
 pub use failure::RequestFailure;
 use jiff::Timestamp;
-use objects::{Pod, Started};
+use objects::{NodeOom, Pod, Started};
 pub use outlet::Observations;
 pub use pod_list::list_pods;
 
@@ -67,6 +68,8 @@ pub enum Observation {
     Deleted(Scope, Box<Pod>),
     /// A container was started.
     Started(Started),
+    /// A node ran out of memory.
+    NodeRanOut(NodeOom),
 }
 
 /// What one list and watch of Pods covers: the whole cluster, or one of the included namespaces.

@@ -166,7 +166,7 @@ fn a_finding_of_the_first_recording_in_full() {
     assert_eq!(found[0]["restarted"], json!({"startedAt": "2026-11-22T16:17:31Z"}));
     let message = found[0]["message"].as_str().unwrap();
     assert!(message.starts_with(&format!("The previous instance of the container 'app' ({id}")), "{message}");
-    assert!(message.ends_with("was OOMKilled: memory limit 64 MiB, ran for 1s"), "{message}");
+    assert!(message.ends_with("was OOMKilled: memory limit 64 MiB, ran for 1s, try 128Mi"), "{message}");
 }
 
 #[test]

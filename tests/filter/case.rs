@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use finding::Finding;
+use finding::{AdvicePolicy, Finding};
 use jiff::Timestamp;
 use kubernetes_oom_event_generator::{
     config::Namespaces,
@@ -153,5 +153,6 @@ pub fn settings() -> FilterSettings {
         namespaces: Namespaces::default(),
         lookback: Duration::from_mins(55),
         report_unrestarted: false,
+        advice: Some(AdvicePolicy::default()),
     }
 }

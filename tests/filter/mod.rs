@@ -3,6 +3,7 @@
 pub mod case;
 mod cases;
 mod described;
+mod explained;
 mod kubelet_model;
 mod memory;
 mod own_starts;

@@ -1,4 +1,4 @@
-//! An Event, as far as it is read: it says that a container was started.
+//! An Event, as far as it is read: it says that a container was started, or that a node ran out of memory.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -97,6 +97,13 @@ const KUBELET: &str = "kubelet";
 /// (`tools/record/events_cache.go`). Its `fieldPath` is that of the first of them.
 const COMBINED: &str = "(combined from similar events)";
 
+/// Where Events about nodes stand. Elsewhere anybody may write them who may write Events there.
+pub const NAMESPACE_OF_NODE_EVENTS: &str = "default";
+
+/// The reasons of Events that say that a node ran out of memory: the kubelet's, and that of
+/// node-problem-detector.
+const NODE_OOM_REASONS: [&str; 2] = ["SystemOOM", "OOMKilling"];
+
 impl Event {
     /// Where a watch may go on after it.
     pub fn resource_version(&self) -> &str {
@@ -111,6 +118,7 @@ impl Event {
         if writers.into_iter().any(|writer| !writer.is_empty() && writer != KUBELET) {
             return None;
         }
+        let at = self.at();
         let (object, namespace) = (self.involved_object, self.metadata.namespace);
         if self.reason != "Started" || object.kind != "Pod" || self.message.starts_with(COMBINED) {
             return None;
@@ -120,11 +128,34 @@ impl Event {
         }
         let (_, container) = object.field_path.strip_suffix('}')?.split_once('{')?;
         let container = container.to_owned();
-        let at = self.series.last_observed_time.max(self.last_timestamp).or(self.time)?;
         let count = u32::try_from(self.count.max(self.series.count)).unwrap_or_default();
         let InvolvedObject { name: pod, uid: event_uid, .. } = object;
-        Some(Started { namespace, pod, event_uid, container, at, count })
+        Some(Started { namespace, pod, event_uid, container, at: at?, count })
     }
+
+    /// Returns which node ran out of memory, if it says that.
+    pub fn node_oom(&self) -> Option<NodeOom> {
+        let InvolvedObject { kind, name, .. } = &self.involved_object;
+        let namespace = self.metadata.namespace.as_str();
+        let is_trusted = namespace == NAMESPACE_OF_NODE_EVENTS || namespace.is_empty();
+        let tells = NODE_OOM_REASONS.contains(&self.reason.as_str()) && kind == "Node" && is_trusted;
+        let at = self.at().filter(|_| tells && !name.is_empty())?;
+        Some(NodeOom { node: name.clone(), at })
+    }
+
+    /// Returns when it happened last.
+    fn at(&self) -> Option<Timestamp> {
+        self.series.last_observed_time.max(self.last_timestamp).or(self.time)
+    }
+}
+
+/// A node ran out of memory, by the word of its kubelet or of node-problem-detector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeOom {
+    /// The node's name.
+    pub node: String,
+    /// When, by its clock.
+    pub at: Timestamp,
 }
 
 /// A container of a Pod was started, by the word of its kubelet.

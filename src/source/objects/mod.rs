@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use lenient::{scalar, scalar_or_default};
 use serde::{Deserialize, Deserializer};
 
-pub use event::{Event, InvolvedObject, Started};
+pub use event::{Event, InvolvedObject, NAMESPACE_OF_NODE_EVENTS, NodeOom, Started};
 pub use labels::keep_labels;
 pub use pod::{
     Annotations, ContainerList, ContainerSpec, ContainerState, ContainerStatus, ExitCodeOperator, ExitCodes,

@@ -1,8 +1,8 @@
-//! Reads amounts of memory as Kubernetes writes them: `64Mi`, `1.5G`, `128974848`, `1e9`, `100m`.
-//! Goes in: a JSON string or number; comes out: bytes, rounded up as the kubelet does.
+//! Reads amounts of memory as Kubernetes writes them. Goes in: a JSON string or number; comes out: bytes.
 
 use std::fmt;
 
+use finding::parse_quantity;
 use serde::{
     Deserializer,
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -25,7 +25,7 @@ impl<'de> Visitor<'de> for Quantity {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(parse(text))
+        Ok(parse_quantity(text))
     }
 
     fn visit_u64<E>(self, bytes: u64) -> Result<Self::Value, E> {
@@ -57,86 +57,12 @@ impl<'de> Visitor<'de> for Quantity {
     }
 }
 
-fn parse(text: &str) -> Option<u64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, suffix) = text.split_at(digits);
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let mantissa: u128 =
-        if fraction.is_empty() { whole.parse() } else { format!("{whole}{fraction}").parse() }.ok()?;
-    let (multiplier, divisor) = scale(suffix)?;
-    let divisor = 10_u128.checked_pow(u32::try_from(fraction.len()).ok()?)?.checked_mul(divisor)?;
-    u64::try_from(mantissa.checked_mul(multiplier)?.div_ceil(divisor)).ok()
-}
-
-/// What a suffix multiplies by and divides by.
-fn scale(suffix: &str) -> Option<(u128, u128)> {
-    if let Some(unit) = suffix.strip_suffix('i') {
-        return Some((1024_u128.pow(power(unit)?), 1));
-    }
-    match suffix {
-        "" => Some((1, 1)),
-        "m" => Some((1, 1_000)),
-        "u" => Some((1, 1_000_000)),
-        "n" => Some((1, 1_000_000_000)),
-        "k" => Some((1_000, 1)),
-        _ if suffix.len() == 1 => Some((1_000_u128.pow(power(suffix)?), 1)),
-        _ => {
-            let exponent: i32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
-            let power = 10_u128.checked_pow(exponent.unsigned_abs())?;
-            Some(if exponent < 0 { (1, power) } else { (power, 1) })
-        }
-    }
-}
-
-/// What power of a thousand, or of 1024, a unit stands for.
-fn power(unit: &str) -> Option<u32> {
-    let place = ["K", "M", "G", "T", "P", "E"].iter().position(|known| *known == unit)?;
-    u32::try_from(place + 1).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use serde::Deserialize;
     use serde_json::json;
 
-    use super::{bytes, parse};
-
-    #[test]
-    fn every_way_to_write_an_amount_is_read() {
-        for (text, bytes) in [
-            ("64Mi", 64 << 20),
-            ("1Gi", 1 << 30),
-            ("1.5Gi", 3 << 29),
-            ("128974848", 128_974_848),
-            ("129e6", 129_000_000),
-            ("1E3", 1_000),
-            ("12E", 12_000_000_000_000_000_000),
-            ("129M", 129_000_000),
-            ("2k", 2_000),
-            ("128974848000m", 128_974_848),
-            ("1m", 1),
-            (".5Ki", 512),
-        ] {
-            assert_eq!(parse(text), Some(bytes), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_amount_is_unknown() {
-        for text in [
-            "",
-            "Mi",
-            "lots",
-            "-1",
-            "1Xi",
-            "1MiB",
-            "1e999",
-            "1KM",
-            "99999999999999999999999999999999999999999",
-        ] {
-            assert_eq!(parse(text), None, "{text}");
-        }
-    }
+    use super::bytes;
 
     #[test]
     fn whatever_stands_there_is_taken() {

@@ -222,10 +222,18 @@ fn observation(
             Some(Observation::Deleted(Scope::WHOLE, serde_json::from_str(json)?))
         }
         (("" | "events.k8s.io", "Event"), ChangeKind::Added | ChangeKind::Modified) => {
-            serde_json::from_str::<Event>(json)?.into_started().map(Observation::Started)
+            witness(serde_json::from_str(json)?)
         }
         _ => None,
     })
+}
+
+/// Returns what an Event tells, if it is of those that a cluster is watched for.
+fn witness(event: Event) -> Option<Observation> {
+    match event.node_oom() {
+        Some(oom) => Some(Observation::NodeRanOut(oom)),
+        None => event.into_started().map(Observation::Started),
+    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,8 @@ pub struct PodDsl {
     pub skew: SignedDuration,
     /// How long anything takes.
     pub pace: SignedDuration,
+    /// What stands in the Pod's metadata, besides what tells it from others.
+    pub metadata: Value,
     /// What stands in the Pod's spec, besides its containers.
     pub spec: Value,
     /// What stands in the spec of a container.
@@ -68,6 +70,7 @@ impl PodDsl {
             now,
             skew: SignedDuration::ZERO,
             pace: SignedDuration::from_secs(1),
+            metadata: json!({}),
             spec: json!({}),
             container_specs: HashMap::new(),
             pod_status: json!({}),
@@ -148,6 +151,7 @@ impl PodDsl {
         if let Some(mirror) = &self.pod.mirror {
             metadata["annotations"] = json!({"kubernetes.io/config.mirror": mirror});
         }
+        extend(&mut metadata, self.metadata.clone());
         json!({"metadata": metadata, "spec": spec, "status": status})
     }
 
