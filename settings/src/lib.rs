@@ -7,22 +7,26 @@
 
 mod layer;
 mod problem;
+mod secret;
 
-use std::{fmt::Display, fs, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, time::Duration};
 
 use figment::{
     Figment,
     value::{Dict, Tag, Value},
 };
 use jiff::fmt::friendly::{Spacing, SpanParser, SpanPrinter};
-use secrecy::SecretString;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use layer::{ConfigLayer, ValueOrigin};
 pub use problem::{ConfigErrors, ConfigProblem, did_you_mean, one_of};
+pub use secret::{SecretFileError, SecretSource};
 
 /// The longest duration: longer than anybody needs, short enough for every clock to add it.
 const MAX_DURATION: Duration = Duration::from_hours(8760);
+
+/// What a key for a secret's file holds.
+const SECRET_FILE: &str = "the path of a file that holds the secret";
 
 /// One key that was read, and the value that applies.
 #[derive(Clone, Debug, PartialEq)]
@@ -152,22 +156,31 @@ impl ConfigSection<'_> {
         duration
     }
 
-    /// Returns a secret. It stands either in `key` or in the file that `{key}_file` names. A line break at
-    /// its end is not part of it.
-    pub fn secret(&mut self, key: &'static str) -> Option<SecretString> {
+    /// Returns where a secret comes from. It stands either in `key` or in the file that `{key}_file` names, which
+    /// has one now. A line break at its end is not part of it.
+    pub fn secret(&mut self, key: &'static str) -> Option<SecretSource> {
         let key_file = format!("{key}_file");
-        let secret = match (self.find(key), self.find(&key_file)) {
+        let source = match (self.find(key), self.find(&key_file)) {
             (Some(_), Some(file)) => {
                 let problem = format!("is given beside {key_file} ({})", self.report.origin(file));
                 self.error(key, problem, format!("only one of {key} and {key_file}"));
                 None
             }
-            (Some(Value::String(_, text)), None) => Some(text.clone()),
+            (Some(Value::String(_, text)), None) if text.trim().is_empty() => {
+                self.error(key, "is empty", "the secret");
+                None
+            }
+            (Some(Value::String(_, text)), None) => {
+                Some(SecretSource::Value(text.trim_end_matches(['\r', '\n']).into()))
+            }
             (Some(value), None) => {
                 self.error(key, format!("is {}", kind(value)), "text, in quotes");
                 None
             }
-            (None, Some(_)) => self.secret_file(&key_file),
+            (None, Some(_)) => self.decode(&key_file, SECRET_FILE).and_then(|path: String| {
+                self.resolve(&key_file, &path);
+                self.secret_file(&key_file, path)
+            }),
             (None, None) => {
                 let variable = format!("{}__{key}", self.path.replace('.', "__")).to_uppercase();
                 self.missing(key, format!("{key}, {key_file} or $OOM_{variable}"));
@@ -178,24 +191,55 @@ impl ConfigSection<'_> {
         if !self.has(&key_file) {
             self.resolve(&key_file, &());
         }
-        let secret = secret?;
-        let secret = secret.trim_end_matches(['\r', '\n']);
-        if secret.trim().is_empty() {
-            self.error(key, "is empty", "the secret");
-            return None;
-        }
-        Some(SecretString::from(secret))
+        source
     }
 
-    /// Reads the file of a secret. Errors don't show the path: somebody may have written the secret there.
-    fn secret_file(&mut self, key: &str) -> Option<String> {
-        let expected = "the path of a file that holds the secret";
-        let path: String = self.decode(key, expected)?;
-        let read = fs::read_to_string(&path).inspect_err(|error| {
-            self.error(key, format!("names a file that cannot be read ({error})"), expected);
-        });
-        self.resolve(key, &path);
-        read.ok()
+    /// Returns the file of a secret that may be missing, as an empty path is.
+    pub fn optional_secret_file(&mut self, key: &'static str) -> Option<SecretSource> {
+        let path = self.get_or(key, String::new(), SECRET_FILE);
+        if path.is_empty() { None } else { self.secret_file(key, path) }
+    }
+
+    /// Returns a map from names to secrets. What it resolves to shows the names alone.
+    pub fn secret_values(&mut self, key: &'static str, expected: &str) -> BTreeMap<String, SecretSource> {
+        let written: BTreeMap<String, String> = self.secret_map(key, expected);
+        self.resolve(key, &written.keys().map(|name| (name, "***")).collect::<BTreeMap<_, _>>());
+        written.into_iter().map(|(name, text)| (name, SecretSource::Value(text.into()))).collect()
+    }
+
+    /// Returns a map from names to the files of secrets.
+    pub fn secret_files(&mut self, key: &'static str, expected: &str) -> BTreeMap<String, SecretSource> {
+        let written: BTreeMap<String, String> = self.secret_map(key, expected);
+        self.resolve(key, &written);
+        let file = |(name, path)| Some((name, self.secret_file(key, path)?));
+        written.into_iter().filter_map(file).collect()
+    }
+
+    /// Decodes a map of texts. Errors don't show any.
+    fn secret_map(&mut self, key: &'static str, expected: &str) -> BTreeMap<String, String> {
+        let Some(value) = self.find(key) else { return BTreeMap::new() };
+        let text = value.as_str().filter(|_| self.is_argument(value));
+        let decoded = value.deserialize().ok().or_else(|| serde_json::from_str(text?).ok());
+        decoded.unwrap_or_else(|| {
+            self.error(key, format!("is {}, or has what is no text", kind(value)), expected);
+            BTreeMap::new()
+        })
+    }
+
+    /// Makes sure that a file has a secret. Errors don't show the path: somebody may have written the secret there.
+    fn secret_file(&mut self, key: &str, path: String) -> Option<SecretSource> {
+        let source = SecretSource::File(path.into());
+        match source.read() {
+            Ok(_) => Some(source),
+            Err(SecretFileError::Empty) => {
+                self.error(key, SecretFileError::Empty, "the secret");
+                None
+            }
+            Err(error) => {
+                self.error(key, error, SECRET_FILE);
+                None
+            }
+        }
     }
 
     /// Returns whether a key has a value, of any type.

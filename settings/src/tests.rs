@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use secrecy::ExposeSecret;
 
@@ -100,7 +100,7 @@ fn a_secret_is_a_value_or_a_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("secret");
     let secret = |section: &mut ConfigSection<'_>| {
-        section.secret("key").map(|secret| secret.expose_secret().to_owned())
+        section.secret("key").map(|secret| secret.read().unwrap().expose_secret().to_owned())
     };
     for text in ["12345", "12345\n", "12345\r\n"] {
         fs::write(&path, text).unwrap();
@@ -111,6 +111,50 @@ fn a_secret_is_a_value_or_a_file() {
     }
     assert_eq!(read_one(file(serde_json::json!({"key": "12345"})), secret), Ok(Some("12345".to_owned())));
     assert_eq!(read_one(variable("OOM_KEY", &["key"], "12345"), secret), Ok(Some("12345".to_owned())));
+}
+
+#[test]
+fn a_secret_file_is_read_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("secret");
+    fs::write(&path, "one").unwrap();
+    let layer = file(serde_json::json!({ "key_file": path }));
+    let source = read_one(layer, |section| section.secret("key")).unwrap().unwrap();
+    let read = || source.read().map(|secret| secret.expose_secret().to_owned());
+    assert_eq!(read().unwrap(), "one");
+    fs::write(&path, "two\n").unwrap();
+    assert_eq!(read().unwrap(), "two");
+    fs::write(&path, "x".repeat(100_000)).unwrap();
+    assert!(matches!(read(), Err(SecretFileError::TooLong)));
+    fs::write(&path, "\n").unwrap();
+    assert!(matches!(read(), Err(SecretFileError::Empty)));
+    fs::remove_file(&path).unwrap();
+    assert!(matches!(read(), Err(SecretFileError::Unreadable(_))));
+}
+
+#[test]
+fn maps_of_secrets_show_their_names_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("secret");
+    fs::write(&path, "hunter2").unwrap();
+    let values = serde_json::json!({"headers": {"X-A": "hunter2"}, "header_files": {"X-B": path}});
+    let (read, resolved) = read([file(values)], |section| {
+        (section.secret_values("headers", "a map"), section.secret_files("header_files", "a map"))
+    })
+    .unwrap();
+    assert_eq!((read.0.len(), read.1.len()), (1, 1));
+    assert!(!format!("{read:?}{resolved:?}").contains("hunter2"), "{read:?}{resolved:?}");
+    for values in [
+        serde_json::json!({"headers": "hunter2"}),
+        serde_json::json!({"headers": {"X-A": ["hunter2"]}}),
+        serde_json::json!({"header_files": {"X-B": "hunter2"}}),
+    ] {
+        let read = read_one(file(values), |section| {
+            section.secret_values("headers", "a map");
+            section.secret_files("header_files", "a map");
+        });
+        assert!(!read.clone().unwrap_err().contains("hunter2"), "{read:?}");
+    }
 }
 
 #[test]

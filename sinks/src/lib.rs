@@ -5,6 +5,7 @@
 //! its `mod` line, and an entry in [`TYPES`].
 
 mod ledger;
+mod receiver;
 mod tested;
 
 pub mod kubernetes;
@@ -217,6 +218,11 @@ pub trait SinkSettings: fmt::Debug + Send + Sync {
     ///
     /// Something that it needs is missing.
     fn build(&self, context: &SinkContext) -> Result<Arc<dyn Sink>, SinkBuildError>;
+
+    /// Returns what is valid but may not be meant, as a sentence about the sink without its subject.
+    fn warning(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// Why a sink can't be made.

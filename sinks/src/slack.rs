@@ -13,14 +13,16 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use secrecy::ExposeSecret;
 use serde_json::Value;
-use settings::ConfigSection;
+use settings::{ConfigSection, SecretSource};
 use tokio::time::Instant;
 
 use crate::{
-    AttemptOutcome, Delivery, Grouping, Sink, SinkBuildError, SinkContext, SinkLimits, SinkSettings, SinkType,
+    AttemptOutcome, Delivery, Grouping, Sink, SinkBuildError, SinkContext, SinkLimits, SinkSettings,
+    SinkType,
+    receiver::{EXPECTED_URL, UNENCRYPTED},
 };
 use message::SlackMessage;
-use webhook::{SlackWebhook, SlackWebhookUrl, WebhookAnswer};
+use webhook::{SlackWebhook, WebhookAnswer};
 
 /// `type: slack`.
 pub const TYPE: SinkType = SinkType { name: "slack", grouping: GROUPING, read, ..SinkType::PLAIN };
@@ -59,19 +61,21 @@ const _: () = assert!(
 /// The settings of a `slack` sink.
 #[derive(Debug)]
 struct SlackSettings {
-    url: SlackWebhookUrl,
+    url: SecretSource,
+    /// Whether others may read what is sent on its way.
+    is_readable_by_others: bool,
 }
 
 fn read(section: &mut ConfigSection<'_>) -> Option<Arc<dyn SinkSettings>> {
-    let secret = section.secret("webhook_url")?;
-    match SlackWebhookUrl::parse(secret.expose_secret()) {
-        Ok(url) => Some(Arc::new(SlackSettings { url })),
+    let url = section.secret("webhook_url")?;
+    match webhook::parse_url(url.read().ok()?.expose_secret()) {
+        Ok(parsed) => {
+            let is_readable_by_others = parsed.is_readable_by_others();
+            Some(Arc::new(SlackSettings { url, is_readable_by_others }))
+        }
         Err(problem) => {
-            section.error(
-                "webhook_url",
-                problem,
-                "the https URL that Slack shows for an incoming webhook; http only to a loopback address",
-            );
+            let expected = format!("the URL that Slack shows for an incoming webhook: {EXPECTED_URL}");
+            section.error("webhook_url", problem, expected);
             None
         }
     }
@@ -85,6 +89,10 @@ impl SinkSettings for SlackSettings {
             pace: MESSAGE_INTERVAL,
             next: tokio::sync::Mutex::new(Instant::now()),
         }))
+    }
+
+    fn warning(&self) -> Option<&'static str> {
+        self.is_readable_by_others.then_some(UNENCRYPTED)
     }
 }
 

@@ -203,6 +203,8 @@ impl Config {
                 spell(DEFAULT_EVENT_TTL)
             ));
         }
+        let of_sinks = self.sinks.iter().filter_map(|sink| Some((&sink.name, sink.settings.warning()?)));
+        warnings.extend(of_sinks.map(|(name, warning)| format!("the sink {name} {warning}")));
         warnings
     }
 }

@@ -69,11 +69,15 @@ where
     Ok(())
 }
 
-/// Returns what `Retry-After` asks for: seconds, or (from a proxy) a date. A date that has passed asks for nothing.
+/// Returns what `Retry-After` asks for: seconds, some receivers with a fraction, or (from a proxy) a date. A date
+/// that has passed asks for nothing.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
+    }
+    if let Ok(seconds) = text.parse() {
+        return Duration::try_from_secs_f64(seconds).ok();
     }
     let date = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
     Some(date.duration_since(Timestamp::now()).try_into().unwrap_or_default())
@@ -100,6 +104,8 @@ mod tests {
     fn seconds_and_dates_are_read() {
         let of = |value: &str| retry_after(&HeaderMap::from_iter([(RETRY_AFTER, value.parse().unwrap())]));
         assert_eq!(of(" 7 "), Some(Duration::from_secs(7)));
+        assert_eq!(of("0.25"), Some(Duration::from_millis(250)));
+        assert_eq!((of("-1.5"), of("inf"), of("NaN"), of("1e99")), (None, None, None, None));
         assert_eq!(of("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
         assert!(of("Thu, 31 Dec 2099 00:00:00 GMT").is_some_and(|after| after > Duration::from_hours(1)));
         assert_eq!(of("soon"), None);

@@ -13,8 +13,7 @@ const PATH: &str = "/services/T00/B00/s3cr3t";
 
 fn slack_at(url: &str) -> SlackSink {
     // The program does this at its start; here every test does, and the first one succeeds.
-    let url = SlackWebhookUrl::parse(url).unwrap();
-    let webhook = SlackWebhook::new(url, REQUEST_TIMEOUT).unwrap();
+    let webhook = SlackWebhook::new(SecretSource::Value(url.into()), REQUEST_TIMEOUT).unwrap();
     SlackSink { webhook, pace: Duration::ZERO, next: tokio::sync::Mutex::new(Instant::now()) }
 }
 
@@ -189,7 +188,7 @@ async fn no_answer_is_retried_and_shows_no_url() {
     for (url, said) in [(silent, "operation timed out"), (absent, "Connection refused")] {
         let mut slack = slack_at(&url);
         slack.webhook =
-            SlackWebhook::new(SlackWebhookUrl::parse(&url).unwrap(), Duration::from_millis(100)).unwrap();
+            SlackWebhook::new(SecretSource::Value(url.as_str().into()), Duration::from_millis(100)).unwrap();
         let outcomes = slack.deliver(&shared([Finding::full()])).await;
         let [AttemptOutcome::Retry { reason, after: None }] = outcomes.as_slice() else {
             panic!("{outcomes:?}")
@@ -292,33 +291,55 @@ async fn messages_keep_their_distance_over_calls_too() {
 }
 
 #[test]
-fn only_https_and_loopback_urls_are_taken() {
+fn the_url_of_a_workflow_is_no_incoming_webhook() {
     for url in [
-        "https://hooks.slack.com/services/x",
-        "http://localhost:8080/x",
-        "http://127.0.0.1/x",
-        "http://[::1]:8080/x",
+        "https://hooks.slack.com/services/T0/B0/s3cr3t",
+        "https://hooks.slack-gov.com/services/T0/B0/s3cr3t",
+        "http://mattermost.chat.svc:8065/hooks/s3cr3t",
     ] {
-        assert!(SlackWebhookUrl::parse(url).is_ok(), "{url}");
+        assert!(webhook::parse_url(url).is_ok(), "{url}");
     }
-    for url in [
-        "http://hooks.slack.com/s3cr3t",
-        "http://localhost.example/s3cr3t",
-        "http://10.0.0.1/s3cr3t",
-        "ftp://127.0.0.1/s3cr3t",
-        "hooks.slack.com/services/s3cr3t",
-        "s3cr3t",
-        "",
+    for url in
+        ["https://hooks.slack.com/workflows/T0/A0/s3cr3t", "https://hooks.slack.com/triggers/E0/s3cr3t"]
+    {
+        let problem = webhook::parse_url(url).unwrap_err();
+        assert!(problem.contains("Slack workflow") && !problem.contains("s3cr3t"), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn a_rotated_url_is_read_again_and_until_then_nothing_is_given_up() {
+    let server = MockServer::start().await;
+    let gone = ResponseTemplate::new(404).set_body_string("no_service");
+    Mock::given(matchers::path("/old")).respond_with(gone).mount(&server).await;
+    let answer = ResponseTemplate::new(200).set_body_string("ok");
+    Mock::given(matchers::path("/new")).respond_with(answer).mount(&server).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let write = |text: &str| std::fs::write(file.path(), text).unwrap();
+    let mut slack = slack_at(&server.uri());
+    slack.webhook = SlackWebhook::new(SecretSource::File(file.path().into()), REQUEST_TIMEOUT).unwrap();
+    let batch = shared([Finding::full()]);
+    for (url, said) in [
+        (format!("{}/old", server.uri()), "no_service"),
+        (String::new(), "webhook_url_file is empty"),
+        ("http://example.com/s3cr3t".to_owned(), "webhook_url_file would send the findings"),
+        (
+            "https://hooks.slack.com/workflows/s3cr3t".to_owned(),
+            "webhook_url_file is the URL of a Slack workflow",
+        ),
     ] {
-        let problem = SlackWebhookUrl::parse(url).unwrap_err();
-        assert!(!problem.contains("s3cr3t"), "{problem}");
+        write(&url);
+        let outcomes = slack.deliver(&batch).await;
+        let [AttemptOutcome::Retry { reason, .. }] = outcomes.as_slice() else { panic!("{outcomes:?}") };
+        assert!(reason.contains(said) && !reason.contains("s3cr3t"), "{reason}");
     }
+    write(&format!("{}/new\n", server.uri()));
+    assert_eq!(slack.deliver(&batch).await, [AttemptOutcome::Delivered]);
 }
 
 #[test]
 fn debug_shows_no_url() {
-    let settings =
-        SlackSettings { url: SlackWebhookUrl::parse(&format!("https://hooks.slack.com{PATH}")).unwrap() };
-    let shown = format!("{settings:?}");
+    let url = SecretSource::Value(format!("https://hooks.slack.com{PATH}").as_str().into());
+    let shown = format!("{:?}", SlackSettings { url, is_readable_by_others: false });
     assert!(!shown.contains("s3cr3t") && !shown.contains("slack.com"), "{shown}");
 }

@@ -187,6 +187,12 @@ fn a_wrong_value_is_explained() {
             "sinks.team.webhook_url: is missing; expected webhook_url, webhook_url_file or \
              $OOM_SINKS__TEAM__WEBHOOK_URL",
         ),
+        (
+            "sinks: { team: { type: slack, webhook_url: \"https://hooks.slack.com/triggers/x\" } }",
+            "sinks.team.webhook_url: is the URL of a Slack workflow, which is no incoming webhook; expected the URL \
+             that Slack shows for an incoming webhook: an https URL; http only to loopback, a private address, a name \
+             without a dot, .svc or .cluster.local",
+        ),
     ] {
         assert_eq!(load(text, &[]).expect_err(text), format!("config.yaml: {error}"));
     }
@@ -243,7 +249,7 @@ fn no_secret_is_shown() {
         format!("sinks: {{ team: {{ type: slack, webhook_url:{secret} }} }}"),
         format!("sinks: {{ team: {{ type: slack, webhook_url: [\"{secret}\"] }} }}"),
         format!("sinks: {{ team: {{ type: slack, webhook_url: {{ \"{secret}\": 1 }} }} }}"),
-        "sinks: { team: { type: slack, webhook_url: http://hunter2 } }".to_owned(),
+        "sinks: { team: { type: slack, webhook_url: http://hunter2.example } }".to_owned(),
         "sinks: { team: { type: slack, webhook_url: hunter2, webhook_url_file: hunter2 } }".to_owned(),
     ] {
         let errors = load(&text, &[]).expect_err(&text);
@@ -276,6 +282,12 @@ fn warns_of_what_is_valid_and_hardly_meant() {
         ),
         ("sinks: { a: { type: kubernetes, match: { labels: x } }, b: { type: kubernetes } }", vec![]),
         ("sinks: { a: { type: kubernetes, match: { containers: [] } } }", vec![]),
+        (
+            "sinks: { a: { type: kubernetes }, b: { type: slack, webhook_url: \"http://mattermost.chat.svc/hooks/x\" } }",
+            vec![
+                "the sink b posts over plain http, so whoever can read the cluster's network can read the findings",
+            ],
+        ),
         (
             "sinks: { a: { type: kubernetes }, b: { type: kubernetes } }",
             vec!["the sinks a and b are both of type kubernetes"],

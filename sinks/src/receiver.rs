@@ -1,0 +1,38 @@
+//! What sinks that post to a receiver by HTTP share: which URLs they take, secrets that change while the program
+//! runs, requests, and what the answers mean.
+//!
+//! | file | what it answers |
+//! |---|---|
+//! | [`ReceiverUrl`] | where may findings be sent? |
+//! | [`ReceiverClient`] | what did the receiver answer, or why did it not? |
+//! | [`StatusMeaning`] | what follows from a status? |
+
+mod client;
+mod status;
+mod url;
+
+use secrecy::SecretString;
+use settings::{SecretFileError, SecretSource};
+use tokio::task::spawn_blocking;
+
+pub(crate) use client::{ReceiverAnswer, ReceiverClient};
+pub(crate) use status::{StatusMeaning, undelivered};
+pub(crate) use url::{EXPECTED_URL, ReceiverUrl, UNENCRYPTED};
+
+/// Returns a secret as its file holds it now.
+///
+/// # Cancel safety
+///
+/// Cancel safe.
+pub(crate) async fn current(source: &SecretSource) -> Result<SecretString, SecretFileError> {
+    if !source.is_file() {
+        return source.read();
+    }
+    let source = source.clone();
+    // A file may be on a network that hangs.
+    let read = spawn_blocking(move || source.read()).await;
+    read.unwrap_or_else(|error| Err(SecretFileError::Unreadable(error.into())))
+}
+
+#[cfg(test)]
+mod tests;
