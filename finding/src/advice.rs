@@ -54,8 +54,8 @@ impl Advice {
         let command = command(finding, limit);
         let raise = format!("raise the limit to {}", quantity(limit));
         let text = match command {
-            Some(_) => format!("{raise}; if a chart or GitOps writes it, change it there, or it is set back"),
-            None => format!("{raise} where it is written: in a manifest, a chart or GitOps"),
+            Some(_) => format!("{raise}; where a chart or GitOps writes it, change it there"),
+            None => format!("{raise} where it is written (a manifest, a chart, GitOps)"),
         };
         Some(Self { memory_limit_bytes: Some(limit), command, text })
     }

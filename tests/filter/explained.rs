@@ -142,9 +142,9 @@ fn advice_has_the_command_for_what_kubectl_can_change() {
             .map(|rest| format!("kubectl --namespace shop set resources {rest} --limits memory=128Mi"));
         assert_eq!(given, whole, "{kind} {container}");
         let expected = if command.is_some() {
-            "raise the limit to 128Mi; if a chart or GitOps writes it, change it there, or it is set back"
+            "raise the limit to 128Mi; where a chart or GitOps writes it, change it there"
         } else {
-            "raise the limit to 128Mi where it is written: in a manifest, a chart or GitOps"
+            "raise the limit to 128Mi where it is written (a manifest, a chart, GitOps)"
         };
         assert_eq!(text, expected);
     }

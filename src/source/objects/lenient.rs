@@ -197,7 +197,7 @@ mod tests {
 
     #[derive(Debug, Default, PartialEq, Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Fields {
+    struct OddFields {
         #[serde(default, deserialize_with = "scalar")]
         count: Option<u32>,
         #[serde(default, deserialize_with = "scalar_or_default")]
@@ -212,7 +212,7 @@ mod tests {
         each: Vec<Self>,
     }
 
-    fn read(object: &Value) -> Fields {
+    fn read(object: &Value) -> OddFields {
         serde_json::from_str(&object.to_string()).unwrap_or_else(|error| panic!("{object}: {error}"))
     }
 
@@ -243,8 +243,8 @@ mod tests {
             ["-1", "4294967296", "18446744073709551615", "99999999999999999999999999", "1e300", "\"1\""]
         {
             assert_eq!(
-                serde_json::from_str::<Fields>(&format!(r#"{{"count": {odd}}}"#)).unwrap(),
-                Fields::default()
+                serde_json::from_str::<OddFields>(&format!(r#"{{"count": {odd}}}"#)).unwrap(),
+                OddFields::default()
             );
         }
     }
