@@ -2,6 +2,7 @@
 //! and the API server takes every object that it can render.
 
 mod release;
+mod schema;
 
 use std::fs;
 
@@ -256,5 +257,23 @@ async fn the_plain_manifests_install_and_their_pod_is_restricted() -> Result<(),
     privileged["spec"]["containers"][0]["securityContext"] = Value::Null;
     let refused = pods.create(&dry_run, &serde_json::from_value(privileged).unwrap()).await.unwrap_err();
     assert!(refused.to_string().contains("violates PodSecurity \"restricted:latest\""), "{refused}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_notes_demonstration_is_a_pod_that_a_restricted_namespace_takes() -> Result<(), Error> {
+    restricted("shop").await;
+    let kubeconfig = cluster().await.kubeconfig();
+    let include = "config.namespaces.include={search,shop},config.namespaces.exclude={sea*}";
+    let install = ["install", "oom", CHART, "--dry-run=client", "--set", include];
+    let notes = tool("helm", &install, "").await;
+    let begin = notes.find("kubectl --namespace shop run oom-demo").unwrap_or_else(|| panic!("{notes}"));
+    let end = begin + notes[begin..].find("}'").unwrap() + 2;
+    let arguments = notes[begin + "kubectl".len()..end].to_owned() + " --dry-run=server";
+    let kubectl = tools::tool("kubectl").await;
+    let line = format!("'{}' --kubeconfig '{}' {arguments}", kubectl.display(), kubeconfig.display());
+    let output = std::process::Command::new("bash").args(["-c", &line]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.is_empty(), "{said}");
     Ok(())
 }

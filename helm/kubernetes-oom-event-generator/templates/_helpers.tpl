@@ -90,6 +90,22 @@ app.kubernetes.io/component: generator
 {{- dict "names" (default list ((.Values.config).namespaces).include) | toJson }}
 {{- end }}
 
+{{/* The namespace of the demonstration in NOTES: the first that is watched and not excluded. Empty if none is known. */}}
+{{- define "kubernetes-oom-event-generator.demonstrationNamespace" -}}
+{{- $namespaces := (include "kubernetes-oom-event-generator.namespaces" . | fromJson).names }}
+{{- $found := "" }}
+{{- range default (list "default" .Release.Namespace) $namespaces }}
+{{- $name := . }}
+{{- $excluded := false }}
+{{- range (($.Values.config).namespaces).exclude }}
+{{- $glob := . | replace "." "\\." | replace "*" ".*" | replace "?" "." | replace "{" "(" | replace "}" ")" | replace "," "|" }}
+{{- if regexMatch (printf "^(%s)$" $glob) $name }}{{ $excluded = true }}{{ end }}
+{{- end }}
+{{- if and (not $found) (not $excluded) }}{{ $found = $name }}{{ end }}
+{{- end }}
+{{- $found }}
+{{- end }}
+
 {{/* The rules that the program needs in each namespace that it watches. */}}
 {{- define "kubernetes-oom-event-generator.rules" -}}
 - apiGroups: [""]
