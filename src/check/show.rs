@@ -116,6 +116,9 @@ server: null                             # config.yaml
 log:
   format: text                           # default
 shutdown_grace: 20s                      # default
+advice:
+  bump_up_ratio: 1.2                     # default
+  min_bump_up: 100Mi                     # default
 sinks:
   team:
     type: slack                          # config.yaml

@@ -2,7 +2,7 @@
 
 use finding::{AdvicePolicy, parse_quantity};
 use serde_json::Value;
-use settings::ConfigSection;
+use settings::{ConfigSection, quote};
 
 /// Reads `advice`. What is missing has the default of the Vertical Pod Autoscaler.
 pub(super) fn read(section: &mut ConfigSection<'_>) -> AdvicePolicy {
@@ -25,12 +25,13 @@ fn ratio(section: &mut ConfigSection<'_>) -> u64 {
 fn amount(section: &mut ConfigSection<'_>) -> u64 {
     const EXPECTED: &str = "an amount of memory such as 100Mi or 1Gi";
     let written: Value = section.get_or("min_bump_up", "100Mi".into(), EXPECTED);
-    let amount = match &written {
-        Value::String(text) => parse_quantity(text),
-        other => other.as_u64(),
+    let (amount, shown) = match &written {
+        Value::String(text) => (parse_quantity(text), quote(text)),
+        Value::Number(number) => (number.as_u64(), number.to_string()),
+        _ => (None, "no amount".to_owned()),
     };
     amount.unwrap_or_else(|| {
-        section.error("min_bump_up", format!("is {written}"), EXPECTED);
+        section.error("min_bump_up", format!("is {shown}"), EXPECTED);
         0
     })
 }

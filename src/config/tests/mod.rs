@@ -75,6 +75,7 @@ fn every_key_is_read() {
         server: { listen: "127.0.0.1:80" }
         log: { format: json }
         shutdown_grace: 0s
+        advice: { bump_up_ratio: 1.5, min_bump_up: 1Gi }
         sinks:
           team: { type: slack, webhook_url: "https://x", retry_for: 5m, queue_capacity: 1 }
           log: { type: stdout, group_wait: 1s, group_interval: 1m, match: { namespaces: [shop] } }
@@ -91,6 +92,7 @@ fn every_key_is_read() {
     assert_eq!(config.server, Some("127.0.0.1:80".parse().unwrap()));
     assert_eq!(config.log, LogFormat::Json);
     assert_eq!(config.shutdown_grace, Duration::ZERO);
+    assert_eq!(config.advice, Some(AdvicePolicy { bump_up_thousandths: 1500, min_bump_up_bytes: 1 << 30 }));
     assert_eq!(types(&config), [("log", "stdout"), ("team", "slack")]);
     let [log, team] = config.sinks.as_slice() else { panic!("{:?}", config.sinks) };
     assert_eq!(log.grouping, Grouping { wait: Duration::from_secs(1), interval: Duration::from_mins(1) });
@@ -98,6 +100,23 @@ fn every_key_is_read() {
     assert_eq!(team.grouping, sinks::slack::TYPE.grouping);
     assert_eq!(team.retry_for, Duration::from_mins(5));
     assert_eq!(team.queue_capacity, 1);
+}
+
+#[test]
+fn advice_is_as_the_vertical_pod_autoscaler_gives_it_unless_it_is_set_or_off() {
+    let raise = |thousandths, bytes| {
+        Some(AdvicePolicy { bump_up_thousandths: thousandths, min_bump_up_bytes: bytes })
+    };
+    for (text, policy) in [
+        ("{}", Some(AdvicePolicy::default())),
+        ("advice: {}", Some(AdvicePolicy::default())),
+        ("advice: { bump_up_ratio: 2 }", raise(2000, 100 << 20)),
+        ("advice: { bump_up_ratio: 1.25, min_bump_up: 0 }", raise(1250, 0)),
+        ("advice: { min_bump_up: 1048576 }", raise(1200, 1 << 20)),
+        ("advice: null", None),
+    ] {
+        assert_eq!(config(text).advice, policy, "{text}");
+    }
 }
 
 #[test]
@@ -139,8 +158,25 @@ fn a_wrong_value_is_explained() {
         (
             "lookbak: 1h",
             "lookbak: is no known key (did you mean lookback?); expected cluster, namespaces, lookback, \
-             report_unrestarted, honor_ignore, server, log, shutdown_grace or sinks",
+             report_unrestarted, honor_ignore, server, log, shutdown_grace, advice or sinks",
         ),
+        (
+            "advice: { bump_up_ratio: 0.9 }",
+            "advice.bump_up_ratio: is 0.9; expected a number from 1 to 10, such as 1.2",
+        ),
+        (
+            "advice: { bump_up_ratio: much }",
+            "advice.bump_up_ratio: is \"much\"; expected a number from 1 to 10, such as 1.2",
+        ),
+        (
+            "advice: { min_bump_up: 100MB }",
+            "advice.min_bump_up: is \"100MB\"; expected an amount of memory such as 100Mi or 1Gi",
+        ),
+        (
+            "advice: { min_bump_up: [1] }",
+            "advice.min_bump_up: is no amount; expected an amount of memory such as 100Mi or 1Gi",
+        ),
+        ("advice: off", "advice: is true or false; expected a map"),
         ("sinks: stdout", "sinks: is text; expected a map"),
         ("sinks: { log: stdout }", "sinks.log: is text; expected a map"),
         ("sinks: { log: null }", "sinks.log: is null; expected a map"),
