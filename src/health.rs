@@ -58,6 +58,8 @@ enum Condition {
     Forbidden { since: Instant, reason: String },
     /// All that it was needed for is done.
     Done,
+    /// The program goes on without it.
+    GivenUp { consequence: &'static str },
 }
 
 /// An answer to a probe: yes or no, and lines that say why.
@@ -117,6 +119,9 @@ impl Readiness {
         for WatchHealth { name, listed, condition, .. } in &state.watches {
             match condition {
                 Condition::Done => {}
+                Condition::GivenUp { consequence } => {
+                    remarks.push(format!("{name}: given up: {consequence}"));
+                }
                 Condition::Good if *listed => {}
                 Condition::Good => reasons.push(format!("{name}: not yet listed")),
                 Condition::Broken { reason, .. } if !listed => {
@@ -157,7 +162,7 @@ impl WatchHealth {
     fn sees_pods(&self, now: Instant) -> bool {
         let works = match self.condition {
             Condition::Good => true,
-            Condition::Done => false,
+            Condition::Done | Condition::GivenUp { .. } => false,
             Condition::Broken { since, .. } | Condition::Forbidden { since, .. } => {
                 now.duration_since(since) <= BROKEN_WATCH_GRACE
             }
@@ -168,7 +173,7 @@ impl WatchHealth {
     /// Returns since when it doesn't work, which may be now.
     fn since(&self) -> Instant {
         match self.condition {
-            Condition::Good | Condition::Done => Instant::now(),
+            Condition::Good | Condition::Done | Condition::GivenUp { .. } => Instant::now(),
             Condition::Broken { since, .. } | Condition::Forbidden { since, .. } => since,
         }
     }
@@ -227,6 +232,11 @@ impl WatchHealthHandle {
     /// Takes in that nothing depends on the watch any more.
     pub fn done(&self) {
         self.change(|watch| watch.condition = Condition::Done);
+    }
+
+    /// Takes in that the program goes on without it, and what follows from that.
+    pub fn given_up(&self, consequence: &'static str) {
+        self.change(|watch| watch.condition = Condition::GivenUp { consequence });
     }
 
     fn change(&self, change: impl FnOnce(&mut WatchHealth)) {

@@ -11,7 +11,7 @@
 //! | `kill` | what is known of a kill that is shown for the first time? |
 //! | `describe`, `workload` | what does a finding say? |
 //!
-//! `past`, `starts`, `nodes` and `restarts` tell what `container`, `kill` and `describe` ask for: earlier
+//! `past`, `reported`, `starts`, `nodes` and `restarts` tell what `container`, `kill` and `describe` ask for: earlier
 //! reports, recent Events, restart policies.
 
 mod container;
@@ -21,6 +21,7 @@ mod nodes;
 mod past;
 mod pods;
 mod reading;
+mod reported;
 mod restarts;
 mod starts;
 mod workload;

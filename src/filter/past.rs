@@ -2,7 +2,7 @@
 //! kills of Pods that are gone, and what Events told of starts and of nodes.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::VecDeque,
     hash::{BuildHasher, RandomState},
 };
 
@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::{
     nodes::NodeOoms,
+    reported::ReportedKills,
     starts::{RecentStarts, ToldStart},
 };
 use crate::source::objects::{ContainerList, Pod, PodMetadata, Started, Terminated};
@@ -23,7 +24,7 @@ const MAX_DEPARTED_KILLS: usize = 4096;
 pub(super) struct Past {
     hasher: RandomState,
     /// The program's own Events that stood in the cluster when it started.
-    reported: HashSet<u64>,
+    reported: ReportedKills,
     /// Settled kills of Pods that are gone. A mirror pod is made anew within seconds and shows the
     /// same kill again; a restored etcd brings any Pod back.
     departed: VecDeque<u64>,
@@ -58,8 +59,7 @@ impl Past {
 
     /// Takes in that an Event of the program's own stands in the cluster.
     pub(super) fn remember_reported(&mut self, namespace: &str, event: &str) {
-        let event = self.hasher.hash_one((namespace, event));
-        self.reported.insert(event);
+        self.reported.insert(self.hasher.hash_one(namespace), self.hasher.hash_one(event));
     }
 
     /// Takes in the keys of settled kills whose Pods are gone.
@@ -82,7 +82,8 @@ impl Past {
     /// Returns whether the Event of this kill in this Pod did.
     pub(super) fn has_event(&self, pod: &Pod, id: &KillId) -> bool {
         let PodMetadata { namespace, name, .. } = &pod.metadata;
-        self.reported.contains(&self.hasher.hash_one((namespace.as_str(), event_name(name, id).as_str())))
+        let event = event_name(name, id);
+        self.reported.contains(self.hasher.hash_one(namespace), self.hasher.hash_one(event))
     }
 
     /// Takes in that an Event told of a start.

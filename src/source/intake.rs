@@ -1,5 +1,7 @@
 //! What the answers for one resource say, decoded. An object that can't be read is counted and passed over.
 
+use std::future::ready;
+
 use cluster::Refusal;
 use jiff::Timestamp;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -38,13 +40,18 @@ pub(super) trait Watched: Send {
         None
     }
 
+    /// Does what must come before an object in the list is taken in.
+    fn before(&mut self, _object: &Self::Object) -> impl Future<Output = ()> + Send {
+        ready(())
+    }
+
     /// Returns the observation for an object in the list.
-    fn listed(&self, _object: Self::Object) -> Option<Observation> {
+    fn listed(&mut self, _object: Self::Object) -> Option<Observation> {
         None
     }
 
     /// Returns the observation for the end of a list.
-    fn list_ends(&self) -> Option<Observation> {
+    fn list_ends(&mut self) -> Option<Observation> {
         None
     }
 

@@ -13,6 +13,7 @@
 //! | file | what it answers |
 //! |---|---|
 //! | `observe`, `pod_list` | which resources are watched, and what their objects say |
+//! | `read_back` | which kills were reported before |
 //! | `watch` | what follows from what became of a list or a watch |
 //! | `backoff`, `setbacks`, `sync_moment` | how fast to ask; what has gone wrong lately; when all was last in sync |
 //! | `request`, `failure` | one request, and why it failed |
@@ -28,6 +29,7 @@ pub mod objects;
 pub mod observe;
 mod outlet;
 mod pod_list;
+mod read_back;
 pub mod recording;
 mod report;
 mod request;

@@ -3,15 +3,15 @@
 
 use jiff::Timestamp;
 use kube::Client;
-use serde::Deserialize;
 
 use super::{
     Observation, Scope,
     intake::{Versioned, Watched},
-    objects::{Event, ObjectMetadata, Pod},
+    objects::{Event, Pod},
     outlet::{Observations, Outlet},
+    read_back::{OWN_EVENTS_SELECTOR, OwnEvents, ReadBack},
     report::WatchReport,
-    request::{Endpoint, ListCursor, ListShape},
+    request::{Endpoint, ListShape},
     watch::ResourceWatch,
 };
 use crate::{
@@ -19,8 +19,6 @@ use crate::{
     metrics::{Metrics, WatchedResource},
 };
 
-/// The program's own Events, by [`finding::EVENT_REASON`].
-const OWN_EVENTS_SELECTOR: &str = "reason=PreviousContainerWasOOMKilled,involvedObject.kind=Pod";
 /// The kubelet's Events about started containers. Their `reportingComponent` is empty up to 1.27.
 const STARTED_SELECTOR: &str = "reason=Started,involvedObject.kind=Pod";
 
@@ -47,15 +45,16 @@ pub fn observe(
             selector,
         };
         let own_events = watch(
-            OwnEvents,
+            OwnEvents::default(),
             endpoint("own events", "events", Some(OWN_EVENTS_SELECTOR)),
             &outlet,
             metrics,
             readiness,
         );
-        let pods = watch(Pods(Scope(number)), endpoint("pods", "pods", None), &outlet, metrics, readiness);
+        let mut pods =
+            watch(Pods::of(Scope(number)), endpoint("pods", "pods", None), &outlet, metrics, readiness);
         observations.spawn(async move {
-            own_events.read_back().await;
+            pods.watched.read_back = ReadBack::begin(own_events).await.map(Box::new);
             pods.run().await
         });
         let started = watch(
@@ -82,60 +81,18 @@ pub(super) fn watch<W: Watched>(
     ResourceWatch::new(watched, endpoint, outlet.clone(), report)
 }
 
-/// The program's own Events, which tell what kills were reported before.
-struct OwnEvents;
-
-/// An own Event, as far as it is read.
-#[derive(Deserialize)]
-struct OwnEvent {
-    metadata: ObjectMetadata,
-}
-
-impl Versioned for OwnEvent {
-    fn resource_version(&self) -> &str {
-        &self.metadata.resource_version
-    }
-}
-
-impl Watched for OwnEvents {
-    type Object = OwnEvent;
-    const RESOURCE: WatchedResource = WatchedResource::OwnEvents;
-    const HAS_BOOKMARKS: bool = false;
-    const LIST: ListShape = ListShape::Metadata;
-    const PAGE_OBJECTS: u32 = 500;
-
-    fn listed(&self, OwnEvent { metadata }: OwnEvent) -> Option<Observation> {
-        Some(Observation::Reported { namespace: metadata.namespace, event: metadata.name })
-    }
-}
-
-impl ResourceWatch<OwnEvents> {
-    /// Tells which kills were reported before.
-    ///
-    /// Without the right to list Events the program goes on: it finds every kill all the same.
-    async fn read_back(mut self) {
-        let mut cursor = ListCursor::new(OwnEvents::LIST, OwnEvents::PAGE_OBJECTS);
-        let mut bytes = Vec::new();
-        loop {
-            match self.page(&mut cursor, &mut bytes).await {
-                Ok(None) => {}
-                Ok(Some(_)) => break,
-                Err(failure) if failure.is_forbidden() => {
-                    tracing::warn!(
-                        "{failure}, and restart the program. Without it, this run can't tell which kills were reported \
-                         before: sinks other than Kubernetes may repeat them"
-                    );
-                    break;
-                }
-                Err(failure) => self.page_failed(&mut cursor, &failure),
-            }
-        }
-        self.report.done();
-    }
-}
-
 /// Pods, each with all that its kubelet said of its containers.
-pub(super) struct Pods(pub Scope);
+pub(super) struct Pods {
+    scope: Scope,
+    /// The program's own Events, as long as some are still to be read.
+    read_back: Option<Box<ReadBack>>,
+}
+
+impl Pods {
+    pub(super) fn of(scope: Scope) -> Self {
+        Self { scope, read_back: None }
+    }
+}
 
 impl Versioned for Box<Pod> {
     fn resource_version(&self) -> &str {
@@ -151,23 +108,34 @@ impl Watched for Pods {
     const PAGE_OBJECTS: u32 = 50;
 
     fn list_begins(&self, in_sync: Timestamp) -> Option<Observation> {
-        Some(Observation::ListBegins { scope: self.0, in_sync })
+        Some(Observation::ListBegins { scope: self.scope, in_sync })
     }
 
-    fn listed(&self, pod: Box<Pod>) -> Option<Observation> {
-        Some(Observation::Listed(self.0, pod))
+    async fn before(&mut self, pod: &Box<Pod>) {
+        if let Some(read_back) = &mut self.read_back
+            && !read_back.before_pods_of(&pod.metadata.namespace).await
+        {
+            self.read_back = None;
+        }
     }
 
-    fn list_ends(&self) -> Option<Observation> {
-        Some(Observation::ListEnds(self.0))
+    fn listed(&mut self, pod: Box<Pod>) -> Option<Observation> {
+        Some(Observation::Listed(self.scope, pod))
+    }
+
+    fn list_ends(&mut self) -> Option<Observation> {
+        if let Some(read_back) = self.read_back.take() {
+            read_back.done();
+        }
+        Some(Observation::ListEnds(self.scope))
     }
 
     fn changed(&self, pod: Box<Pod>) -> Option<Observation> {
-        Some(Observation::Changed(self.0, pod))
+        Some(Observation::Changed(self.scope, pod))
     }
 
     fn deleted(&self, pod: Box<Pod>) -> Option<Observation> {
-        Some(Observation::Deleted(self.0, pod))
+        Some(Observation::Deleted(self.scope, pod))
     }
 }
 
@@ -190,15 +158,5 @@ impl Watched for StartedEvents {
 
     fn changed(&self, event: Event) -> Option<Observation> {
         event.into_started().map(Observation::Started)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::OWN_EVENTS_SELECTOR;
-
-    #[test]
-    fn the_reason_of_own_events_is_that_of_the_sink() {
-        assert!(OWN_EVENTS_SELECTOR.starts_with(&format!("reason={},", finding::EVENT_REASON)));
     }
 }

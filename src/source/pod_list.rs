@@ -45,7 +45,7 @@ pub async fn list_pods(
         selector: None,
     };
     let (outlet, mut observations) = Outlet::new();
-    let pods = watch(Pods(Scope::WHOLE), endpoint, &outlet, &Metrics::new(), &Readiness::new());
+    let pods = watch(Pods::of(Scope::WHOLE), endpoint, &outlet, &Metrics::new(), &Readiness::new());
     let mut listing = pin!(list(pods));
     loop {
         tokio::select! {

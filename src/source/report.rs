@@ -82,6 +82,12 @@ impl WatchReport {
         self.health.done();
     }
 
+    /// Tells that the program goes on without the list, and what follows from that.
+    pub(super) fn given_up(&self, consequence: &'static str) {
+        tracing::warn!("{} can't be listed, so the program goes on without: {consequence}", self.name);
+        self.health.given_up(consequence);
+    }
+
     /// Tells that a watch follows the list, the first time.
     pub(super) fn watching(&mut self) {
         if !std::mem::replace(&mut self.has_watched, true) {

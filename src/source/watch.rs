@@ -131,6 +131,7 @@ impl<W: Watched> ResourceWatch<W> {
             self.outlet.listed(self.watched.list_begins(self.in_sync.timestamp())).await;
         }
         for object in items {
+            self.watched.before(&object).await;
             self.outlet.listed(self.watched.listed(object)).await;
         }
         if let Some(next) = next {

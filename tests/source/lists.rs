@@ -67,26 +67,6 @@ async fn fails_to_list_for_long_403() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn fails_to_read_back_what_was_reported() {
-    let server = ApiServer::new();
-    server.put("pods", restarted("cart", 1));
-    let refusal = status(500, "InternalError", "etcdserver: no leader");
-    server.misbehave(Behaviour::refuses(&refusal), Asked::is_of_reported);
-    let day = Watching::begin(&server).await;
-    sleep(HOUR).await;
-    day.finds(&[]);
-    assert!(!day.is_ready());
-    let said =
-        "own events in the whole cluster: not yet listed: can't list own events in the whole cluster: ";
-    assert!(day.readyz().contains(said), "{}", day.readyz());
-    assert!(day.readyz().ends_with("\npods in the whole cluster: not yet listed"), "{}", day.readyz());
-    assert!(day.metric("watch_errors_total", "own_events") > 0);
-    assert_eq!(day.metric("watch_errors_total", "pods"), 0);
-    day.recovers().await;
-    day.finds(&["cart-0", "afterwards-0"]);
-}
-
-#[tokio::test(start_paused = true)]
 async fn fails_on_the_third_page_which_alone_is_asked_for_again() {
     let server = ApiServer::new();
     let expected = pods(&server, 125);

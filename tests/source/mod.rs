@@ -9,6 +9,7 @@ mod credentials;
 mod lists;
 mod memory;
 mod outages;
+mod own_events;
 mod refusals;
 mod rights;
 mod silence;

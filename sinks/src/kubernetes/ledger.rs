@@ -37,8 +37,8 @@ impl LedgerStore for EventLedger {
         let mut annotations = BTreeMap::from([(OWED_ANNOTATION, owed_value(owed))]);
         annotations.extend(renewed.map(|at| (RENEWED_ANNOTATION, Some(at.to_string()))));
         let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
-        let path = Event::url_path(&(), Some(namespace));
-        let request = match Request::new(path).patch(&name, &PatchParams::default(), &patch) {
+        let url = Event::url_path(&(), Some(namespace));
+        let request = match Request::new(url).patch(&name, &PatchParams::default(), &patch) {
             Ok(request) => request,
             Err(error) => {
                 return NoteOutcome::Retry { reason: format!("building the request: {error}"), after: None };
