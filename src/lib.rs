@@ -8,6 +8,7 @@ pub mod config;
 pub mod fanout;
 pub mod filter;
 pub mod health;
+pub mod incidents;
 pub mod logging;
 pub mod metrics;
 pub mod pipeline;

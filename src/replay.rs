@@ -1,20 +1,28 @@
 //! Sends a recorded watch stream through the filter and prints its findings, whatever their age: one a line as
 //! they are found, or a table of them at the end. Nothing is remembered between two calls.
+//!
+//! What a Pod's first state shows may be the last of many kills. So a finding has its incident only where the
+//! recording shows more than one state of its Pod.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, BufRead, BufReader, Write},
 };
 
-use finding::Finding;
+use finding::{AdvicePolicy, Finding};
 use sinks::stdout::line;
 use thiserror::Error;
 
 use crate::{
     cli::{RecordingSource, ReplayArguments, ReplayFormat, SortOrder, TableFormat},
     filter::{Conclusion, Filter, FilterSettings},
+    incidents::Incidents,
     scan::print_kills,
-    source::recording::{self, RecordingError},
+    source::{
+        Observation,
+        recording::{self, RecordingError},
+    },
     table::ListedKill,
 };
 
@@ -100,19 +108,48 @@ fn replay(
     settings: FilterSettings,
     mut take: impl FnMut(Finding) -> io::Result<()>,
 ) -> Result<(), ReplayError> {
-    let mut take_all = |conclusions: Vec<Conclusion>| {
+    let mut past = RecordedPast { advice: settings.advice, ..RecordedPast::default() };
+    let mut filter = Filter::new(settings);
+    let mut take_all = |conclusions: Vec<Conclusion>, past: &mut RecordedPast| {
         conclusions.into_iter().try_for_each(|conclusion| match conclusion {
-            Conclusion::Finding(finding) => take(*finding),
+            Conclusion::Finding(finding) => take(past.complete(*finding)),
             Conclusion::UnobservedEnds { .. } => Ok(()),
         })
     };
-    let mut filter = Filter::new(settings);
     for recorded in recording::read(input) {
         let (observation, received_at) =
             recorded.map_err(|source| ReplayError::Recording { name: name.to_owned(), source })?;
-        take_all(filter.observe(observation, received_at))?;
+        past.see(&observation);
+        take_all(filter.observe(observation, received_at), &mut past)?;
     }
-    Ok(take_all(filter.finish())?)
+    Ok(take_all(filter.finish(), &mut past)?)
+}
+
+/// What the recording has shown so far.
+#[derive(Default)]
+struct RecordedPast {
+    incidents: Incidents,
+    advice: Option<AdvicePolicy>,
+    /// The Pods by their UIDs, and whether more than one state of them was seen.
+    pods: BTreeMap<String, bool>,
+}
+
+impl RecordedPast {
+    fn see(&mut self, observation: &Observation) {
+        if let Observation::Changed(_, pod) | Observation::Deleted(_, pod) = observation {
+            self.pods.entry(pod.metadata.uid.clone()).and_modify(|again| *again = true).or_default();
+        }
+    }
+
+    /// Adds what the incident of a kill tells.
+    fn complete(&mut self, mut finding: Finding) -> Finding {
+        let history = self.incidents.add(&mut finding);
+        finding.explain(self.advice.as_ref(), &history);
+        if !self.pods.get(&finding.pod.uid).is_some_and(|again| *again) {
+            finding.incident = None;
+        }
+        finding
+    }
 }
 
 fn print(finding: &Finding) -> io::Result<()> {

@@ -43,7 +43,7 @@ pub(super) enum Excess {
     /// Another finding counts it.
     Counted,
     /// It waits no longer, and must be dropped.
-    Taken(PendingDelivery),
+    Taken(Box<PendingDelivery>),
 }
 
 impl Groups {
@@ -116,7 +116,7 @@ impl Groups {
                 keeper.count(newest);
                 Excess::Counted
             }
-            _ => Excess::Taken(newest),
+            _ => Excess::Taken(Box::new(newest)),
         })
     }
 

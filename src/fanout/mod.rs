@@ -101,8 +101,8 @@ impl Fanout {
 
     /// Counts a finding and puts it into the queue of every sink that wants it. Never waits: where too much
     /// waits, the workload that has most waiting loses a finding.
-    pub fn send(&self, finding: Finding) {
-        let finding = Arc::new(finding);
+    pub fn send(&self, finding: impl Into<Arc<Finding>>) {
+        let finding = finding.into();
         self.metrics.finding(&finding, Instant::now());
         for queue in &self.queues {
             queue.send(&finding);

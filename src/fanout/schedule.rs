@@ -77,12 +77,14 @@ impl Schedule {
         let excess = self.groups.reduce(namespace, workload).or_else(|| {
             let pending = self.due.pop_newest(namespace, workload);
             let pending = pending.or_else(|| self.again.pop_newest(namespace, workload));
-            pending.or_else(|| self.pop_newest_retry(workload)).map(Excess::Taken)
+            pending
+                .or_else(|| self.pop_newest_retry(workload))
+                .map(|pending| Excess::Taken(Box::new(pending)))
         })?;
         self.shares.remove(namespace, workload);
         match excess {
             Excess::Counted => None,
-            Excess::Taken(pending) => Some(pending),
+            Excess::Taken(pending) => Some(*pending),
         }
     }
 

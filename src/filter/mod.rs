@@ -36,6 +36,7 @@ use past::Past;
 use pods::RememberedPods;
 use reading::StatusReading;
 use starts::ToldStart;
+pub(crate) use workload::workload;
 
 use crate::{
     config::Namespaces,

@@ -19,7 +19,7 @@ const MAX_AHEAD: SignedDuration = SignedDuration::from_mins(10);
 const SCHEDULED_MINUTES: Range<i64> = 25_000_000..100_000_000;
 
 /// Returns the topmost owner that the Pod itself shows.
-pub(super) fn workload(pod: &Pod) -> Workload {
+pub(crate) fn workload(pod: &Pod) -> Workload {
     let metadata = &pod.metadata;
     let named = |kind: &str, name: &str| Workload { kind: kind.to_owned(), name: name.to_owned() };
     let owner = metadata.owner_references.iter().find(|owner| owner.is_controller());

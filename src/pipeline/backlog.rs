@@ -3,7 +3,7 @@
 //! While any wait, no list is taken in, so there are never more than one Pod, or the end of a list, shows. But
 //! the API server forgets after five minutes where a list stands, so a list waits at most four in all.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use finding::Finding;
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ const MAX_LIST_WAIT: Duration = Duration::from_mins(4);
 
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
-    findings: VecDeque<Finding>,
+    findings: VecDeque<Arc<Finding>>,
     /// Since when any have waited.
     since: Option<Instant>,
     /// How long the list had waited before that.
@@ -35,13 +35,13 @@ impl Backlog {
     }
 
     /// Adds a finding that a list has brought to light.
-    pub(super) fn push(&mut self, finding: Finding, now: Instant) {
+    pub(super) fn push(&mut self, finding: Arc<Finding>, now: Instant) {
         self.since.get_or_insert(now);
         self.findings.push_back(finding);
     }
 
     /// Takes the oldest finding.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<Finding> {
+    pub(super) fn pop(&mut self, now: Instant) -> Option<Arc<Finding>> {
         let finding = self.findings.pop_front();
         if self.findings.is_empty()
             && let Some(since) = self.since.take()
@@ -52,7 +52,7 @@ impl Backlog {
     }
 
     /// Takes all findings.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = Finding> {
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Arc<Finding>> {
         self.findings.drain(..)
     }
 
@@ -78,16 +78,16 @@ mod tests {
         let (mut backlog, start) = (Backlog::default(), Instant::now());
         let list = Observation::ListBegins { scope: Scope::WHOLE, in_sync: jiff::Timestamp::UNIX_EPOCH };
         assert!(backlog.notice(&list));
-        backlog.push(Finding::full(), start);
-        backlog.push(Finding::full(), start);
+        backlog.push(Arc::new(Finding::full()), start);
+        backlog.push(Arc::new(Finding::full()), start);
         assert_eq!(backlog.waits_until(), start + MAX_LIST_WAIT);
         let minute = Duration::from_mins(1);
         assert!(backlog.pop(start + minute).is_some() && backlog.pop(start + 3 * minute).is_some());
-        backlog.push(Finding::full(), start + 10 * minute);
+        backlog.push(Arc::new(Finding::full()), start + 10 * minute);
         assert_eq!(backlog.waits_until(), start + 11 * minute);
         assert!(backlog.pop(start + 10 * minute).is_some() && backlog.is_empty());
         backlog.notice(&list);
-        backlog.push(Finding::full(), start + 20 * minute);
+        backlog.push(Arc::new(Finding::full()), start + 20 * minute);
         assert_eq!(backlog.waits_until(), start + 24 * minute);
     }
 }

@@ -2,11 +2,11 @@
 //! stops, then the queues are delivered.
 
 mod backlog;
+mod detection;
 
 use std::{sync::Arc, time::Duration};
 
 use cluster::{ConnectError, in_pod};
-use finding::Finding;
 use jiff::Timestamp;
 use kube::Client;
 use settings::spell;
@@ -15,11 +15,11 @@ use thiserror::Error;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
 
-use self::backlog::Backlog;
+use self::{backlog::Backlog, detection::Detection};
 use crate::{
     config::Config,
     fanout::{Fanout, Route},
-    filter::{Conclusion, Filter, FilterSettings},
+    filter::FilterSettings,
     health::Readiness,
     metrics::Metrics,
     server::{self, BindError},
@@ -84,7 +84,7 @@ pub async fn run(
     keep_labels(config.sinks.iter().flat_map(|sink| sink.matches.label_keys()));
     let mut observations = observe(&client, config.namespaces.include(), &metrics, &readiness);
     let fanout = Fanout::start(routes, Arc::clone(&metrics));
-    let mut filter = Filter::new(settings(&config));
+    let mut detection = Detection::new(&config, &metrics);
     let mut backlog = Backlog::default();
     let mut heartbeat = heartbeat();
     let ended = loop {
@@ -97,7 +97,7 @@ pub async fn run(
             observation = observations.next(backlog.is_empty()) => {
                 let Some(observation) = observation else { break Err(PipelineError::Source) };
                 let is_of_list = backlog.notice(&observation);
-                for finding in findings(filter.observe(observation, Some(Timestamp::now())), &metrics) {
+                for finding in detection.observe(observation, Timestamp::now()) {
                     if is_of_list { backlog.push(finding, Instant::now()) } else { fanout.send(finding) }
                 }
             }
@@ -189,25 +189,4 @@ fn beat(fanout: &Fanout, readiness: &Readiness) {
         Some(sink) => readiness.dead(format!("the courier of the sink {sink} has ended, which is a bug")),
         None => readiness.progress(),
     }
-}
-
-/// Returns the findings among the filter's conclusions, and counts the rest.
-fn findings(conclusions: Vec<Conclusion>, metrics: &Metrics) -> impl Iterator<Item = Finding> {
-    conclusions.into_iter().filter_map(|conclusion| match conclusion {
-        Conclusion::Finding(finding) => {
-            tracing::debug!(
-                namespace = finding.namespace,
-                pod = finding.pod.name,
-                id = finding.id.as_str(),
-                "{}",
-                finding.message
-            );
-            Some(*finding)
-        }
-        Conclusion::UnobservedEnds { namespace, pod, container, instances } => {
-            metrics.unobserved_restarts(instances.into());
-            tracing::debug!(namespace, pod, container, instances, "nobody saw how these instances ended");
-            None
-        }
-    })
 }

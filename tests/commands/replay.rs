@@ -135,6 +135,28 @@ fn the_killed_instances_are_named_each_once() {
 }
 
 #[test]
+fn an_incident_counts_the_kills_of_a_recorded_watch() {
+    let found = replay("crash-loop", true);
+    assert_eq!(at(&found, "/incident/kills"), (1..=24).collect::<Vec<_>>());
+    assert_eq!(at(&found, "/incident/pods"), [1; 24]);
+    let since = at(&found, "/incident/since");
+    assert!(since.iter().all(|since| **since == found[0]["killed"]["finishedAt"]), "{since:?}");
+}
+
+#[test]
+fn a_single_state_of_a_pod_tells_of_no_incident() {
+    let recorded = std::fs::read_to_string(recording("crash-loop")).unwrap();
+    let last: Value = serde_json::from_str(recorded.lines().last().unwrap()).unwrap();
+    let pod = &last["object"];
+    for input in [pod.clone(), json!({"kind": "List", "items": [pod]}), last.clone()] {
+        let output = replay_stdin(input.to_string().as_bytes());
+        let found = findings(&output);
+        assert_eq!(found.len(), 1, "{}", text(&output.stderr));
+        assert_eq!(found[0].get("incident"), None);
+    }
+}
+
+#[test]
 fn two_containers_are_told_apart() {
     let found = replay("both", false);
     assert_eq!(at(&found, "/container/name"), ["a", "b"]);
