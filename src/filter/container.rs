@@ -20,17 +20,19 @@
 //! container again if its Pod is over or deleted, or its restart policy says so ([`super::restarts`]);
 //! then no Event counts, for it can only be the killed instance's own.
 
+use std::num::NonZeroU64;
+
 use finding::Finding;
 use jiff::Timestamp;
 
 use super::{
-    kill::{NewKill, PendingKill, ShownContainer},
+    kill::{LimitBefore, NewKill, PendingKill, ShownContainer},
     reading::StatusReading,
     starts::ToldStart,
 };
 
-/// What is remembered of a container that ever restarted or was killed: 24 bytes, and a box if a
-/// kill was ever seen or the count ever fell.
+/// What is remembered of a container that ever restarted, was killed or resized: 32 bytes, and a box if
+/// a kill was ever seen or the count ever fell.
 #[derive(Debug)]
 pub(super) struct RememberedContainer {
     /// The key of its name, which is unique within the Pod.
@@ -41,6 +43,8 @@ pub(super) struct RememberedContainer {
     ended: u32,
     /// The latest time in any status of it, in seconds since 1970.
     newest: u32,
+    /// The memory limit that was in force when it was last seen, if any was.
+    limit: Option<NonZeroU64>,
     kills: Option<Box<RememberedKills>>,
 }
 
@@ -58,7 +62,7 @@ struct RememberedKills {
 impl RememberedContainer {
     /// Remembers a container of which so many instances have ended, whether seen or not.
     pub(super) fn new(name: u32, ended: u32) -> Self {
-        Self { name, restart_count: 0, ended, newest: 0, kills: None }
+        Self { name, restart_count: 0, ended, newest: 0, limit: None, kills: None }
     }
 
     /// Takes in a status. Returns how many instances ended since the last one without being seen, and
@@ -72,16 +76,18 @@ impl RememberedContainer {
         let mut is_final = shown.is_over();
         if !self.is_older(reading) {
             is_final = shown.is_final(reading);
+            let before = LimitBefore { limit: self.limit, ordinal: self.restart_count };
             unobserved = self.count(reading);
             found.extend(self.confirm(reading));
             for end in reading.kills() {
                 let key = shown.key(&end);
                 if !self.knows(key) {
                     let told = if self.count_fell() { None } else { shown.told_start() };
-                    let kill = shown.judge(key, &end, told, is_final);
+                    let kill = shown.judge(key, &end, told, is_final, before);
                     found.extend(kill.and_then(|kill| self.killed(kill)));
                 }
             }
+            self.limit = shown.limit();
         }
         if is_final {
             found.extend(self.over(shown.settings.report_unrestarted));

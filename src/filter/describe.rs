@@ -27,7 +27,16 @@ pub(super) fn earlier_identity(killed: &Terminated) -> Option<KillId> {
     killed.container_id.as_ref().map(|id| KillId::new(&[id]))
 }
 
-/// Returns what the Pod shows of a kill. [`complete`] adds what comes later.
+/// The memory limits that a killed instance ran under, in bytes; none where there was none.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KilledLimits {
+    /// The container's own.
+    pub own: Option<u64>,
+    /// That of its Pod as a whole.
+    pub whole: Option<u64>,
+}
+
+/// Returns what the Pod shows of a kill; `limits` are `None` if they are unknown. [`complete`] adds what comes later.
 pub(super) fn draft(
     cluster: Option<&str>,
     id: KillId,
@@ -35,6 +44,7 @@ pub(super) fn draft(
     list: ContainerList,
     status: &ContainerStatus,
     killed: &Terminated,
+    limits: Option<KilledLimits>,
 ) -> Finding {
     let spec = pod.container(list, &status.name);
     let asked = spec.map(|spec| spec.resources).unwrap_or_default();
@@ -50,7 +60,7 @@ pub(super) fn draft(
             name: pod.metadata.name.clone(),
             uid: pod.metadata.uid.clone(),
             node: pod.spec.node_name.clone(),
-            memory_limit_bytes: pod.status.resources.limits.bytes.or(pod.spec.resources.limits.bytes),
+            memory_limit_bytes: limits.and_then(|limits| limits.whole),
             workload: workload(pod),
             event_uid: pod.event_uid().to_owned(),
             labels: Some(pod.metadata.labels.clone()),
@@ -60,7 +70,7 @@ pub(super) fn draft(
             name: status.name.clone(),
             kind: list.kind(spec),
             image: spec.and_then(|spec| spec.image.clone()),
-            memory_limit_bytes: given.limits.bytes.or(asked.limits.bytes),
+            memory_limit_bytes: limits.and_then(|limits| limits.own),
             memory_request_bytes: (given.requests.bytes)
                 .or(status.allocated_resources.bytes)
                 .or(asked.requests.bytes),
@@ -78,8 +88,8 @@ pub(super) fn draft(
         message: String::new(),
         evidence: KillEvidence {
             // Without the container's spec, nothing shows that it has no limit.
-            limits_are_known: spec.is_some() || given.limits.bytes.is_some(),
-            memory_volume: None,
+            limits_are_known: limits.is_some_and(|limits| spec.is_some() || limits.own.is_some()),
+            memory_volume: spec.and_then(|spec| pod.memory_volume(spec)).map(str::to_owned),
             node_ran_out: false,
             workload_is_built_in: is_built_in(pod),
         },

@@ -1,10 +1,13 @@
 //! A kill that a status shows for the first time: what is known of it, found out once.
 
+use std::num::NonZeroU64;
+
 use finding::{Finding, KillId, Restarted};
 use jiff::Timestamp;
 
 use super::{
-    FilterSettings, describe,
+    FilterSettings,
+    describe::{self, KilledLimits},
     past::Past,
     reading::{InstanceEnd, ShownInstance, StatusReading},
     restarts::may_restart,
@@ -33,6 +36,14 @@ pub(super) struct PendingKill {
     pub is_history: bool,
     /// The finding without `detected_at` and message; while pending, also without the restart.
     pub finding: Finding,
+}
+
+/// The memory limit that was in force when a container was last seen, and how many instances came before the
+/// one that it had then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LimitBefore {
+    pub limit: Option<NonZeroU64>,
+    pub ordinal: u32,
 }
 
 /// A container in a Pod that is looked at, and what the program knows besides.
@@ -71,6 +82,7 @@ impl ShownContainer<'_> {
         end: &InstanceEnd<'_>,
         told: Option<ToldStart>,
         is_final: bool,
+        before: LimitBefore,
     ) -> Option<NewKill> {
         let ended = end.terminated.finished_at;
         let told = told.filter(|start| !is_final && start.is_after(end.ordinal, ended));
@@ -85,7 +97,8 @@ impl ShownContainer<'_> {
             return Some(NewKill::NoNews(key));
         }
         let cluster = self.settings.cluster.as_deref();
-        let draft = describe::draft(cluster, id, self.pod, self.list, self.status, end.terminated);
+        let limits = self.limits(end, before);
+        let draft = describe::draft(cluster, id, self.pod, self.list, self.status, end.terminated, limits);
         let kill = PendingKill {
             key,
             ordinal: end.ordinal,
@@ -93,6 +106,26 @@ impl ShownContainer<'_> {
             finding: Finding { restarted, ..draft },
         };
         Some(if is_decided { NewKill::Decided(kill) } else { NewKill::Pending(kill) })
+    }
+
+    /// Returns the memory limit of the container that is in force.
+    pub(super) fn limit(&self) -> Option<NonZeroU64> {
+        self.pod.memory_limit(self.list, self.status).and_then(NonZeroU64::new)
+    }
+
+    /// Returns the limits that a killed instance ran under. A status that shows an instance after it may be
+    /// of a time when the container was resized already: then what was seen before counts, or nothing is
+    /// known.
+    fn limits(&self, end: &InstanceEnd<'_>, before: LimitBefore) -> Option<KilledLimits> {
+        let (shown, whole) = (self.limit(), self.pod.whole_memory_limit());
+        let own = match before.limit {
+            _ if end.successor.is_none() => shown,
+            Some(limit) if end.ordinal == Some(before.ordinal) => Some(limit),
+            Some(limit) if shown != Some(limit) => return None,
+            None if self.pod.metadata.generation > 1 => return None,
+            _ => shown,
+        };
+        Some(KilledLimits { own: own.map(NonZeroU64::get), whole })
     }
 
     /// Returns the newest start of the container that an Event told of.

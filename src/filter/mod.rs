@@ -160,7 +160,9 @@ impl Filter {
         for (place, (list, status)) in pod.statuses().enumerate() {
             let reading = StatusReading::of(status);
             let name = past.container_key(&status.name);
-            let Some(container) = pods.container(key, name, place, &reading, watched) else { continue };
+            let resized = pod.is_being_resized(list, status);
+            let container = pods.container(key, name, place, &reading, resized, watched);
+            let Some(container) = container else { continue };
             let shown = ShownContainer { settings, past, pod, list, status, horizon };
             let (unobserved, found) = container.status(&reading, &shown);
             let found = found.into_iter().map(|finding| describe::complete(finding, now, settings, past));

@@ -1,5 +1,5 @@
 //! What is remembered of the Pods: 16 bytes of each, which take 32 in their table, and more only of
-//! those in which a container ever restarted or was killed. Their keys are hashes.
+//! those in which a container ever restarted, was killed or resized. Their keys are hashes.
 //!
 //! The tables are trees. A hash table would be in memory twice while it grows, and within a day would
 //! double its size for Pods that are gone.
@@ -13,7 +13,7 @@ use crate::source::Scope;
 #[derive(Debug, Default)]
 pub(super) struct RememberedPods {
     pods: BTreeMap<u64, RememberedPod>,
-    /// The containers that ever restarted or were killed, by their Pods. Most Pods have none.
+    /// The containers that ever restarted, were killed or resized, by their Pods. Most Pods have none.
     containers: BTreeMap<u64, Box<[RememberedContainer]>>,
 }
 
@@ -29,7 +29,7 @@ struct RememberedPod {
 }
 
 /// What a Pod without restarts takes, with its key, and what each container that ever restarted takes.
-const _: () = assert!(size_of::<(u64, RememberedPod)>() <= 16 && size_of::<RememberedContainer>() <= 24);
+const _: () = assert!(size_of::<(u64, RememberedPod)>() <= 16 && size_of::<RememberedContainer>() <= 32);
 
 impl RememberedPods {
     /// Takes in that a Pod exists. Returns whether it was known.
@@ -40,19 +40,20 @@ impl RememberedPods {
     }
 
     /// Returns what is remembered of a container of a Pod that exists, from the first status on that
-    /// gives something to remember. `place` is its place in the Pod's status; `watched` says whether
-    /// its end would have been seen.
+    /// gives something to remember. `place` is its place in the Pod's status; `resized` says
+    /// whether it is being resized, `watched` whether its end would have been seen.
     pub(super) fn container(
         &mut self,
         pod: u64,
         name: u32,
         place: usize,
         reading: &StatusReading<'_>,
+        resized: bool,
         watched: bool,
     ) -> Option<&mut RememberedContainer> {
         if self.known_container(pod, name).is_none() {
             let known = self.pods.get_mut(&pod)?;
-            if reading.is_clean() {
+            if reading.is_clean() && !resized {
                 known.first_ended |= bit(place) * u16::from(reading.ended > 0);
                 return None;
             }
@@ -91,7 +92,8 @@ impl RememberedPods {
         std::mem::take(&mut self.containers).into_values().flatten().collect()
     }
 
-    /// Returns how much is remembered: Pods, containers that ever restarted or were killed, pending kills.
+    /// Returns how much is remembered: Pods, containers that ever restarted, were killed or resized, pending
+    /// kills.
     pub(super) fn remembered(&self) -> usize {
         let containers = self.containers.values().flatten();
         self.pods.len() + containers.map(|container| 1 + usize::from(container.is_pending())).sum::<usize>()

@@ -231,3 +231,68 @@ fn what_is_unknown_is_no_cause() {
     assert_eq!((&case.found[0].cause, &case.found[0].advice), (&None, &None));
     assert!(case.found[0].message.contains("memory limit unknown"), "{}", case.found[0].message);
 }
+
+#[test]
+fn what_was_seen_last_before_an_unseen_end_belongs_to_the_killed_instance() {
+    let mut case = Case::new();
+    case.container_specs.insert("app", limit("128Mi"));
+    case.container_statuses.insert("app", limit("64Mi"));
+    case.sees(&["app R(0,a)"]);
+    case.container_statuses.insert("app", limit("128Mi"));
+    case.sees(&["app R(1,b)+L(a)"]);
+    case.container_specs.insert("app", limit("256Mi"));
+    case.container_statuses.insert("app", limit("256Mi"));
+    case.sees(&["app R(2,c)+L(b)"]).finds(&["a", "b"]);
+    let limits: Vec<_> = case.found.iter().map(|finding| finding.container.memory_limit_bytes).collect();
+    assert_eq!(limits, [Some(64 * MIB), Some(128 * MIB)]);
+
+    // Nobody saw under which limit the instance ran that was killed last.
+    case.container_specs.insert("app", limit("512Mi"));
+    case.container_statuses.insert("app", limit("512Mi"));
+    case.sees(&["app R(4,e)+L(d)"]).finds(&["a", "b", "d"]);
+    assert_eq!(case.found[2].container.memory_limit_bytes, None);
+    assert_eq!((&case.found[2].cause, &case.found[2].advice), (&None, &None));
+}
+
+#[test]
+fn the_limit_of_an_instance_that_ended_before_the_pod_was_known_counts_unless_the_pod_was_changed() {
+    for (generation, known) in [(json!(null), true), (json!(1), true), (json!(2), false)] {
+        let mut case = Case::new();
+        case.metadata = json!({"generation": generation});
+        case.sees(&["app R(1,b)+L(a)"]).finds(&["a"]);
+        let Finding { container, cause, advice, message, .. } = &case.found[0];
+        assert_eq!(container.memory_limit_bytes, known.then_some(64 * MIB));
+        assert_eq!((cause.is_some(), advice.is_some()), (known, known));
+        assert_eq!(message.contains("memory limit unknown"), !known, "{message}");
+    }
+    let mut case = Case::new();
+    case.metadata = json!({"generation": 2});
+    case.sees(&["app T(0,a)"]).sees(&["app R(1,b)+L(a)"]).finds(&["a"]);
+    assert_eq!(case.found[0].container.memory_limit_bytes, Some(64 * MIB));
+}
+
+#[test]
+fn a_volume_in_memory_counts_where_it_is_mounted() {
+    for (volumes, mounts, shown) in [
+        (json!([{"name": "tmp", "emptyDir": {"medium": "Memory"}}]), json!([{"name": "tmp"}]), true),
+        (
+            json!([{"name": "token", "projected": {}}, {"name": "tmp", "emptyDir": {"medium": "Memory"}}]),
+            json!([{"name": "token", "mountPath": "/t"}, {"name": "tmp", "mountPath": "/tmp"}]),
+            true,
+        ),
+        (json!([{"name": "tmp", "emptyDir": {"medium": "Memory"}}]), json!([{"name": "other"}]), false),
+        (json!([{"name": "tmp", "emptyDir": {}}]), json!([{"name": "tmp"}]), false),
+        (json!([{"name": "tmp", "emptyDir": {"medium": ["Memory"]}}, 5]), json!([{"name": "tmp"}]), false),
+        (json!("Memory"), json!({"name": "tmp"}), false),
+        (json!(null), json!(null), false),
+    ] {
+        for container in ["app", "init:app", "sidecar:app"] {
+            let mut case = Case::new();
+            case.spec = json!({"volumes": volumes});
+            case.container_specs.insert("app", json!({"volumeMounts": mounts}));
+            let text = killed(&mut case, container).cause.unwrap().text;
+            let says = "what is in its memory-backed emptyDir 'tmp' counts towards the limit and survives the restart";
+            assert_eq!(text.contains(says), shown, "{text}");
+        }
+    }
+}

@@ -10,6 +10,7 @@ mod lenient;
 mod pod;
 mod quantity;
 mod text;
+mod volumes;
 
 use jiff::Timestamp;
 use lenient::{scalar, scalar_or_default};

@@ -12,6 +12,7 @@ use super::{
     quantity,
     text::{cut_image_or_none, cut_name, cut_name_or_empty, cut_name_or_none, is_true},
     time_or_none,
+    volumes::{memory_volumes, mounted_volumes},
 };
 
 /// A Pod, as far as it is read.
@@ -46,6 +47,9 @@ pub struct PodMetadata {
     /// When it was created, by the API server's clock.
     #[serde(default, deserialize_with = "time_or_none")]
     pub creation_timestamp: Option<Timestamp>,
+    /// How often its spec was written, from 1 on; 0 before Kubernetes 1.33. A resize is such a change.
+    #[serde(default, deserialize_with = "scalar_or_default")]
+    pub generation: u64,
     /// Those of its labels that somebody asks for: see [`keep_labels`](super::keep_labels).
     #[serde(default, deserialize_with = "asked_labels")]
     pub labels: BTreeMap<String, String>,
@@ -109,6 +113,8 @@ pub struct PodSpec {
     /// Whether its containers are started again, unless they say so themselves.
     #[serde(default, deserialize_with = "scalar_or_default")]
     pub restart_policy: RestartPolicy,
+    #[serde(rename = "volumes", default, deserialize_with = "memory_volumes")]
+    memory_volumes: Vec<String>,
     #[serde(default, deserialize_with = "records")]
     containers: Vec<ContainerSpec>,
     #[serde(default, deserialize_with = "records")]
@@ -136,6 +142,9 @@ pub struct ContainerSpec {
     /// Whether it is started again; `Always` makes a sidecar of an init container.
     #[serde(default, deserialize_with = "scalar")]
     pub restart_policy: Option<RestartPolicy>,
+    /// The names of the volumes that it mounts.
+    #[serde(rename = "volumeMounts", default, deserialize_with = "mounted_volumes")]
+    pub mounted_volumes: Vec<String>,
     /// What goes before the container's own policy; the first rule that applies counts.
     #[serde(default, deserialize_with = "records")]
     pub restart_policy_rules: Vec<RestartRule>,
@@ -344,6 +353,32 @@ impl Pod {
         listed(ContainerList::Init, &self.status.init_container_statuses)
             .chain(listed(ContainerList::Containers, &self.status.container_statuses))
             .chain(listed(ContainerList::Ephemeral, &self.status.ephemeral_container_statuses))
+    }
+
+    /// Returns the name of a volume in memory that the container mounts.
+    pub fn memory_volume(&self, container: &ContainerSpec) -> Option<&str> {
+        let is_mounted = |volume: &&String| container.mounted_volumes.contains(*volume);
+        self.spec.memory_volumes.iter().find(is_mounted).map(String::as_str)
+    }
+
+    /// Returns the memory limit of a container that is in force, in bytes.
+    pub fn memory_limit(&self, list: ContainerList, status: &ContainerStatus) -> Option<u64> {
+        status.resources.limits.bytes.or_else(|| self.asked_memory_limit(list, &status.name))
+    }
+
+    /// Returns the memory limit of the Pod as a whole that is in force, in bytes.
+    pub fn whole_memory_limit(&self) -> Option<u64> {
+        self.status.resources.limits.bytes.or(self.spec.resources.limits.bytes)
+    }
+
+    /// Returns whether a container's memory limit was changed, and is yet to be.
+    pub fn is_being_resized(&self, list: ContainerList, status: &ContainerStatus) -> bool {
+        let asked = self.asked_memory_limit(list, &status.name);
+        status.resources.limits.bytes.is_some_and(|given| Some(given) != asked)
+    }
+
+    fn asked_memory_limit(&self, list: ContainerList, name: &str) -> Option<u64> {
+        self.container(list, name).and_then(|spec| spec.resources.limits.bytes)
     }
 
     /// Returns the spec of the container of that name in that list.

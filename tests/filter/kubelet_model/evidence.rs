@@ -51,6 +51,8 @@ pub struct Evidence {
     pub starts: HashMap<ContainerPlace, HashSet<(i64, u32, usize)>>,
     /// What findings may say of limits.
     limits: HashMap<KillName, ShownLimits>,
+    /// The container's own limits that were ever shown.
+    own_limits: HashMap<ContainerPlace, HashSet<Limit>>,
     /// The count of each container that was last shown, and how often it was seen to fall.
     counts: HashMap<ContainerPlace, (u32, u32)>,
     /// The instances that ended unseen, by the names of Pod and container.
@@ -91,6 +93,7 @@ struct KnownContainer {
     /// The instances whose end was shown.
     ends: HashSet<usize>,
     restarted: bool,
+    was_resized: bool,
     was_killed: bool,
 }
 
@@ -180,6 +183,7 @@ impl Evidence {
             let new = || KnownContainer { first, ..KnownContainer::default() };
             let known = known_pod.containers.entry(number).or_insert_with(new);
             self.kills_shown(truth, shown, known, is_stale);
+            known.was_resized |= shown.given.is_some() && shown.given != snapshot.asked[number + 1];
             self.limits_shown(truth, snapshot, shown, is_stale);
             self.ends_shown(truth, shown, known, is_stale);
             let is_final = snapshot.is_over() || truth.pod.is_final(truth.container, shown.state, app);
@@ -221,11 +225,12 @@ impl Evidence {
         }
     }
 
-    /// How much there is to remember, at most: Pods, containers that ever restarted or were killed,
+    /// How much there is to remember, at most: Pods, containers that ever restarted, were killed or resized,
     /// and a pending kill of each that was killed.
     pub fn rememberable(&self) -> usize {
         let containers = self.pods.values().flat_map(|pod| pod.containers.values());
-        let containers = containers.map(|known| usize::from(known.restarted) + usize::from(known.was_killed));
+        let containers = containers
+            .map(|known| usize::from(known.restarted || known.was_resized) + usize::from(known.was_killed));
         self.pods.len() + containers.sum::<usize>()
     }
 
@@ -355,10 +360,15 @@ impl Evidence {
     ) {
         let asked = snapshot.asked[truth.place.1 + 1];
         let limits = (shown.given.or(asked), snapshot.given.or(snapshot.asked[0]));
+        let own = self.own_limits.entry(truth.place).or_default();
+        own.insert(limits.0);
         for instance in shown.records().filter_map(ShownEnd::kill) {
             let known = self.limits.entry(truth.kill(instance)).or_default();
             if !known.is_known {
                 known.seen.insert(limits);
+                // After a resize, what was seen before counts, or nothing is known.
+                let before = own.iter().filter(|own| **own != limits.0);
+                known.seen.extend(before.flat_map(|own| [(*own, limits.1), (None, None)]));
                 known.is_known = !is_stale && truth.pod.quirk != Quirk::UnsetTimes;
             }
         }
