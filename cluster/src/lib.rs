@@ -10,6 +10,7 @@
 //! | `renewal` | what happens when any of it is replaced meanwhile |
 //! | [`send`] | one request and its answer |
 //! | [`Refusal`] | what an error of the API server means |
+//! | [`may`] | whether the program has a right |
 //!
 //! What is asked for, and why, is not known here.
 
@@ -23,6 +24,7 @@ mod plugin;
 mod proxy;
 mod refusal;
 mod renewal;
+mod review;
 mod service_account;
 mod transport;
 mod yaml;
@@ -39,6 +41,7 @@ pub use error::{ConnectError, CredentialsError, RequestError};
 pub use kubeconfig::{KubeconfigError, KubeconfigFault};
 pub use plugin::{PluginError, UselessAnswer};
 pub use refusal::Refusal;
+pub use review::{AccessQuestion, may};
 pub use service_account::{ServiceAccountError, in_pod};
 pub use yaml::YamlError;
 

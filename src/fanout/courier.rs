@@ -15,7 +15,8 @@
 //! - When the queue is full, the namespace and workload that have most waiting lose their newest finding, or
 //!   have it counted by another if the sink can tell a count.
 //! - A call that takes longer than a minute is logged.
-//! - While draining, retries come every second, and what is left when the grace is over is given up.
+//! - While draining, retries come every second. What is left when the grace is over is given up, or left to the
+//!   next start if the ledger has it.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -66,7 +67,7 @@ const SLOW_CALL: Duration = Duration::from_mins(1);
 /// What a courier is told to do.
 pub(super) enum CourierOrder {
     /// Deliver this finding.
-    Take(PendingDelivery),
+    Take(Box<PendingDelivery>),
     /// Expect nothing more; end at `until`, or as soon as `at_once` is cancelled.
     Drain { until: Instant, at_once: CancellationToken },
 }
@@ -143,7 +144,7 @@ impl Courier {
 
     fn follow(&mut self, order: CourierOrder) {
         match order {
-            CourierOrder::Take(pending) => self.take_in(pending),
+            CourierOrder::Take(pending) => self.take_in(*pending),
             CourierOrder::Drain { until, at_once } => {
                 self.at_once = at_once;
                 self.drain(until);
@@ -369,7 +370,7 @@ impl Courier {
         until <= now || idle && (self.schedule.len() == 0 || too_late)
     }
 
-    /// Gives up everything that is left.
+    /// Gives up everything that is left, or leaves it to the next start.
     fn leave(mut self) {
         // Calls that have ended by now still count; the others are aborted with the set.
         while let Some(ended) = self.calls.try_join_next_with_id() {
@@ -386,11 +387,11 @@ impl Courier {
     }
 }
 
-/// Gives up a finding at the end. `state` is the reason logged for one that never failed.
+/// Ends a finding with the program. `state` is the reason logged for one that never failed.
 fn abandon(pending: PendingDelivery, state: &str) {
     let reason = pending.reason.as_deref().unwrap_or(state);
     let reason = format!("the program ended before it was delivered: {reason}");
-    pending.lose(DeliveryOutcome::Failed, &reason);
+    pending.leave(&reason);
 }
 
 async fn sleep_until_or_for_ever(at: Option<Instant>) {

@@ -6,10 +6,11 @@
 //! `schedule.rs`). So one slow or broken sink delays neither another nor the source.
 //!
 //! Nothing vanishes: for every sink, each finding ends in exactly one [`DeliveryOutcome`], and a finding
-//! that was not delivered is logged whole.
+//! that was not delivered is logged whole. With a [`Ledger`], that holds even if the program is killed.
 
 mod courier;
 mod groups;
+mod ledger;
 mod queue;
 mod schedule;
 #[cfg(test)]
@@ -23,12 +24,15 @@ use std::{
 };
 
 use finding::Finding;
-use sinks::{Grouping, Sink};
+use jiff::Timestamp;
+use sinks::{Grouping, OwedSink, Sink};
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+pub use self::ledger::{Ledger, LedgerRights};
 use self::{
     courier::{Courier, CourierOrder},
+    ledger::LedgerEntry,
     queue::{PendingDelivery, QueueBooks},
 };
 use crate::metrics::{DeliveryOutcome, Metrics};
@@ -47,6 +51,8 @@ pub struct Route {
     pub retry_for: Duration,
     /// How many findings may wait for the sink: queued, gathered, to be retried and under way.
     pub queue_capacity: usize,
+    /// Whether the sink writes the Events that the ledger is kept in, so that nothing is owed to it.
+    pub remembers: bool,
     /// Whether lists wait for room in the sink's queue.
     pub paces_lists: bool,
 }
@@ -65,11 +71,25 @@ impl fmt::Debug for Route {
 pub struct Fanout {
     metrics: Arc<Metrics>,
     queues: Vec<SinkQueue>,
+    ledger: Option<Ledger>,
+}
+
+/// A finding of an earlier run that is still owed to sinks, as its Event says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwedFinding {
+    /// The finding, without its Pod's labels.
+    pub finding: Finding,
+    /// The names of the sinks.
+    pub sinks: Vec<String>,
+    /// When its Event was last written.
+    pub written: Option<Timestamp>,
 }
 
 /// The queue of one sink, and the courier that empties it.
 struct SinkQueue {
     matches: RouteMatch,
+    /// Whether it takes findings as they come, rather than gathers them.
+    is_prompt: bool,
     paces_lists: bool,
     books: Arc<QueueBooks>,
     orders: mpsc::UnboundedSender<CourierOrder>,
@@ -82,6 +102,23 @@ impl fmt::Debug for SinkQueue {
     }
 }
 
+/// What became of a finding of an earlier run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Recovery {
+    /// It waits for the sinks that it is owed to.
+    Taken,
+    /// It was found or recovered in this run, no ledger is kept in its namespace, or too many came from there.
+    Known,
+    /// None of the sinks that it is owed to exists and wants it.
+    Unwanted,
+    /// One of the sinks has no room for it now. Its Event keeps it.
+    NoRoom,
+}
+
+/// How much longer than the grace of [`Fanout::drain`] the ledger may take, at most.
+const LEDGER_GRACE: Duration = Duration::from_secs(5);
+
 /// What [`Fanout::drain`] left undelivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -89,6 +126,8 @@ pub struct Drained {
     /// Findings that were given up or dropped since the start, or still waited when the grace was over,
     /// counted once for each sink. Each is logged whole.
     pub undelivered: u64,
+    /// Findings that still waited when the grace was over and that the next start delivers.
+    pub handed_over: u64,
 }
 
 impl Fanout {
@@ -96,7 +135,12 @@ impl Fanout {
     /// `metrics`, so call it once for them.
     pub fn start(routes: Vec<Route>, metrics: Arc<Metrics>) -> Self {
         let queues = routes.into_iter().map(|route| SinkQueue::start(route, &metrics)).collect();
-        Self { metrics, queues }
+        Self { metrics, queues, ledger: None }
+    }
+
+    /// Keeps this ledger for all findings that come from now on.
+    pub fn keep(&mut self, ledger: Ledger) {
+        self.ledger = Some(ledger);
     }
 
     /// Counts a finding and puts it into the queue of every sink that wants it. Never waits: where too much
@@ -104,9 +148,59 @@ impl Fanout {
     pub fn send(&self, finding: impl Into<Arc<Finding>>) {
         let finding = finding.into();
         self.metrics.finding(&finding, Instant::now());
-        for queue in &self.queues {
-            queue.send(&finding);
+        let (wanting, others): (Vec<_>, Vec<_>) =
+            self.queues.iter().partition(|queue| (queue.matches)(&finding));
+        let entry = self.open_in_ledger(&finding, &wanting);
+        for queue in wanting {
+            queue.send(&finding, entry.clone());
         }
+        for queue in others {
+            queue.books.account.settle(DeliveryOutcome::Filtered, 1);
+        }
+    }
+
+    /// Owes a finding to the sinks that want it, if one of them writes its Event.
+    fn open_in_ledger(&self, finding: &Arc<Finding>, wanting: &[&SinkQueue]) -> Option<LedgerEntry> {
+        let ledger = self.ledger.as_ref().filter(|_| wanting.iter().any(|queue| queue.books.remembers))?;
+        let owed = wanting.iter().filter(|queue| !queue.books.remembers).map(|queue| queue.owed());
+        ledger.open(finding, owed.collect())
+    }
+
+    /// Puts a finding of an earlier run into the queues of the sinks that it is still owed to, if they exist and
+    /// want it.
+    pub fn recover(&self, owed: OwedFinding) -> Recovery {
+        let OwedFinding { finding, sinks, written } = owed;
+        let is_owed = |queue: &&SinkQueue| {
+            let books = &queue.books;
+            !books.remembers && sinks.iter().any(|name| **name == *books.sink) && (queue.matches)(&finding)
+        };
+        let wanting: Vec<&SinkQueue> = self.queues.iter().filter(is_owed).collect();
+        let Some(ledger) = self.ledger.as_ref().filter(|ledger| !ledger.knows(&finding)) else {
+            return Recovery::Known;
+        };
+        if wanting.is_empty() {
+            return Recovery::Unwanted;
+        }
+        if wanting.iter().any(|queue| !queue.books.has_room_to_recover()) {
+            return Recovery::NoRoom;
+        }
+        let finding = Arc::new(finding);
+        let noted = sinks.iter().map(|name| Arc::from(name.as_str())).collect();
+        let owed = wanting.iter().map(|queue| queue.owed()).collect();
+        let Some(entry) = ledger.reopen(&finding, owed, noted, since(written)) else {
+            return Recovery::Known;
+        };
+        for queue in wanting {
+            queue.books.account.recover();
+            queue.send(&finding, Some(entry.clone()));
+        }
+        entry.tell();
+        Recovery::Taken
+    }
+
+    /// Returns whether all sinks have room for findings of an earlier run.
+    pub fn has_room_to_recover(&self) -> bool {
+        self.queues.iter().all(|queue| queue.books.remembers || queue.books.has_room_to_recover())
     }
 
     /// Waits until a list may bring more: until the sinks that pace lists have room, have stored nothing for a
@@ -128,7 +222,7 @@ impl Fanout {
     }
 
     /// Delivers everything that waits, for at most `grace` or until `at_once` is cancelled. What is
-    /// gathered or waits for a retry is due now. Returns as soon as nothing waits.
+    /// gathered or waits for a retry is due now. Returns as soon as nothing waits and the ledger is written.
     ///
     /// # Cancel safety
     ///
@@ -139,14 +233,25 @@ impl Fanout {
             // A courier that has ended is reported below.
             queue.orders.send(CourierOrder::Drain { until, at_once: at_once.clone() }).unwrap_or_default();
         }
-        let mut undelivered = 0;
+        let mut drained = Drained { undelivered: 0, handed_over: 0 };
         for SinkQueue { books, courier, .. } in self.queues {
             if let Err(error) = courier.await {
                 tracing::error!(sink = %books.sink, %error, "the courier ended too early; this is a bug");
             }
-            undelivered += books.undelivered.load(Ordering::Relaxed);
+            drained.undelivered += books.undelivered.load(Ordering::Relaxed);
+            drained.handed_over += books.handed_over.load(Ordering::Relaxed);
         }
-        Drained { undelivered }
+        if let Some(ledger) = self.ledger {
+            let grace = if at_once.is_cancelled() { Duration::ZERO } else { LEDGER_GRACE };
+            match ledger.close(Instant::now() + grace).await {
+                0 => {}
+                left => tracing::warn!(
+                    left,
+                    "the ledger is not up to date: the next start delivers some findings again"
+                ),
+            }
+        }
+        drained
     }
 }
 
@@ -154,22 +259,32 @@ impl SinkQueue {
     fn start(route: Route, metrics: &Metrics) -> Self {
         let capacity = u64::try_from(route.queue_capacity).unwrap_or(u64::MAX);
         let account = metrics.open_account(&route.name, capacity);
-        let books = Arc::new(QueueBooks::new(route.name.as_str().into(), account, route.queue_capacity));
+        let books =
+            QueueBooks::new(route.name.as_str().into(), route.remembers, account, route.queue_capacity);
+        let books = Arc::new(books);
         let (orders, incoming) = mpsc::unbounded_channel();
         let courier = tokio::spawn(Courier::new(&route, Arc::clone(&books)).run(incoming));
-        Self { matches: route.matches, paces_lists: route.paces_lists, books, orders, courier }
+        let is_prompt = route.grouping == Grouping::NONE;
+        Self { matches: route.matches, is_prompt, paces_lists: route.paces_lists, books, orders, courier }
     }
 
     /// Takes in a finding that the sink's account already counts as waiting.
-    fn send(&self, finding: &Arc<Finding>) {
-        if (self.matches)(finding) {
-            let pending = PendingDelivery::new(Arc::clone(finding), &self.books);
-            // Without a courier the finding is dropped here, and logged.
-            self.orders.send(CourierOrder::Take(pending)).unwrap_or_default();
-        } else {
-            self.books.account.settle(DeliveryOutcome::Filtered, 1);
-        }
+    fn send(&self, finding: &Arc<Finding>, entry: Option<LedgerEntry>) {
+        let pending = PendingDelivery::new(Arc::clone(finding), &self.books, entry);
+        // Without a courier the finding is dropped here, and logged.
+        self.orders.send(CourierOrder::Take(Box::new(pending))).unwrap_or_default();
     }
+
+    fn owed(&self) -> OwedSink {
+        OwedSink { name: Arc::clone(&self.books.sink), is_prompt: self.is_prompt }
+    }
+}
+
+/// Returns when that was; now, if it isn't known or to come.
+fn since(at: Option<Timestamp>) -> Instant {
+    let age = at.and_then(|at| Duration::try_from(Timestamp::now().duration_since(at)).ok());
+    let now = Instant::now();
+    age.and_then(|age| now.checked_sub(age)).unwrap_or(now)
 }
 
 /// Returns the time after `duration`, cut to a century: no clock shows a time without end.

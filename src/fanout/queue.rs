@@ -18,6 +18,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+use super::ledger::LedgerEntry;
 use crate::metrics::{DeliveryOutcome, SinkAccount};
 
 /// The most Pods that are told apart in all counts of a queue together.
@@ -50,11 +51,15 @@ impl GroupKey {
 #[derive(Debug)]
 pub(super) struct QueueBooks {
     pub(super) sink: Arc<str>,
+    /// Whether the sink writes the Events that the ledger is kept in.
+    pub(super) remembers: bool,
     pub(super) account: SinkAccount,
     /// How many findings may wait.
     pub(super) capacity: usize,
     /// Findings that were dropped or given up.
     pub(super) undelivered: AtomicU64,
+    /// Findings that are left to the next start.
+    pub(super) handed_over: AtomicU64,
     hasher: RandomState,
     state: Mutex<QueueState>,
     settled: Notify,
@@ -71,12 +76,14 @@ struct QueueState {
 }
 
 impl QueueBooks {
-    pub(super) fn new(sink: Arc<str>, account: SinkAccount, capacity: usize) -> Self {
+    pub(super) fn new(sink: Arc<str>, remembers: bool, account: SinkAccount, capacity: usize) -> Self {
         Self {
             sink,
+            remembers,
             account,
             capacity,
             undelivered: AtomicU64::new(0),
+            handed_over: AtomicU64::new(0),
             hasher: RandomState::new(),
             state: Mutex::default(),
             settled: Notify::new(),
@@ -98,6 +105,11 @@ impl QueueBooks {
                 return;
             }
         }
+    }
+
+    /// Returns whether what was read back may come in: whether half of the queue is free.
+    pub(super) fn has_room_to_recover(&self) -> bool {
+        self.state().waiting < self.capacity.div_ceil(2)
     }
 
     fn enter(&self) {
@@ -136,7 +148,7 @@ impl QueueBooks {
 /// A finding that waits for a sink, perhaps with further kills that are only counted.
 ///
 /// It ends in one outcome. If it is dropped without one, as when the courier panics, it counts as failed and
-/// is logged: nothing vanishes.
+/// is logged, or as handed over: nothing vanishes.
 #[derive(Debug)]
 pub(super) struct PendingDelivery {
     pub(super) delivery: Delivery,
@@ -152,6 +164,7 @@ pub(super) struct PendingDelivery {
     /// The Pods of [`Delivery::more`], by hashes of their UIDs.
     pods: HashSet<u64>,
     books: Arc<QueueBooks>,
+    ledger: Option<LedgerEntry>,
     end: PendingEnd,
 }
 
@@ -165,11 +178,13 @@ enum PendingEnd {
 
 impl PendingDelivery {
     /// Lets a finding wait that the sink's account already counts as waiting.
-    pub(super) fn new(finding: Arc<Finding>, books: &Arc<QueueBooks>) -> Self {
+    pub(super) fn new(finding: Arc<Finding>, books: &Arc<QueueBooks>, ledger: Option<LedgerEntry>) -> Self {
         books.enter();
+        let owed = ledger.as_ref().filter(|_| books.remembers).map(|entry| entry.owed.clone());
         Self {
             key: GroupKey::new(&finding, &books.hasher),
-            delivery: Delivery::new(finding),
+            delivery: Delivery { owed, ..Delivery::new(finding) },
+            ledger,
             since: Instant::now(),
             failures: 0,
             pauses: 0,
@@ -190,9 +205,16 @@ impl PendingDelivery {
         self.end_lost(outcome, reason);
     }
 
-    /// Takes in a later kill of the same workload, which is only counted from now on.
+    /// Ends with the program: the ledger keeps the finding for the next start if it can, else it is lost.
+    pub(super) fn leave(mut self, reason: &str) {
+        self.end_left(reason);
+    }
+
+    /// Takes in a later kill of the same workload, which is only counted from now on. In the ledger it is settled
+    /// with that: its Event tells of it.
     pub(super) fn count(&mut self, mut later: Self) {
         later.end = PendingEnd::Counted;
+        later.settle_in_ledger();
         let first = Arc::clone(&later.delivery.finding);
         let pods = mem::take(&mut later.pods);
         let own_pod = self.books.hasher.hash_one(&first.pod.uid);
@@ -220,6 +242,24 @@ impl PendingDelivery {
         more.pods = self.pods.len();
     }
 
+    fn end_left(&mut self, reason: &str) {
+        let Self { delivery, books, ledger, .. } = self;
+        if ledger.as_ref().is_none_or(|entry| books.remembers || !entry.keeps_for(&books.sink)) {
+            return self.end_lost(DeliveryOutcome::Failed, reason);
+        }
+        let finding = line(&delivery.finding);
+        tracing::error!(sink = %books.sink, reason, %finding, "undelivered finding; the next start delivers it");
+        if let Some(more) = &delivery.more {
+            // The ledger has settled what is only counted.
+            log_lost_count(more, &books.sink, reason);
+            books.account.settle(DeliveryOutcome::Failed, more.kills);
+            books.undelivered.fetch_add(more.kills, Ordering::Relaxed);
+        }
+        books.account.settle(DeliveryOutcome::HandedOver, 1);
+        books.handed_over.fetch_add(1, Ordering::Relaxed);
+        self.end = PendingEnd::Settled(DeliveryOutcome::HandedOver);
+    }
+
     fn end_lost(&mut self, outcome: DeliveryOutcome, reason: &str) {
         log_lost(&self.delivery, &self.books.sink, reason);
         self.books.undelivered.fetch_add(self.kills(), Ordering::Relaxed);
@@ -229,6 +269,15 @@ impl PendingDelivery {
     fn end_as(&mut self, outcome: DeliveryOutcome) {
         self.books.account.settle(outcome, self.kills());
         self.end = PendingEnd::Settled(outcome);
+        self.settle_in_ledger();
+    }
+
+    fn settle_in_ledger(&self) {
+        match &self.ledger {
+            Some(entry) if self.books.remembers => entry.event_is_done(),
+            Some(entry) => entry.settle(&self.books.sink),
+            None => {}
+        }
     }
 
     fn kills(&self) -> u64 {
@@ -239,7 +288,7 @@ impl PendingDelivery {
 impl Drop for PendingDelivery {
     fn drop(&mut self) {
         if self.end == PendingEnd::None {
-            self.end_lost(DeliveryOutcome::Failed, "the courier ended too early; this is a bug");
+            self.end_left("the courier ended too early; this is a bug");
         }
         let stored = [DeliveryOutcome::Delivered, DeliveryOutcome::Duplicate].map(PendingEnd::Settled);
         self.books.leave(self.pods.len(), stored.contains(&self.end));
@@ -250,8 +299,12 @@ impl Drop for PendingDelivery {
 /// `finding` of one line at ERROR. What it only counts is a line of its own.
 fn log_lost(delivery: &Delivery, sink: &str, reason: &str) {
     tracing::error!(%sink, reason, finding = %line(&delivery.finding), "undelivered finding");
-    if let Some(MoreKills { kills, pods, last, .. }) = &delivery.more {
-        let last = line(last);
-        tracing::error!(%sink, reason, kills, pods, %last, "undelivered findings that were only counted");
+    if let Some(more) = &delivery.more {
+        log_lost_count(more, sink, reason);
     }
+}
+
+fn log_lost_count(MoreKills { kills, pods, last, .. }: &MoreKills, sink: &str, reason: &str) {
+    let last = line(last);
+    tracing::error!(%sink, reason, kills, pods, %last, "undelivered findings that were only counted");
 }

@@ -105,7 +105,7 @@ impl Filter {
     /// Takes in an observation that was made at `now`.
     pub fn observe(&mut self, observation: Observation, now: Option<Timestamp>) -> Vec<Conclusion> {
         match observation {
-            Observation::Reported { namespace, event } => {
+            Observation::Reported { namespace, event, .. } => {
                 self.past.remember_reported(&namespace, &event);
                 Vec::new()
             }

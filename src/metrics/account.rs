@@ -23,11 +23,13 @@ pub enum DeliveryOutcome {
     Failed,
     /// The sink's queue was full.
     Dropped,
+    /// It is still owed when the program ends: its Event says so, and the next start delivers it.
+    HandedOver,
 }
 
 impl DeliveryOutcome {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Delivered, Self::Duplicate, Self::Filtered, Self::Failed, Self::Dropped];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Delivered, Self::Duplicate, Self::Filtered, Self::Failed, Self::Dropped, Self::HandedOver];
 
     /// Returns the value of the label `outcome`.
     pub(super) fn label(self) -> &'static str {
@@ -37,16 +39,29 @@ impl DeliveryOutcome {
             Self::Filtered => "filtered",
             Self::Failed => "failed",
             Self::Dropped => "dropped",
+            Self::HandedOver => "handed_over",
         }
     }
 }
 
 pub(super) type QueueGauge = Gauge<u64, AtomicU64>;
 
+/// Shows how many findings the ledger says are owed.
+#[derive(Clone, Debug, Default)]
+pub struct OwedGauge(pub(super) QueueGauge);
+
+impl OwedGauge {
+    /// Sets how many there are.
+    pub fn set(&self, findings: usize) {
+        self.0.set(u64::try_from(findings).unwrap_or(u64::MAX));
+    }
+}
+
 /// The counts of one sink. Clones share them.
 #[derive(Clone)]
 pub struct SinkAccount {
-    pub(super) outcomes: [Counter; 5],
+    pub(super) outcomes: [Counter; 6],
+    pub(super) recovered: Counter,
     pub(super) queue: QueueGauge,
     pub(super) used: QueueGauge,
     pub(super) duration: Histogram,
@@ -69,6 +84,13 @@ impl SinkAccount {
                 counter.inc_by(findings);
             }
         }
+    }
+
+    /// Counts a finding that an earlier run found and that is still owed to the sink, and counts it as waiting.
+    pub fn recover(&self) {
+        let _books = lock(&self.books);
+        self.recovered.inc();
+        self.queue.inc();
     }
 
     /// Returns how many findings wait for the sink: queued, gathered, to be retried and under way.

@@ -3,8 +3,8 @@
 //! Each stage calls a method when something happens (`finding`, [`SinkAccount::settle`]), and
 //! [`Metrics::render`] writes all metrics as Prometheus reads them.
 //!
-//! The books balance: for every sink, `findings_total` is the sum of `deliveries_total` and `queue_length`.
-//! One step counts a finding and adds it to the queue of every sink, and one step takes it out of a queue
+//! The books balance: for every sink, `findings_total` and `recovered_total` together are the sum of
+//! `deliveries_total` and `queue_length`. One step counts a finding and adds it to the queue of every sink, and one step takes it out of a queue
 //! and counts its outcome. Rendering never sees half a step.
 
 mod account;
@@ -34,7 +34,7 @@ use tokio::time::Instant;
 
 use self::{account::QueueGauge, kills::KillCounters, watch::WatchFamilies};
 pub use self::{
-    account::{DeliveryOutcome, SinkAccount},
+    account::{DeliveryOutcome, OwedGauge, SinkAccount},
     text::CONTENT_TYPE,
     watch::{WatchMetrics, WatchedResource},
 };
@@ -45,6 +45,8 @@ pub struct Metrics {
     findings: Counter,
     detection_delay: Histogram,
     deliveries: Family<DeliveryLabels, Counter>,
+    recovered: Family<SinkLabels, Counter>,
+    owed: OwedGauge,
     delivery_duration: Family<SinkLabels, Histogram, DeliveryBuckets>,
     queue_length: Family<SinkLabels, QueueGauge>,
     queue_used: Family<SinkLabels, QueueGauge>,
@@ -110,6 +112,8 @@ impl Metrics {
             // for the restart. After an hour the API server deletes Events by default.
             detection_delay: Histogram::new([1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 360.0, 900.0, 3600.0]),
             deliveries: Family::default(),
+            recovered: Family::default(),
+            owed: OwedGauge::default(),
             delivery_duration: Family::new_with_constructor(DeliveryBuckets),
             queue_length: Family::default(),
             queue_used: Family::default(),
@@ -140,14 +144,27 @@ impl Metrics {
         );
         add.metric(
             "findings",
-            "OOM kills found. For each sink, it is the sum of deliveries_total over all outcomes and queue_length",
+            "OOM kills found. For each sink, it is, together with recovered_total, the sum of deliveries_total over \
+             all outcomes and queue_length",
             &self.findings,
         );
         add.metric(
             "deliveries",
             "Findings that are done, by sink and outcome. \
-             failed and dropped were not delivered; the log has them whole, unless their place is gone",
+             failed and dropped were not delivered; the log has them whole, unless their place is gone. handed_over \
+             are delivered by the next start",
             &self.deliveries,
+        );
+        add.metric(
+            "recovered",
+            "Findings of an earlier run that were still owed to a sink when the program started, by sink",
+            &self.recovered,
+        );
+        add.metric(
+            "owed",
+            "Findings whose Events say that they are owed to a sink. If the program is killed, the next start \
+             delivers them",
+            &self.owed.0,
         );
         add.metric(
             "delivery_duration_seconds",
@@ -215,6 +232,7 @@ impl Metrics {
         });
         SinkAccount {
             outcomes,
+            recovered: self.recovered.get_or_create_owned(&sink),
             queue,
             used: self.queue_used.get_or_create_owned(&sink),
             duration: self.delivery_duration.get_or_create_owned(&sink),
@@ -234,6 +252,11 @@ impl Metrics {
         if let (Some(killed), Some(detected)) = (finding.killed.finished_at, finding.detected_at) {
             self.detection_delay.observe(detected.duration_since(killed).as_secs_f64().max(0.0));
         }
+    }
+
+    /// Returns what shows how many findings are owed.
+    pub fn owed(&self) -> OwedGauge {
+        self.owed.clone()
     }
 
     /// Returns the counters of a watched resource.

@@ -54,7 +54,7 @@ impl Detection {
     fn complete(&mut self, mut finding: Finding) -> Arc<Finding> {
         let history = self.incidents.add(&mut finding);
         finding.explain(self.advice.as_ref(), &history);
-        tracing::debug!(
+        tracing::info!(
             namespace = finding.namespace,
             pod = finding.pod.name,
             id = finding.id.as_str(),

@@ -3,22 +3,24 @@
 
 mod backlog;
 mod detection;
+mod recovery;
+mod rights;
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use cluster::{ConnectError, in_pod};
 use jiff::Timestamp;
 use kube::Client;
 use settings::spell;
-use sinks::{Grouping, SinkBuildError, SinkContext};
+use sinks::{Grouping, SinkBuildError, SinkContext, kubernetes::EventLedger};
 use thiserror::Error;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
 
-use self::{backlog::Backlog, detection::Detection};
+use self::{backlog::Backlog, detection::Detection, recovery::OwedReader};
 use crate::{
     config::Config,
-    fanout::{Fanout, Route},
+    fanout::{Drained, Fanout, Ledger, LedgerRights, Route},
     filter::FilterSettings,
     health::Readiness,
     metrics::Metrics,
@@ -53,6 +55,9 @@ pub enum PipelineError {
     /// Not everything was delivered.
     #[error("findings that were not delivered: {0}; the log above has each of them whole")]
     Undelivered(u64),
+    /// Not everything was delivered, but nothing is lost.
+    #[error("findings that were not delivered: {0}; their Events say so, and the next start delivers them")]
+    HandedOver(u64),
 }
 
 /// Watches the cluster and delivers findings until it is told to stop, then delivers what is queued.
@@ -83,20 +88,33 @@ pub async fn run(
     let routes = routes(&config, &client, &stop)?;
     keep_labels(config.sinks.iter().flat_map(|sink| sink.matches.label_keys()));
     let mut observations = observe(&client, config.namespaces.include(), &metrics, &readiness);
-    let fanout = Fanout::start(routes, Arc::clone(&metrics));
+    let mut fanout = Fanout::start(routes, Arc::clone(&metrics));
     let mut detection = Detection::new(&config, &metrics);
     let mut backlog = Backlog::default();
+    let mut owed = OwedReader::new(config.cluster.clone(), config.namespaces.clone());
     let mut heartbeat = heartbeat();
+    // Lists wait until it is known where the ledger may be kept.
+    let (mut rights, mut rights_known) = (pin!(rights::ask(&client, &config)), false);
     let ended = loop {
         tokio::select! {
             () = stop.asked() => break Ok(()),
-            _ = heartbeat.tick() => beat(&fanout, &readiness),
+            rights = &mut rights, if !rights_known => {
+                rights_known = true;
+                if let Some(rights) = rights {
+                    fanout.keep(ledger(rights, &client, &config, &metrics));
+                }
+            }
+            _ = heartbeat.tick() => {
+                beat(&fanout, &readiness);
+                owed.go_on(&fanout, &observations);
+            }
             () = fanout.room_for_list(backlog.waits_until()), if !backlog.is_empty() => {
                 backlog.pop(Instant::now()).into_iter().for_each(|finding| fanout.send(finding));
             }
-            observation = observations.next(backlog.is_empty()) => {
+            observation = observations.next(rights_known && backlog.is_empty()) => {
                 let Some(observation) = observation else { break Err(PipelineError::Source) };
                 let is_of_list = backlog.notice(&observation);
+                owed.notice(&observation, &fanout);
                 for finding in detection.observe(observation, Timestamp::now()) {
                     if is_of_list { backlog.push(finding, Instant::now()) } else { fanout.send(finding) }
                 }
@@ -110,13 +128,20 @@ pub async fn run(
     }
     tracing::info!(grace = ?config.shutdown_grace, "stopping: delivering what is queued");
     let drained = fanout.drain(config.shutdown_grace, stop.at_once()).await;
-    match drained.undelivered {
-        0 => {
+    match drained {
+        Drained { undelivered: 0, handed_over: 0 } => {
             tracing::info!("stopped: nothing is left undelivered");
             ended
         }
-        undelivered => Err(PipelineError::Undelivered(undelivered)),
+        Drained { undelivered: 0, handed_over } => Err(PipelineError::HandedOver(handed_over)),
+        Drained { undelivered, .. } => Err(PipelineError::Undelivered(undelivered)),
     }
+}
+
+/// Starts the ledger in the Events of the cluster.
+fn ledger(rights: LedgerRights, client: &Client, config: &Config, metrics: &Metrics) -> Ledger {
+    let store = Arc::new(EventLedger::new(client.clone()));
+    Ledger::start(store, rights, config.lookback, metrics.owed())
 }
 
 fn heartbeat() -> Interval {
@@ -172,6 +197,7 @@ fn routes(config: &Config, client: &Client, stop: &Stop) -> Result<Vec<Route>, P
             grouping: sink.grouping,
             retry_for: sink.retry_for,
             queue_capacity: sink.queue_capacity,
+            remembers: sink.sink_type.remembers,
             // Without a sink that remembers, those that take findings as they come.
             paces_lists: if any_remembers {
                 sink.sink_type.remembers

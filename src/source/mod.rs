@@ -4,7 +4,7 @@
 //! |---|---|
 //! | Pods | which instances of a container ran and how they ended: the complete witness |
 //! | `Started` Events | which container was started just now: the fast witness |
-//! | this program's own Events, read once | which kills were reported before |
+//! | this program's own Events, read once | which kills were reported before, and what is owed of them |
 //! | Events `SystemOOM` and `OOMKilling` | which node ran out of memory |
 //!
 //! [`observe`] takes them from an API server, [`list_pods`] from a single list of Pods, [`recording`] from a
@@ -13,7 +13,7 @@
 //! | file | what it answers |
 //! |---|---|
 //! | `observe`, `pod_list` | which resources are watched, and what their objects say |
-//! | `read_back` | which kills were reported before |
+//! | `read_back`, `own_events` | which kills were reported before, and what is owed of them |
 //! | `watch` | what follows from what became of a list or a watch |
 //! | `backoff`, `setbacks`, `sync_moment` | how fast to ask; what has gone wrong lately; when all was last in sync |
 //! | `request`, `failure` | one request, and why it failed |
@@ -28,6 +28,7 @@ mod lines;
 pub mod objects;
 pub mod observe;
 mod outlet;
+mod own_events;
 mod pod_list;
 mod read_back;
 pub mod recording;
@@ -38,6 +39,7 @@ mod sync_moment;
 mod watch;
 
 pub use failure::RequestFailure;
+use finding::Finding;
 use jiff::Timestamp;
 use objects::{NodeOom, Pod, Started};
 pub use outlet::Observations;
@@ -52,6 +54,9 @@ pub enum Observation {
         namespace: String,
         /// The Event's name.
         event: String,
+        /// What its annotations say; `None` if it has none, or they are not of this program's making. The same Event
+        /// may be seen several times.
+        record: Option<Box<EventRecord>>,
     },
     /// A list of the Pods of a scope begins.
     ListBegins {
@@ -72,6 +77,18 @@ pub enum Observation {
     Started(Started),
     /// A node ran out of memory.
     NodeRanOut(NodeOom),
+}
+
+/// What an Event of this program's own says in its annotations. Whoever may write Events in its namespace may have
+/// written it; it is of that namespace and that Event's kill in any case.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventRecord {
+    /// The finding, without its Pod's labels.
+    pub finding: Finding,
+    /// The names of the sinks that it is owed to.
+    pub owed: Vec<String>,
+    /// When the Event was last written, as far as it tells.
+    pub written: Option<Timestamp>,
 }
 
 /// What one list and watch of Pods covers: the whole cluster, or one of the included namespaces.

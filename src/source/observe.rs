@@ -44,17 +44,16 @@ pub fn observe(
             namespace: namespace.clone(),
             selector,
         };
-        let own_events = watch(
-            OwnEvents::default(),
-            endpoint("own events", "events", Some(OWN_EVENTS_SELECTOR)),
-            &outlet,
-            metrics,
-            readiness,
-        );
+        let own_events = || {
+            let endpoint = endpoint("own events", "events", Some(OWN_EVENTS_SELECTOR));
+            watch(OwnEvents::default(), endpoint, &outlet, metrics, readiness)
+        };
+        let (first, further) = (own_events(), own_events());
+        observations.spawn(ReadBack::again(further, observations.asked_again()));
         let mut pods =
             watch(Pods::of(Scope(number)), endpoint("pods", "pods", None), &outlet, metrics, readiness);
         observations.spawn(async move {
-            pods.watched.read_back = ReadBack::begin(own_events).await.map(Box::new);
+            pods.watched.read_back = ReadBack::begin(first).await.map(Box::new);
             pods.run().await
         });
         let started = watch(

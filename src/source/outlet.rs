@@ -3,7 +3,10 @@
 
 use std::{convert::Infallible, future::pending};
 
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
 use super::Observation;
 
@@ -23,6 +26,8 @@ pub struct Observations {
     listed: mpsc::Receiver<Observation>,
     changed: mpsc::Receiver<Observation>,
     watches: JoinSet<Infallible>,
+    /// Asks for the program's own Events once more.
+    again: watch::Sender<()>,
 }
 
 impl Outlet {
@@ -31,7 +36,7 @@ impl Outlet {
         let (to_listed, listed) = mpsc::channel(MAX_WAITING_OBSERVATIONS);
         let (to_changed, changed) = mpsc::channel(MAX_WAITING_OBSERVATIONS);
         let outlet = Self { listed: to_listed, changed: to_changed };
-        (outlet, Observations { listed, changed, watches: JoinSet::new() })
+        (outlet, Observations { listed, changed, watches: JoinSet::new(), again: watch::Sender::default() })
     }
 
     /// Sends what a list shows.
@@ -74,6 +79,16 @@ impl Observations {
     /// Cancel safe.
     pub(super) async fn next_listed(&mut self) -> Option<Observation> {
         self.listed.recv().await
+    }
+
+    /// Returns what tells when the program's own Events are to be read again.
+    pub(super) fn asked_again(&self) -> watch::Receiver<()> {
+        self.again.subscribe()
+    }
+
+    /// Has the program's own Events read again, as lists are.
+    pub fn read_back_again(&self) {
+        self.again.send_replace(());
     }
 
     /// Waits for the next observation; for one of a list only `with_lists`, otherwise lists wait. Returns

@@ -12,16 +12,20 @@
 //! | so, of an included namespace | the list of Pods |
 //! | takes longer than two minutes in all | the list of Pods, with what is known |
 //! | is forbidden | the same |
+//!
+//! What the Events say is owed may be more than there is room for. It is read again when there is.
 
-use std::time::Duration;
+use std::{convert::Infallible, future::pending, time::Duration};
 
-use serde::Deserialize;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     Observation,
-    intake::{Versioned, Watched},
-    objects::ObjectMetadata,
+    intake::Watched,
+    own_events::OwnEvent,
     request::{ListCursor, ListShape},
     watch::ResourceWatch,
 };
@@ -45,12 +49,8 @@ pub(super) struct OwnEvents {
     namespace: String,
     /// How many Events of that namespace were read.
     count: usize,
-}
-
-/// An own Event, as far as it is read.
-#[derive(Deserialize)]
-pub(super) struct OwnEvent {
-    metadata: ObjectMetadata,
+    /// Whether the namespaces after one that has too many are read with it.
+    goes_on: bool,
 }
 
 /// How a list of own Events ended.
@@ -74,29 +74,23 @@ pub(super) struct ReadBack {
     read_to: String,
 }
 
-impl Versioned for OwnEvent {
-    fn resource_version(&self) -> &str {
-        &self.metadata.resource_version
-    }
-}
-
 impl Watched for OwnEvents {
     type Object = OwnEvent;
     const RESOURCE: WatchedResource = WatchedResource::OwnEvents;
     const HAS_BOOKMARKS: bool = false;
     const LIST: ListShape = ListShape::Metadata;
-    const PAGE_OBJECTS: u32 = 500;
+    // With the finding in each, a page is as large as one of Pods.
+    const PAGE_OBJECTS: u32 = 100;
 
-    fn listed(&mut self, OwnEvent { metadata }: OwnEvent) -> Option<Observation> {
-        if metadata.namespace != self.namespace {
-            if self.is_exceeded() {
+    fn listed(&mut self, event: OwnEvent) -> Option<Observation> {
+        if event.namespace() != self.namespace {
+            if self.is_exceeded() && !self.goes_on {
                 return None;
             }
-            *self = Self { namespace: metadata.namespace.clone(), count: 0 };
+            *self = Self { namespace: event.namespace().to_owned(), count: 0, ..*self };
         }
         self.count += 1;
-        let reported = Observation::Reported { namespace: metadata.namespace, event: metadata.name };
-        (!self.is_exceeded()).then_some(reported)
+        (!self.is_exceeded()).then(|| event.into_observation())
     }
 }
 
@@ -168,6 +162,19 @@ impl ReadBack {
         );
     }
 
+    /// Reads own Events once more whenever that is asked for, for up to a minute each time.
+    pub(super) async fn again(list: ResourceWatch<OwnEvents>, mut asked: watch::Receiver<()>) -> Infallible {
+        // Nothing depends on it.
+        list.report.done();
+        let mut this = Self { list, until: Instant::now(), read_to: String::new() };
+        while asked.changed().await.is_ok() {
+            this.list.watched = OwnEvents { goes_on: true, ..OwnEvents::default() };
+            this.read(Instant::now() + MAX_LIST_TIME).await;
+            this.list.report.done();
+        }
+        pending().await
+    }
+
     async fn read(&mut self, until: Instant) -> ReadEnd {
         let mut cursor = ListCursor::new(OwnEvents::LIST, OwnEvents::PAGE_OBJECTS);
         let mut bytes = Vec::new();
@@ -176,7 +183,9 @@ impl ReadBack {
                 return ReadEnd::Late;
             };
             match page {
-                Ok(_) if self.list.watched.is_exceeded() => return ReadEnd::Exceeded,
+                Ok(_) if self.list.watched.is_exceeded() && !self.list.watched.goes_on => {
+                    return ReadEnd::Exceeded;
+                }
                 Ok(None) => {}
                 Ok(Some(_)) => return ReadEnd::Complete,
                 Err(failure) if failure.is_forbidden() => {

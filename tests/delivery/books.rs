@@ -203,6 +203,7 @@ fn route(sink: SinkConfig, context: &SinkContext) -> Route {
         grouping: sink.grouping,
         retry_for: sink.retry_for,
         queue_capacity: sink.queue_capacity,
+        remembers: false,
         paces_lists: false,
     }
 }

@@ -679,7 +679,7 @@ fn a_kill_whose_event_stands_in_the_cluster_was_reported() {
     let event = finding::event_name("cart", &case.found[0].id);
     for last_seen in ["app R(1,b)+L(a)", "app T(0,a)", "app R(0,a)"] {
         case.restart();
-        case.observe(Observation::Reported { namespace: "shop".into(), event: event.clone() });
+        case.observe(Observation::Reported { namespace: "shop".into(), event: event.clone(), record: None });
         let now = case.now;
         case.lists(now, &[last_seen])
             .sees(&["app T(0,a)"])
@@ -688,7 +688,7 @@ fn a_kill_whose_event_stands_in_the_cluster_was_reported() {
             .finds(&["a"]);
     }
     case.restart();
-    case.observe(Observation::Reported { namespace: "other".into(), event });
+    case.observe(Observation::Reported { namespace: "other".into(), event, record: None });
     let now = case.now;
     case.lists(now, &["app R(1,b)+L(a)"]).finds(&["a", "a"]);
 }
@@ -698,7 +698,11 @@ fn a_kill_whose_event_is_named_by_its_id_alone_was_reported() {
     let event = finding::event_name("cart", &KillId::new(&[&id("a")]));
     for (namespace, expected) in [("shop", vec![]), ("other", vec!["a"])] {
         let mut case = Case::new();
-        case.observe(Observation::Reported { namespace: namespace.into(), event: event.clone() });
+        case.observe(Observation::Reported {
+            namespace: namespace.into(),
+            event: event.clone(),
+            record: None,
+        });
         let now = case.now;
         case.lists(now, &["app R(1,b)+L(a)"]).finds(&expected);
     }

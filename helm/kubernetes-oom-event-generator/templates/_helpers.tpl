@@ -85,6 +85,15 @@ app.kubernetes.io/component: generator
 {{- end }}
 {{- end }}
 
+{{/* Whether the Events say what is owed to other sinks: not empty if a sink writes Events and there is another. */}}
+{{- define "kubernetes-oom-event-generator.keepsLedger" -}}
+{{- if include "kubernetes-oom-event-generator.writesEvents" . }}
+{{- range (.Values.config).sinks }}
+{{- if ne .type "kubernetes" }}true{{ end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* The namespaces that are watched, as JSON. `{"names": []}` is the whole cluster. */}}
 {{- define "kubernetes-oom-event-generator.namespaces" -}}
 {{- dict "names" (default list ((.Values.config).namespaces).include) | toJson }}
@@ -113,7 +122,7 @@ app.kubernetes.io/component: generator
   verbs: ["list", "watch"]
 - apiGroups: [""]
   resources: ["events"]
-  verbs: ["list", "watch"{{ if include "kubernetes-oom-event-generator.writesEvents" . }}, "create"{{ end }}]
+  verbs: ["list", "watch"{{ if include "kubernetes-oom-event-generator.writesEvents" . }}, "create"{{ end }}{{ if include "kubernetes-oom-event-generator.keepsLedger" . }}, "patch"{{ end }}]
 {{- end }}
 
 {{/* Seconds that the Pod may take to stop: more than the program itself takes. */}}

@@ -40,10 +40,21 @@ nodeSelector:
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.tolerations }}
+{{- $tolerated := list }}
+{{- range .Values.tolerations }}{{ $tolerated = append $tolerated .key }}{{ end }}
 tolerations:
+  # Moves the Pod off a dead node in half a minute instead of five.
+  {{- range tuple "node.kubernetes.io/not-ready" "node.kubernetes.io/unreachable" }}
+  {{- if not (has . $tolerated) }}
+  - key: {{ . }}
+    operator: Exists
+    effect: NoExecute
+    tolerationSeconds: 30
+  {{- end }}
+  {{- end }}
+  {{- with .Values.tolerations }}
   {{- toYaml . | nindent 2 }}
-{{- end }}
+  {{- end }}
 {{- end }}
 
 {{/* What the containers of these Pods have in common. */}}

@@ -40,9 +40,9 @@ pub(crate) fn finding(namespace: &str, container: &str, number: usize) -> Arc<Fi
 /// The finding as it waits for a sink whose books nobody reads.
 pub(super) fn pending_for(finding: Finding) -> PendingDelivery {
     static BOOKS: LazyLock<Arc<QueueBooks>> = LazyLock::new(|| {
-        Arc::new(QueueBooks::new("test".into(), Metrics::new().open_account("test", 4096), 4096))
+        Arc::new(QueueBooks::new("test".into(), false, Metrics::new().open_account("test", 4096), 4096))
     });
-    PendingDelivery::new(Arc::new(finding), &BOOKS)
+    PendingDelivery::new(Arc::new(finding), &BOOKS, None)
 }
 
 /// As [`finding`], as it waits for a sink whose books nobody reads.
@@ -177,6 +177,7 @@ pub(super) fn route(name: &str, sink: &Arc<FakeSink>) -> Route {
         grouping: Grouping::NONE,
         retry_for: HOUR,
         queue_capacity: 4096,
+        remembers: false,
         paces_lists: true,
     }
 }
@@ -219,6 +220,8 @@ pub(super) struct ShownAccount {
     pub(super) filtered: u64,
     pub(super) failed: u64,
     pub(super) dropped: u64,
+    pub(super) handed_over: u64,
+    pub(super) recovered: u64,
     pub(super) waiting: u64,
 }
 
@@ -236,10 +239,13 @@ pub(super) fn shown(metrics: &Metrics, sink: &str) -> ShownAccount {
         filtered: outcome("filtered"),
         failed: outcome("failed"),
         dropped: outcome("dropped"),
+        handed_over: outcome("handed_over"),
+        recovered: figure(format!("recovered_total{{sink=\"{sink}\"}}")),
         waiting: figure(format!("queue_length{{sink=\"{sink}\"}}")),
     };
-    let ShownAccount { delivered, duplicate, filtered, failed, dropped, waiting } = shown;
-    let sum = delivered + duplicate + filtered + failed + dropped + waiting;
-    assert_eq!(sum, figure("findings_total".to_owned()), "{sink}: {shown:?}");
+    let ShownAccount { delivered, duplicate, filtered, failed, dropped, handed_over, recovered, waiting } =
+        shown;
+    let sum = delivered + duplicate + filtered + failed + dropped + handed_over + waiting;
+    assert_eq!(sum, figure("findings_total".to_owned()) + recovered, "{sink}: {shown:?}");
     shown
 }

@@ -5,6 +5,7 @@ mod books;
 mod calls;
 mod drain;
 mod fakes;
+mod ledger;
 mod retries;
 mod schedule;
 mod shares;

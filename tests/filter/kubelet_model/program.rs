@@ -134,7 +134,7 @@ impl ModelProgram {
         events.sort();
         for event in events {
             let namespace = NAMESPACE.to_owned();
-            self.filter.observe(Observation::Reported { namespace, event }, Some(at(now)));
+            self.filter.observe(Observation::Reported { namespace, event, record: None }, Some(at(now)));
         }
         self.relist(rng, now)
     }

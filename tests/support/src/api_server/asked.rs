@@ -17,8 +17,12 @@ pub struct Asked {
     /// The one object that is meant.
     pub name: Option<String>,
     pub query: BTreeMap<String, String>,
-    /// The object that is to be written.
+    /// The object that is to be created.
     pub object: Option<Value>,
+    /// What is to be changed of the one object that is meant.
+    pub patch: Option<Value>,
+    /// What is asked whether it is allowed: `verb`, `resource` and `namespace`.
+    pub review: Option<Value>,
     /// Whether this very request was heeded.
     pub stored: bool,
     /// Whether the client was told so.
@@ -36,6 +40,8 @@ impl Asked {
             [resource] => (None, resource, None),
             _ => (None, head.uri.path(), None),
         };
+        let sent = || serde_json::from_slice::<Value>(body).unwrap_or_default();
+        let is_review = resource.ends_with("/selfsubjectaccessreviews");
         Self {
             at: Instant::now(),
             resource: resource.to_owned(),
@@ -45,7 +51,9 @@ impl Asked {
                 .filter_map(|pair| pair.split_once('='))
                 .map(|(key, value)| (key.to_owned(), decoded(value)))
                 .collect(),
-            object: (head.method != Method::GET).then(|| serde_json::from_slice(body).unwrap_or_default()),
+            object: (head.method == Method::POST && !is_review).then(sent),
+            patch: (head.method == Method::PATCH).then(sent),
+            review: is_review.then(|| sent()["spec"]["resourceAttributes"].take()),
             stored: false,
             answered: false,
         }
@@ -74,6 +82,11 @@ impl Asked {
     /// Whether only the version of the list is wanted.
     pub fn is_of_version(&self) -> bool {
         self.query.get("limit").is_some_and(|limit| limit == "1")
+    }
+
+    /// Whether it is asked if this verb on this resource is allowed.
+    pub fn asks_for(&self, verb: &str, resource: &str) -> bool {
+        self.review.as_ref().is_some_and(|review| review["verb"] == verb && review["resource"] == resource)
     }
 
     pub fn is_next_page(&self) -> bool {
