@@ -173,13 +173,13 @@ impl<R: BufRead> RecordedValues<R> {
     ) -> Result<ScanStop, RecordingError> {
         loop {
             let bytes = self.text.fill()?;
-            let (scanned, stop) = scanner.scan(bytes);
-            json.extend_from_slice(&bytes[..scanned]);
-            self.text.take(scanned)?;
+            let (passed, stop) = scanner.scan(bytes);
+            json.extend_from_slice(&bytes[..passed]);
+            self.text.take(passed)?;
             match stop {
                 Some(stop @ (ScanStop::ObjectEnds | ScanStop::ArrayBegins)) => return Ok(stop),
                 Some(ScanStop::StringBreaks) => return Err(broken(json, begins, begins.unfinished())),
-                None if scanned == 0 => return Err(broken(json, begins, begins.unfinished())),
+                None if passed == 0 => return Err(broken(json, begins, begins.unfinished())),
                 None if json.len() > MAX_OBJECT_BYTES => {
                     let reason =
                         format!("the object that begins here is longer than {MAX_OBJECT_BYTES} bytes");
