@@ -30,6 +30,7 @@ fn every_series_whose_labels_are_known_exists_from_the_start() {
         "watch_errors_total{resource=\"pods\"} 0",
         "watch_errors_total{resource=\"own_events\"} 0",
         "undecodable_total{resource=\"events\"} 0",
+        "relisted_total{resource=\"pods\"} 0",
         "unobserved_restarts_total 0",
         "ready 0",
         concat!("build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),

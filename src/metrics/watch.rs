@@ -25,6 +25,7 @@ pub struct WatchMetrics {
     restarts: Counter,
     errors: Counter,
     undecodable: Counter,
+    relisted: Counter,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -39,6 +40,7 @@ pub(super) struct WatchFamilies {
     restarts: Family<ResourceLabels, Counter>,
     errors: Family<ResourceLabels, Counter>,
     undecodable: Family<ResourceLabels, Counter>,
+    relisted: Family<ResourceLabels, Counter>,
 }
 
 impl WatchedResource {
@@ -58,6 +60,11 @@ impl WatchMetrics {
     /// Counts an object that a list or watch brought.
     pub fn object(&self) {
         self.objects.inc();
+    }
+
+    /// Counts an object that a list brought which was made though all was well.
+    pub fn relisted(&self) {
+        self.relisted.inc();
     }
 
     /// Counts a watch that ended.
@@ -84,6 +91,7 @@ impl WatchFamilies {
             restarts: self.restarts.get_or_create_owned(&labels),
             errors: self.errors.get_or_create_owned(&labels),
             undecodable: self.undecodable.get_or_create_owned(&labels),
+            relisted: self.relisted.get_or_create_owned(&labels),
         }
     }
 
@@ -111,6 +119,12 @@ impl WatchFamilies {
             "Objects that could not be read and were skipped, by resource. \
              Kills in them are not found: please report it",
             &self.undecodable,
+        );
+        add.metric(
+            "relisted",
+            "Objects read again, by resource: Pods are listed anew every three to five hours though all is well, \
+             in case a watch has missed a change",
+            &self.relisted,
         );
     }
 }

@@ -15,7 +15,8 @@
 //! | `observe`, `pod_list` | which resources are watched, and what their objects say |
 //! | `read_back`, `own_events` | which kills were reported before, and what is owed of them |
 //! | `watch` | what follows from what became of a list or a watch |
-//! | `backoff`, `setbacks`, `sync_moment` | how fast to ask; what has gone wrong lately; when all was last in sync |
+//! | `backoff`, `setbacks` | how fast to ask; what has gone wrong lately |
+//! | `sync_moment`, `server_clock` | when all was last in sync; what time it is by the API server |
 //! | `request`, `failure` | one request, and why it failed |
 //! | `answer`, `lines`, `intake` | what its answer says |
 //! | `report` | what the outside is told of a watch |
@@ -34,6 +35,7 @@ mod read_back;
 pub mod recording;
 mod report;
 mod request;
+mod server_clock;
 mod setbacks;
 mod sync_moment;
 mod watch;

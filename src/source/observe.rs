@@ -12,6 +12,7 @@ use super::{
     read_back::{OWN_EVENTS_SELECTOR, OwnEvents, ReadBack},
     report::WatchReport,
     request::{Endpoint, ListShape},
+    server_clock::ServerClock,
     watch::ResourceWatch,
 };
 use crate::{
@@ -32,6 +33,7 @@ pub fn observe(
     readiness: &Readiness,
 ) -> Observations {
     let (outlet, mut observations) = Outlet::new();
+    let clock = ServerClock::default();
     let scopes: Vec<Option<String>> = match namespaces {
         [] => vec![None],
         namespaces => namespaces.iter().cloned().map(Some).collect(),
@@ -43,6 +45,7 @@ pub fn observe(
             resource,
             namespace: namespace.clone(),
             selector,
+            clock: clock.clone(),
         };
         let own_events = || {
             let endpoint = endpoint("own events", "events", Some(OWN_EVENTS_SELECTOR));

@@ -12,6 +12,7 @@ use super::{
     observe::{Pods, watch},
     outlet::Outlet,
     request::{Endpoint, ListCursor},
+    server_clock::ServerClock,
     watch::ResourceWatch,
 };
 use crate::{health::Readiness, metrics::Metrics};
@@ -43,6 +44,7 @@ pub async fn list_pods(
         resource: "pods",
         namespace: namespace.map(str::to_owned),
         selector: None,
+        clock: ServerClock::default(),
     };
     let (outlet, mut observations) = Outlet::new();
     let pods = watch(Pods::of(Scope::WHOLE), endpoint, &outlet, &Metrics::new(), &Readiness::new());

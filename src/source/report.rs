@@ -31,6 +31,8 @@ pub(super) struct WatchReport {
     failures: LogThrottle<FailureKind>,
     undecodable: LogThrottle<()>,
     has_watched: bool,
+    /// Whether it is listed anew though all is well.
+    is_routine: bool,
 }
 
 impl WatchReport {
@@ -49,12 +51,13 @@ impl WatchReport {
             name: endpoint.to_string(),
             is_namespaced: endpoint.namespace.is_some(),
             has_watched: false,
+            is_routine: false,
         }
     }
 
     /// Counts an object that came.
     pub(super) fn object(&self) {
-        self.metrics.object();
+        if self.is_routine { self.metrics.relisted() } else { self.metrics.object() }
     }
 
     /// Tells of an object that can't be read and is passed over.
@@ -73,8 +76,15 @@ impl WatchReport {
     }
 
     /// Tells that the list is complete.
-    pub(super) fn listed(&self) {
+    pub(super) fn listed(&mut self) {
+        self.is_routine = false;
         self.health.listed();
+    }
+
+    /// Tells that it is listed anew though all is well.
+    pub(super) fn relists(&mut self) {
+        self.is_routine = true;
+        tracing::debug!("listing {} anew, as every few hours", self.name);
     }
 
     /// Tells that nothing depends on the watch any more.

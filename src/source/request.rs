@@ -6,6 +6,7 @@ use cluster::{Refusal, RequestError, send};
 use futures::{StreamExt, TryStreamExt};
 use http::StatusCode;
 use http_body_util::BodyExt;
+use jiff::Timestamp;
 use kube::{
     Client,
     client::Body,
@@ -21,6 +22,7 @@ use untrusted::{ReadError, read_up_to};
 use super::{
     failure::{FailureCause, FailureKind, RequestFailure},
     lines::WatchLines,
+    server_clock::ServerClock,
     sync_moment::SyncMoment,
 };
 
@@ -41,6 +43,8 @@ pub(super) struct Endpoint {
     pub namespace: Option<String>,
     /// Which objects the API server is to select.
     pub selector: Option<&'static str>,
+    /// What its answers say of the time.
+    pub clock: ServerClock,
 }
 
 /// What is wanted of a list.
@@ -146,7 +150,12 @@ impl Endpoint {
     ) -> Result<Body, RequestFailure> {
         let request = request.map_err(|error| self.failed(verb, FailureCause::Unreachable(error.into())))?;
         match send(&self.client, request).await {
-            Ok(response) => Ok(response.into_body()),
+            Ok(response) => {
+                if let Some(date) = untrusted::date(response.headers()) {
+                    self.clock.heard(date, Timestamp::now());
+                }
+                Ok(response.into_body())
+            }
             Err(RequestError::Refused(refusal)) => Err(self.refused(verb, refusal)),
             Err(RequestError::Silent(limit)) => Err(self.failed(verb, FailureCause::Silent(limit))),
             Err(RequestError::Unanswered(error)) => Err(self.failed(verb, FailureCause::Unreachable(error))),

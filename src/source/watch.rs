@@ -6,7 +6,7 @@
 //!
 //! | a watch | is | what follows |
 //! |---|---|---|
-//! | lasted 5 seconds or longer and ended well | [`WatchEnd::Certain`] | the next watch, from that version |
+//! | lasted 5 seconds or longer and ended well | [`WatchEnd::Certain`] | the next watch, from that version; three to five hours after the last list, a list, which finds what no watch has shown |
 //! | did so, but without a line, though a bookmark was due or it ended before its time | [`WatchEnd::Uncertain`] | a question whether the API server has reached that version, then the next watch |
 //! | was refused, broke, ended sooner, or was silent for 55 seconds | [`WatchEnd::Failed`] | a pause, the same question, then the next watch; after five useless answers since the last list or working watch, a list |
 //! | was to begin at a version that is too old, or that the API server hasn't reached (410 or another word for it) | [`WatchEnd::Expired`] | a list |
@@ -44,6 +44,17 @@ const WATCH_SILENCE: Duration = Duration::from_secs(55);
 /// How long a watch lasts at least. One that ends sooner has failed, whatever it said.
 const MIN_WATCH_LIFETIME: Duration = Duration::from_secs(5);
 
+/// How many minutes after a list that was taken in whole all is listed anew, if a watch ends well then.
+const RELIST_MINUTES: RangeInclusive<u64> = 180..=300;
+
+/// How long after trouble such a list waits.
+const MIN_REST: Duration = Duration::from_mins(10);
+
+/// Returns when to list again though all is well. It varies, so that programs don't all list at once.
+fn next_relist() -> Instant {
+    Instant::now() + Duration::from_mins(fastrand::u64(RELIST_MINUTES))
+}
+
 /// What became of one watch.
 enum WatchEnd {
     /// It ended well, and the API server has reached its version.
@@ -73,6 +84,8 @@ pub(super) struct ResourceWatch<W> {
     setbacks: Setbacks,
     /// Up to when everything that happened is known to have been taken in.
     in_sync: SyncMoment,
+    /// When it is listed anew though all is well.
+    relist_at: Instant,
 }
 
 impl<W: Watched> ResourceWatch<W> {
@@ -85,6 +98,7 @@ impl<W: Watched> ResourceWatch<W> {
             backoff: Backoff::new(),
             setbacks: Setbacks::default(),
             in_sync: SyncMoment::now(),
+            relist_at: next_relist(),
         }
     }
 
@@ -128,7 +142,8 @@ impl<W: Watched> ResourceWatch<W> {
         let ListPage { version, next, items } =
             page.map_err(|error| self.endpoint.unusable("list", error))?;
         if is_first {
-            self.outlet.listed(self.watched.list_begins(self.in_sync.timestamp())).await;
+            let in_sync = self.endpoint.clock.at(self.in_sync.timestamp());
+            self.outlet.listed(self.watched.list_begins(in_sync)).await;
         }
         for object in items {
             self.watched.before(&object).await;
@@ -142,6 +157,7 @@ impl<W: Watched> ResourceWatch<W> {
         self.outlet.listed(self.watched.list_ends()).await;
         self.outlet.list_taken().await;
         self.in_sync = cursor.begun;
+        self.relist_at = next_relist();
         self.setbacks.listed();
         self.backoff.watch_follows();
         self.report.listed();
@@ -163,6 +179,10 @@ impl<W: Watched> ResourceWatch<W> {
         loop {
             last = self.watch_after(&last, &mut version).await;
             match &last {
+                WatchEnd::Certain | WatchEnd::Uncertain if self.is_relist_due() => {
+                    self.report.relists();
+                    return;
+                }
                 WatchEnd::Certain | WatchEnd::Uncertain => {}
                 WatchEnd::Failed(failure) => {
                     self.failed(failure);
@@ -176,6 +196,10 @@ impl<W: Watched> ResourceWatch<W> {
                 }
             }
         }
+    }
+
+    fn is_relist_due(&self) -> bool {
+        W::LIST == ListShape::Whole && Instant::now() >= self.relist_at
     }
 
     /// Watches once more after a watch that ended so.
@@ -269,6 +293,7 @@ impl<W: Watched> ResourceWatch<W> {
     fn works(&mut self) {
         if self.setbacks.works() {
             self.backoff.works();
+            self.relist_at = self.relist_at.max(Instant::now() + MIN_REST);
             self.report.works();
         }
     }

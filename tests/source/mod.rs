@@ -4,6 +4,7 @@
 //! Time is paused: "an hour later" takes no time, and comes only when there is nothing left to do.
 
 mod answers;
+mod clocks;
 mod connections;
 mod credentials;
 mod lists;

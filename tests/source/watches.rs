@@ -27,6 +27,26 @@ async fn a_good_day() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn has_not_shown_a_change_which_a_list_finds_hours_later() {
+    let server = ApiServer::new();
+    server.put("pods", restarted("cart", 0));
+    let day = Watching::begin(&server).await;
+    // The same version, and another state.
+    let other = ApiServer::new();
+    other.put("pods", restarted("cart", 1));
+    server.swap(other.backup());
+    sleep(HOUR * 2).await;
+    day.finds(&[]);
+    sleep(HOUR * 4).await;
+    day.finds(&["cart-0"]);
+    day.is_quiet();
+    assert_eq!(day.metric("relisted_total", "pods"), 1);
+    assert_eq!(day.metric("watch_events_total", "pods"), 1, "it doesn't count as seen by a watch");
+    let lists = server.asked().into_iter().filter(|asked| asked.is_list("pods")).count();
+    assert_eq!(lists, 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn asks_for_nothing_but_two_watches_at_rest() {
     let server = ApiServer::new();
     let _day = Watching::begin(&server).await;

@@ -2,7 +2,10 @@
 
 use std::{error::Error, fmt, time::Duration};
 
-use http::{HeaderMap, header::RETRY_AFTER};
+use http::{
+    HeaderMap,
+    header::{DATE, RETRY_AFTER},
+};
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use jiff::{Timestamp, fmt::rfc2822};
@@ -69,6 +72,11 @@ where
     Ok(())
 }
 
+/// Returns when an answer was written, by the clock of whoever wrote it.
+pub fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    http_date(headers.get(DATE)?.to_str().ok()?)
+}
+
 /// Returns what `Retry-After` asks for: seconds, some receivers with a fraction, or (from a proxy) a date. A date
 /// that has passed asks for nothing.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
@@ -79,8 +87,11 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     if let Ok(seconds) = text.parse() {
         return Duration::try_from_secs_f64(seconds).ok();
     }
-    let date = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-    Some(date.duration_since(Timestamp::now()).try_into().unwrap_or_default())
+    Some(http_date(text)?.duration_since(Timestamp::now()).try_into().unwrap_or_default())
+}
+
+fn http_date(text: &str) -> Option<Timestamp> {
+    rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
 }
 
 #[cfg(test)]

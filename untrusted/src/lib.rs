@@ -5,6 +5,6 @@ mod answer;
 mod causes;
 mod clean;
 
-pub use answer::{ReadError, read_up_to, retry_after};
+pub use answer::{ReadError, date, read_up_to, retry_after};
 pub use causes::{causes, with_causes};
 pub use clean::{MAX_SHOWN_CHARS, clean, clean_json, is_deceptive, one_line};

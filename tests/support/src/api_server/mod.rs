@@ -23,6 +23,7 @@ use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Collected, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{body::Frame, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use jiff::{SignedDuration, Timestamp, fmt::rfc2822::DateTimePrinter};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -67,6 +68,7 @@ struct ServerState {
     /// The only bearer token that is accepted; any without one.
     token: Option<String>,
     sockets: JoinSet<()>,
+    ahead: Option<SignedDuration>,
 }
 
 type RequestRule = Box<dyn FnMut(&Asked) -> Option<Behaviour> + Send>;
@@ -156,6 +158,11 @@ impl<S: Store> ApiServer<S> {
     /// Behaves from now on. What is frozen stays so.
     pub fn behave(&self) {
         self.state().rules.clear();
+    }
+
+    /// Has a clock that is this far ahead, and says in each answer what time it is.
+    pub fn is_ahead(&self, ahead: SignedDuration) {
+        self.state().ahead = Some(ahead);
     }
 
     /// The requests that came so far.
@@ -254,7 +261,13 @@ impl<S: Store> ApiServer<S> {
                 right.unwrap().map(|body| cut(body, bytes, reset))
             }
         };
-        self.state().asked[number].answered = answer.status().is_success();
+        let mut answer = answer;
+        let mut state = self.state();
+        state.asked[number].answered = answer.status().is_success();
+        if let Some(ahead) = state.ahead {
+            let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&(Timestamp::now() + ahead));
+            answer.headers_mut().insert(header::DATE, date.unwrap().parse().unwrap());
+        }
         Ok(answer)
     }
 
