@@ -247,6 +247,15 @@ impl ConfigSection<'_> {
         self.values.get(key).is_some_and(|value| !matches!(value, Value::Empty(..)))
     }
 
+    /// Returns whether a key that is read elsewhere is true.
+    pub fn is_true(&self, key: &str) -> bool {
+        self.values.get(key).is_some_and(|value| match value {
+            Value::Bool(_, value) => *value,
+            Value::String(_, text) => self.is_argument(value) && text == "true",
+            _ => false,
+        })
+    }
+
     /// Returns whether a key is null. Null means "none"; a missing key means the default.
     pub fn is_null(&mut self, key: &'static str) -> bool {
         self.know(key);

@@ -8,9 +8,11 @@ mod ledger;
 mod receiver;
 mod tested;
 
+pub mod alertmanager;
 pub mod kubernetes;
 pub mod slack;
 pub mod stdout;
+pub mod webhook;
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
@@ -275,4 +277,5 @@ pub struct SinkContext {
 }
 
 /// All types of sinks.
-pub const TYPES: &[SinkType] = &[kubernetes::TYPE, slack::TYPE, stdout::TYPE];
+pub const TYPES: &[SinkType] =
+    &[alertmanager::TYPE, kubernetes::TYPE, slack::TYPE, stdout::TYPE, webhook::TYPE];

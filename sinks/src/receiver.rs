@@ -6,8 +6,10 @@
 //! | [`ReceiverUrl`] | where may findings be sent? |
 //! | [`ReceiverClient`] | what did the receiver answer, or why did it not? |
 //! | [`StatusMeaning`] | what follows from a status? |
+//! | [`SecretMask`] | which parts of an answer may be shown? |
 
 mod client;
+mod mask;
 mod status;
 mod url;
 
@@ -16,6 +18,7 @@ use settings::{SecretFileError, SecretSource};
 use tokio::task::spawn_blocking;
 
 pub(crate) use client::{ReceiverAnswer, ReceiverClient};
+pub(crate) use mask::SecretMask;
 pub(crate) use status::{StatusMeaning, undelivered};
 pub(crate) use url::{EXPECTED_URL, ReceiverUrl, UNENCRYPTED};
 

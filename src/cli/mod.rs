@@ -416,7 +416,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_understood_is_a_usage_error() {
-        assert!(refusal("--sink slak").contains("[possible values: kubernetes, slack, stdout]"));
+        assert!(
+            refusal("--sink slak")
+                .contains("[possible values: alertmanager, kubernetes, slack, stdout, webhook]")
+        );
         assert!(refusal("--verbose=x").contains("expected 0, 1 or 2"));
         assert!(refusal("-v x").contains("unrecognized subcommand 'x'"));
         assert!(refusal("replay a b").contains("unexpected argument 'b'"));

@@ -190,7 +190,7 @@ async fn helm_refuses_a_mistake_and_says_what_is_right() {
         ),
         (
             "config.sinks.team.type=slak",
-            "at '/config/sinks/team/type': value must be one of 'kubernetes', 'slack', 'stdout'",
+            "at '/config/sinks/team/type': value must be one of 'alertmanager', 'kubernetes', 'slack', 'stdout', 'webhook'",
         ),
         (
             "config.sinks.log.type=stdout,config.sinks.log.webhook_url_file=/x",

@@ -52,6 +52,32 @@ fn debug_shows_no_url() {
 }
 
 #[test]
+fn an_answer_is_shown_without_the_secrets_that_it_repeats() {
+    let mut mask = SecretMask::default();
+    mask.url(&ReceiverUrl::parse("https://me:pa55word@example.com/hooks/T0KEN%2Dx?sig=s1gnature").unwrap());
+    mask.text(&"Bearer hunter2".into());
+    let show = |answer: &str| mask.show(answer.as_bytes(), false);
+    assert_eq!(show(r#"{"message": "no such channel"}"#), r#"{"message": "no such channel"}"#);
+    for secret in [
+        "https://me:pa55word@example.com/hooks/T0KEN%2Dx?sig=s1gnature",
+        "t0ken-X",
+        "T0KEN%2Dx",
+        "s1gnature",
+        "HUNTER2",
+        "pa55word",
+    ] {
+        let shown = show(&format!("denied:\n{secret}!"));
+        assert!(shown.starts_with("denied: ") && shown.contains("***"), "{shown}");
+        for piece in ["pa55word", "T0KEN", "t0ken", "s1gnature", "hunter2", "HUNTER2"] {
+            assert!(!shown.contains(piece), "{shown}");
+        }
+    }
+    let cut = "denied ".to_owned() + &"hunter2 ".repeat(100) + "hunt";
+    assert!(!mask.show(cut.as_bytes(), true).contains("hunt"));
+    assert_eq!(show(&"é".repeat(4000)).chars().count(), 201);
+}
+
+#[test]
 fn each_status_has_an_outcome() {
     let outcome = |code, may_change| {
         let meaning = StatusMeaning::of(StatusCode::from_u16(code).unwrap());

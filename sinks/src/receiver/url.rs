@@ -36,6 +36,17 @@ impl ReceiverUrl {
         }
     }
 
+    /// Parses the URL of a receiver whose URL is no secret, which may be `http` wherever it is.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`parse`](Self::parse).
+    pub(crate) fn parse_public(text: &str) -> Result<Self, &'static str> {
+        let url = Url::parse(text).map_err(|_| "is not a URL")?;
+        let is_http = ["http", "https"].contains(&url.scheme()) && url.has_host();
+        if is_http { Ok(Self(url)) } else { Err("is not an http or https URL") }
+    }
+
     /// Returns the URL, for a request.
     pub(crate) fn expose(&self) -> &Url {
         &self.0

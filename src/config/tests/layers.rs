@@ -124,8 +124,7 @@ fn sinks_on_the_command_line_stand_in_for_the_configured_ones() {
 
 #[test]
 fn a_variable_alone_makes_no_sink() {
-    let error =
-        "$OOM_SINKS__TEAM__WEBHOOK_URL: sinks.team.type: is missing; expected kubernetes, slack or stdout";
+    let error = "$OOM_SINKS__TEAM__WEBHOOK_URL: sinks.team.type: is missing; expected alertmanager, kubernetes, slack, stdout or webhook";
     assert_eq!(load("", &[("OOM_SINKS__TEAM__WEBHOOK_URL", "https://x")]).unwrap_err(), error);
     let config = load("", &[("OOM_SINKS__LOG__TYPE", "stdout")]).unwrap().config;
     assert_eq!(types(&config), [("log", "stdout")]);

@@ -177,19 +177,33 @@ fn a_wrong_value_is_explained() {
             "advice.min_bump_up: is no amount; expected an amount of memory such as 100Mi or 1Gi",
         ),
         ("advice: off", "advice: is true or false; expected a map"),
+    ] {
+        is_explained(text, error);
+    }
+}
+
+#[test]
+fn a_wrong_value_of_a_sink_is_explained() {
+    for (text, error) in [
         ("sinks: stdout", "sinks: is text; expected a map"),
         ("sinks: { log: stdout }", "sinks.log: is text; expected a map"),
         ("sinks: { log: null }", "sinks.log: is null; expected a map"),
-        ("sinks: { log: {} }", "sinks.log.type: is missing; expected kubernetes, slack or stdout"),
+        (
+            "sinks: { log: {} }",
+            "sinks.log.type: is missing; expected alertmanager, kubernetes, slack, stdout or webhook",
+        ),
         (
             "sinks: { log: { type: stdin } }",
-            "sinks.log.type: is \"stdin\"; expected kubernetes, slack or stdout",
+            "sinks.log.type: is \"stdin\"; expected alertmanager, kubernetes, slack, stdout or webhook",
         ),
         (
             "sinks: { log: { type: stdot } }",
-            "sinks.log.type: is \"stdot\" (did you mean stdout?); expected kubernetes, slack or stdout",
+            "sinks.log.type: is \"stdot\" (did you mean stdout?); expected alertmanager, kubernetes, slack, stdout or webhook",
         ),
-        ("sinks: { log: { type: 1, x: 1 } }", "sinks.log.type: is 1; expected kubernetes, slack or stdout"),
+        (
+            "sinks: { log: { type: 1, x: 1 } }",
+            "sinks.log.type: is 1; expected alertmanager, kubernetes, slack, stdout or webhook",
+        ),
         (
             "sinks: { a__b: { type: stdout } }",
             "sinks.a__b: is no name for a sink; expected a-z, 0-9, - and single _, beginning with a letter and ending \
@@ -230,8 +244,13 @@ fn a_wrong_value_is_explained() {
              without a dot, .svc or .cluster.local",
         ),
     ] {
-        assert_eq!(load(text, &[]).expect_err(text), format!("config.yaml: {error}"));
+        is_explained(text, error);
     }
+}
+
+#[track_caller]
+fn is_explained(text: &str, error: &str) {
+    assert_eq!(load(text, &[]).expect_err(text), format!("config.yaml: {error}"));
 }
 
 #[test]
