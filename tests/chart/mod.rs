@@ -107,6 +107,10 @@ async fn lacks(release: &Release<'_>, watched: &Namespace, rules: &[PolicyRule],
         ready(&program).await;
         kill_once(watched, "without-create").await;
     }
+    if verb == "patch" {
+        let rule = "resources [\"events\"], verbs [\"patch\"]";
+        return logs(&program, &["this account may not patch events", rule]).await;
+    }
     let lacked = format!("User \"{}\" cannot {verb} resource \"{resource}\"", release.account());
     let remedy = match verb {
         "create" => "resources [\"events\"], verbs [\"create\"]".to_owned(),
@@ -135,6 +139,25 @@ async fn installed_for_namespaces_it_finds_a_kill_in_each_and_needs_each_rule_it
     let release = Release::install(cluster().await, cluster().await.namespace("chart").await?, &values).await;
     works(&release, &[&shop, &search]).await?;
     needs_each_rule(&release, &search).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn with_another_sink_beside_kubernetes_it_may_patch_events_and_needs_to() -> Result<(), Error> {
+    let shop = cluster().await.namespace("chart-shop").await?;
+    let values = json!({"config": {
+        "namespaces": {"include": [shop.name()]},
+        "sinks": {"events": {"type": "kubernetes"}, "log": {"type": "stdout"}},
+    }});
+    let release = Release::install(cluster().await, cluster().await.namespace("chart").await?, &values).await;
+    let rules = release.rules().await;
+    assert!(rules.iter().any(|rule| rule.verbs.contains(&"patch".to_owned())), "{rules:?}");
+    works(&release, &[&shop]).await?;
+    let without = rules.into_iter().map(|mut rule| {
+        rule.verbs.retain(|verb| verb != "patch");
+        rule
+    });
+    lacks(&release, &shop, &without.collect::<Vec<_>>(), "patch", "events").await;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! The program against a real API server, and how it is reached.
 
 pub mod kills;
+mod ledger;
 pub mod proxy;
 mod rights;
 pub mod storm;

@@ -18,7 +18,7 @@ use tokio::{
 use super::entry::{LedgerEntry, LedgerWord};
 use crate::{logging::LogThrottle, metrics::OwedGauge};
 
-/// How long an Event that is to be changed waits for more that changes it.
+/// How long an Event that is to be changed waits for more sinks that settle its finding.
 const GATHERING: Duration = Duration::from_secs(3);
 /// How many Events are changed at once.
 const CONCURRENCY: usize = 40;
@@ -149,7 +149,8 @@ impl LedgerKeeper {
         if !kept.entry.owed.is_outdated() {
             return renewal;
         }
-        let soon = if self.until.is_some() { now } else { now + GATHERING };
+        let is_settled = kept.entry.owed.names().is_empty();
+        let soon = if is_settled || self.until.is_some() { now } else { now + GATHERING };
         kept.at.filter(|at| *at > now).map_or(soon, |at| at.min(soon))
     }
 

@@ -6,7 +6,7 @@
 //! | the Event | what the ledger does |
 //! |---|---|
 //! | is on its way | nothing: each attempt to write it names those that haven't settled |
-//! | names a sink that has settled the finding | changes it three seconds later, so that others may settle meanwhile |
+//! | names a sink that has settled the finding | changes it: at once if nobody else owes it, else three seconds later, so that others may settle meanwhile |
 //! | names only sinks that still owe the finding | writes it anew after half of `lookback`, and then each time after three quarters, so that it doesn't expire |
 //! | may not be changed | says so once, and keeps no ledger in that namespace any more |
 //! | is gone | nothing |

@@ -1,0 +1,186 @@
+//! Against a real API server and a fake Slack: the program is killed at random, and nothing is lost.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::{Value, json};
+use support::{
+    ControlPlane, Error, GrantScope, Namespace, eventually,
+    program::{PATIENCE, Program},
+    slack::{POD, Slack},
+};
+use tokio::{task::JoinSet, time::sleep};
+
+const REASON: &str = "PreviousContainerWasOOMKilled";
+const OWED: &str = "oom-event-generator/owed";
+const FINDING: &str = "oom-event-generator/finding";
+
+/// The environment of a program that writes Events and posts to Slack.
+fn environment(slack: &Slack, namespace: &Namespace) -> Vec<(&'static str, String)> {
+    vec![
+        ("OOM_SINKS__EVENTS__TYPE", "kubernetes".to_owned()),
+        ("OOM_SINKS__TEAM__TYPE", "slack".to_owned()),
+        ("OOM_SINKS__TEAM__WEBHOOK_URL", slack.url()),
+        ("OOM_NAMESPACES__INCLUDE", format!("[{}]", namespace.name())),
+    ]
+}
+
+fn borrowed<'a>(environment: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
+    environment.iter().map(|(key, value)| (*key, value.as_str())).collect()
+}
+
+/// Kills the container of a new Pod of a workload, and lets it start again.
+async fn kill(namespace: &Namespace, workload: usize, number: usize) {
+    let name = format!("{POD}{workload:02}-{number:02}");
+    let owner = json!({
+        "apiVersion": "apps/v1", "kind": "StatefulSet", "name": format!("w{workload}"),
+        "uid": format!("w{workload}"), "controller": true,
+    });
+    let pod = json!({
+        "metadata": {"name": name, "ownerReferences": [owner]},
+        "spec": {"containers": [{"name": "app"}]},
+    });
+    namespace.create_pod(pod).await.unwrap();
+    namespace.shows(&name, &[&format!("app T(0,{name}-a)")]).await.unwrap();
+    namespace.shows(&name, &[&format!("app R(1,{name}-b)+L({name}-a)")]).await.unwrap();
+}
+
+/// The annotations of each Event, by its Pod.
+async fn annotations(namespace: &Namespace) -> BTreeMap<String, BTreeMap<String, String>> {
+    let events = namespace.events(REASON).await.unwrap();
+    let of = |event: k8s_openapi::api::core::v1::Event| {
+        (event.involved_object.name.unwrap(), event.metadata.annotations.unwrap_or_default())
+    };
+    let count = events.len();
+    let annotations: BTreeMap<_, _> = events.into_iter().map(of).collect();
+    assert_eq!(annotations.len(), count, "a kill has two Events");
+    annotations
+}
+
+/// How often Slack was told of each Pod.
+fn told(slack: &Slack) -> BTreeMap<String, usize> {
+    let mut told = BTreeMap::new();
+    for pod in slack.messages().into_iter().filter(|message| message.stored).flat_map(|it| it.pods) {
+        *told.entry(pod).or_default() += 1;
+    }
+    told
+}
+
+#[tokio::test]
+async fn three_hundred_kills_are_told_though_the_program_is_killed_twenty_times() -> Result<(), Error> {
+    const WORKLOADS: usize = 30;
+    const KILLS: usize = 300;
+    let cluster = ControlPlane::start().await?;
+    let (namespace, slack) = (cluster.namespace("ledger").await?, Slack::good().await);
+    let environment = environment(&slack, &namespace);
+    let environment = borrowed(&environment);
+    let mut kills = JoinSet::new();
+    let victims = namespace.clone();
+    kills.spawn(async move {
+        for number in 0..KILLS {
+            kill(&victims, number % WORKLOADS, number / WORKLOADS).await;
+            sleep(Duration::from_millis(100)).await;
+        }
+    });
+    for _ in 0..20 {
+        let mut program = Program::start(&cluster.kubeconfig(), &[], &environment);
+        sleep(Duration::from_millis(fastrand::u64(100..4000))).await;
+        program.signal("KILL").await;
+        program.ended().await;
+    }
+    let program = Program::ready(&cluster.kubeconfig(), &[], &environment).await;
+    while let Some(killed) = kills.join_next().await {
+        killed.unwrap();
+    }
+    eventually("an Event for each kill", PATIENCE, async || {
+        (annotations(&namespace).await.len() == KILLS).then_some(())
+    })
+    .await?;
+    assert_eq!(program.stop().await, Some(0));
+    let told = told(&slack);
+    assert_eq!(told.len(), KILLS, "each Pod is named");
+    let doubled = told.values().filter(|times| **times > 1).count();
+    println!("{doubled} of {KILLS} kills were told more than once");
+    assert!(doubled < KILLS / 2, "{doubled} were told more than once");
+    let owed: Vec<_> =
+        annotations(&namespace).await.into_iter().filter(|(_, event)| event.contains_key(OWED)).collect();
+    assert!(owed.is_empty(), "{owed:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_owed_is_delivered_by_the_next_start_to_sinks_that_still_exist() -> Result<(), Error> {
+    let cluster = ControlPlane::shared().await?;
+    let namespace = cluster.namespace("owed").await?;
+    let hangs = Slack::always(support::behaviour::Behaviour::fails(support::behaviour::Answer::Never)).await;
+    let first = environment(&hangs, &namespace);
+    let mut program = Program::ready(&cluster.kubeconfig(), &[], &borrowed(&first)).await;
+    kill(&namespace, 0, 0).await;
+    let event =
+        eventually("the Event", PATIENCE, async || annotations(&namespace).await.into_values().next());
+    let event = event.await?;
+    assert_eq!(event[OWED], "team");
+    let finding: Value = serde_json::from_str(&event[FINDING]).unwrap();
+    assert_eq!(
+        (&finding["schema"], &finding["pod"]["name"]),
+        (&"oom-finding/v1".into(), &"killed-00-00".into())
+    );
+    eventually("the metric", PATIENCE, async || (program.metric("owed").await == 1).then_some(())).await?;
+    program.signal("KILL").await;
+    program.ended().await;
+
+    // Renamed, it is owed to nobody who exists.
+    let slack = Slack::good().await;
+    let mut renamed = environment(&slack, &namespace);
+    renamed[1].0 = "OOM_SINKS__CREW__TYPE";
+    renamed[2].0 = "OOM_SINKS__CREW__WEBHOOK_URL";
+    let program = Program::ready(&cluster.kubeconfig(), &[], &borrowed(&renamed)).await;
+    eventually("a word of it", PATIENCE, async || {
+        program.stderr().contains("1 findings are owed only to sinks that don't exist").then_some(())
+    })
+    .await?;
+    assert_eq!(program.stop().await, Some(0));
+    assert_eq!(slack.messages().len(), 0);
+
+    let again = environment(&slack, &namespace);
+    let program = Program::ready(&cluster.kubeconfig(), &[], &borrowed(&again)).await;
+    eventually("the message", PATIENCE, async || told(&slack).contains_key("killed-00-00").then_some(()))
+        .await?;
+    eventually("the note of it", PATIENCE, async || {
+        annotations(&namespace).await.values().all(|event| !event.contains_key(OWED)).then_some(())
+    })
+    .await?;
+    assert_eq!(program.metric("recovered_total{sink=\"team\"}").await, 1);
+    assert_eq!(program.metric("findings_total").await, 0);
+    assert_eq!(program.stop().await, Some(0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_patch_the_start_says_so_and_nothing_is_owed() -> Result<(), Error> {
+    let cluster = ControlPlane::shared().await?;
+    let (namespace, slack) = (cluster.namespace("unpatched").await?, Slack::good().await);
+    let rules = json!([
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]},
+        {"apiGroups": [""], "resources": ["events"], "verbs": ["list", "watch", "create"]},
+    ]);
+    let scope = GrantScope::Namespaces(&[namespace.name()]);
+    let token = namespace.service_account_token("reader", scope, rules).await?;
+    let environment = environment(&slack, &namespace);
+    let program = Program::ready(&cluster.kubeconfig_for(&token)?, &[], &borrowed(&environment)).await;
+    let log = program.stderr().replace("\\\"", "\"");
+    let rule = format!(
+        "Grant it by a Role in namespace {} with the rule apiGroups [\"\"], resources [\"events\"], verbs [\"patch\"]",
+        namespace.name()
+    );
+    assert!(log.contains(&rule), "{log}");
+    assert_eq!(log.matches("this account may not ").count(), 1, "{log}");
+    kill(&namespace, 0, 0).await;
+    let event =
+        eventually("the Event", PATIENCE, async || annotations(&namespace).await.into_values().next());
+    let event = event.await?;
+    assert!(event.contains_key(FINDING) && !event.contains_key(OWED), "{event:?}");
+    eventually("the message", PATIENCE, async || told(&slack).contains_key("killed-00-00").then_some(()))
+        .await?;
+    assert_eq!(program.stop().await, Some(0));
+    Ok(())
+}
