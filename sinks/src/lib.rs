@@ -81,6 +81,9 @@ pub struct Delivery {
     /// When this sink was last due to hear of the same container of the same workload, if this finding was
     /// gathered after that.
     pub previous: Option<Instant>,
+    /// When the sink hears next of that container at the latest, if there is more to tell; `None` if nothing is
+    /// gathered.
+    pub next: Option<Instant>,
     /// Further kills that this delivery tells as a count; only where [`Sink::max_named`] allows it.
     pub more: Option<MoreKills>,
     /// The other sinks that the finding is owed to, for a sink that [`SinkType::remembers`]; `None` where no
@@ -91,7 +94,7 @@ pub struct Delivery {
 impl Delivery {
     /// Makes a delivery of a finding that was not gathered.
     pub fn new(finding: Arc<Finding>) -> Self {
-        Self { finding, previous: None, more: None, owed: None }
+        Self { finding, previous: None, next: None, more: None, owed: None }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Findings of one batch share messages. [`wording`] chooses the words, [`mrkdwn`] escapes them,
 //! [`message`] fits them into messages, and [`webhook`] posts these and interprets the answers.
 
+mod link;
 mod message;
 mod mrkdwn;
 mod webhook;
@@ -11,6 +12,7 @@ mod wording;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use settings::{ConfigSection, SecretSource};
@@ -21,14 +23,16 @@ use crate::{
     SinkType,
     receiver::{EXPECTED_URL, UNENCRYPTED},
 };
+use link::LinkTemplate;
 use message::SlackMessage;
 use webhook::{SlackWebhook, WebhookAnswer};
+use wording::MessageSetting;
 
 /// `type: slack`.
 pub const TYPE: SinkType = SinkType { name: "slack", grouping: GROUPING, read, ..SinkType::PLAIN };
 
-/// A crash loop sends its first message after 2 s, then one an hour. The first wait gathers Pods of a
-/// workload that are killed together.
+/// A crash loop sends its first message after 2 s, the second within 5 minutes, then one an hour. The first wait
+/// gathers Pods of a workload that are killed together.
 const GROUPING: Grouping = Grouping { wait: Duration::from_secs(2), interval: Duration::from_hours(1) };
 
 /// Findings that usually fit into one message. Not more, because outcomes are known only when the whole
@@ -64,14 +68,16 @@ struct SlackSettings {
     url: SecretSource,
     /// Whether others may read what is sent on its way.
     is_readable_by_others: bool,
+    link: Option<LinkTemplate>,
 }
 
 fn read(section: &mut ConfigSection<'_>) -> Option<Arc<dyn SinkSettings>> {
+    let link = read_link(section);
     let url = section.secret("webhook_url")?;
     match webhook::parse_url(url.read().ok()?.expose_secret()) {
         Ok(parsed) => {
             let is_readable_by_others = parsed.is_readable_by_others();
-            Some(Arc::new(SlackSettings { url, is_readable_by_others }))
+            Some(Arc::new(SlackSettings { url, is_readable_by_others, link }))
         }
         Err(problem) => {
             let expected = format!("the URL that Slack shows for an incoming webhook: {EXPECTED_URL}");
@@ -81,11 +87,21 @@ fn read(section: &mut ConfigSection<'_>) -> Option<Arc<dyn SinkSettings>> {
     }
 }
 
+fn read_link(section: &mut ConfigSection<'_>) -> Option<LinkTemplate> {
+    let text = section.get_or("link", String::new(), LinkTemplate::EXPECTED);
+    if text.is_empty() {
+        return None;
+    }
+    let link = LinkTemplate::parse(&text);
+    link.map_err(|problem| section.error("link", problem, LinkTemplate::EXPECTED)).ok()
+}
+
 impl SinkSettings for SlackSettings {
     fn build(&self, _: &SinkContext) -> Result<Arc<dyn Sink>, SinkBuildError> {
         let webhook = SlackWebhook::new(self.url.clone(), REQUEST_TIMEOUT)?;
         Ok(Arc::new(SlackSink {
             webhook,
+            link: self.link.clone(),
             pace: MESSAGE_INTERVAL,
             next: tokio::sync::Mutex::new(Instant::now()),
         }))
@@ -99,6 +115,7 @@ impl SinkSettings for SlackSettings {
 /// Posts findings as messages.
 struct SlackSink {
     webhook: SlackWebhook,
+    link: Option<LinkTemplate>,
     /// The least time between two messages.
     pace: Duration,
     /// When the next message may be sent.
@@ -152,7 +169,8 @@ impl Sink for SlackSink {
             reason: "Slack took too long for the messages before it".into(),
             after: None,
         };
-        for message in message::compose(batch, begun) {
+        let setting = MessageSetting { now: begun, time: Timestamp::now(), link: self.link.as_ref() };
+        for message in message::compose(batch, &setting) {
             if begun.elapsed() > LAST_START {
                 break;
             }

@@ -1,9 +1,8 @@
 //! Gathers findings about one container of one workload, a group, until they are due.
 //!
-//! The first finding of a group waits [`Grouping::wait`] for others. What is added later waits until
-//! [`Grouping::interval`] has passed since the group was last due. When an interval passes with nothing
-//! added, the group is forgotten; with an interval of zero that is at once, and the next finding is a first
-//! one again.
+//! The first finding of a group waits [`Grouping::wait`] for others. How long what is added later waits, at
+//! most [`Grouping::interval`], says `rhythm.rs`. When an interval passes with nothing added, the group is
+//! forgotten; with an interval of zero that is at once, and the next finding is a first one again.
 //!
 //! For a sink that can tell a count, a group holds a bounded number of findings and counts the others.
 
@@ -15,6 +14,7 @@ use tokio::time::Instant;
 use super::{
     later,
     queue::{GroupKey, PendingDelivery},
+    rhythm::MessageRhythm,
 };
 
 #[derive(Debug)]
@@ -32,8 +32,8 @@ pub(super) struct Groups {
 #[derive(Debug)]
 struct Group {
     gathered: Vec<PendingDelivery>,
-    /// When the group was last due, if it was before.
-    previous: Option<Instant>,
+    rhythm: MessageRhythm,
+    /// When what is gathered is due; if there is nothing, when the group is forgotten.
     due: Instant,
 }
 
@@ -55,18 +55,24 @@ impl Groups {
     /// Adds a finding to its group. Returns whether the group holds it, rather than counts it.
     pub(super) fn add(&mut self, pending: PendingDelivery, now: Instant) -> bool {
         let key = pending.key;
-        if let Some(Group { gathered, .. }) = self.by_key.get_mut(&key) {
-            let is_full = self.max_named.is_some_and(|most| gathered.len() >= most);
-            if let Some(last) = gathered.last_mut().filter(|_| is_full) {
-                last.count(pending);
-                return false;
-            }
-            gathered.push(pending);
+        let Some(mut group) = self.remove(key) else {
+            let mut rhythm = MessageRhythm::new(self.grouping);
+            let due = rhythm.add(pending.pod(), now);
+            self.insert(key, Group { gathered: vec![pending], rhythm, due });
+            return true;
+        };
+        let due = group.rhythm.add(pending.pod(), now);
+        group.due = if group.gathered.is_empty() { due } else { due.min(group.due) };
+        let is_full = self.max_named.is_some_and(|most| group.gathered.len() >= most);
+        let is_held = if let Some(last) = group.gathered.last_mut().filter(|_| is_full) {
+            last.count(pending);
+            false
         } else {
-            let due = later(now, self.grouping.wait);
-            self.insert(key, Group { gathered: vec![pending], previous: None, due });
-        }
-        true
+            group.gathered.push(pending);
+            true
+        };
+        self.insert(key, group);
+        is_held
     }
 
     /// Returns when the next group is due.
@@ -78,12 +84,15 @@ impl Groups {
     pub(super) fn take_due(&mut self, now: Instant) -> Vec<PendingDelivery> {
         let mut taken = Vec::new();
         while let Some((_, key)) = self.by_time.first().filter(|(at, _)| *at <= now).copied() {
-            let Some(group) = self.remove(key) else { continue };
-            if !group.gathered.is_empty() && !self.grouping.interval.is_zero() {
+            let Some(Group { gathered, mut rhythm, .. }) = self.remove(key) else { continue };
+            let previous = rhythm.previous();
+            let goes_on = !gathered.is_empty() && !self.grouping.interval.is_zero();
+            let next = goes_on.then(|| rhythm.told(gathered.iter().map(PendingDelivery::pod), now));
+            if goes_on {
                 let due = later(now, self.grouping.interval);
-                self.insert(key, Group { gathered: Vec::new(), previous: Some(now), due });
+                self.insert(key, Group { gathered: Vec::new(), rhythm, due });
             }
-            taken.extend(group.into_deliveries(now));
+            taken.extend(gathered.into_iter().map(|pending| pending.due(now, previous, next)));
         }
         taken
     }
@@ -92,7 +101,9 @@ impl Groups {
     pub(super) fn take_all(&mut self, now: Instant) -> Vec<PendingDelivery> {
         let mut taken = Vec::new();
         while let Some((_, key)) = self.by_time.first().copied() {
-            taken.extend(self.remove(key).into_iter().flat_map(|group| group.into_deliveries(now)));
+            let Some(Group { gathered, rhythm, .. }) = self.remove(key) else { continue };
+            let previous = rhythm.previous();
+            taken.extend(gathered.into_iter().map(|pending| pending.due(now, previous, None)));
         }
         taken
     }
@@ -145,16 +156,5 @@ impl Groups {
         if let Some(key) = first.map(|(key, _)| **key) {
             self.remove(key);
         }
-    }
-}
-
-impl Group {
-    fn into_deliveries(self, now: Instant) -> impl Iterator<Item = PendingDelivery> {
-        let previous = self.previous;
-        self.gathered.into_iter().map(move |mut pending| {
-            pending.since = now;
-            pending.delivery.previous = previous;
-            pending
-        })
     }
 }

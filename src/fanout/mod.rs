@@ -12,6 +12,7 @@ mod courier;
 mod groups;
 mod ledger;
 mod queue;
+mod rhythm;
 mod schedule;
 #[cfg(test)]
 pub(crate) mod tests;

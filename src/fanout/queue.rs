@@ -195,6 +195,20 @@ impl PendingDelivery {
         }
     }
 
+    /// Returns a hash that tells its Pod from the few others of its group.
+    #[expect(clippy::cast_possible_truncation, reason = "half a hash is one")]
+    pub(super) fn pod(&self) -> u32 {
+        self.books.hasher.hash_one(&self.delivery.finding.pod.uid) as u32
+    }
+
+    /// Takes in that it is due. The message before it about the same container was due at `previous`, the next
+    /// one is at `next` at the latest.
+    pub(super) fn due(mut self, now: Instant, previous: Option<Instant>, next: Option<Instant>) -> Self {
+        self.since = now;
+        (self.delivery.previous, self.delivery.next) = (previous, next);
+        self
+    }
+
     /// Ends with everything that it counts.
     pub(super) fn settle(mut self, outcome: DeliveryOutcome) {
         self.end_as(outcome);

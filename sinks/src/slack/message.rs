@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::wording::{self, ParagraphPart, ToldKill};
+use super::wording::{self, MessageSetting, ParagraphPart, ToldKill};
 use crate::Delivery;
 
 /// The longest text of a section. Slack counts characters ("Section block"), of which there are never more
@@ -22,6 +22,10 @@ const MAX_MESSAGE_BYTES: usize = 12_000;
 /// What Slack counts for a block beside its text, as measured by others.
 const BLOCK_OVERHEAD_BYTES: usize = 100;
 
+/// Of more workloads than this, which die of one cause more likely than not, only the limits are said: a storm is
+/// to be a handful of messages.
+const MAX_EXPLAINED_WORKLOADS: usize = 10;
+
 /// Separates paragraphs.
 const GAP: &str = "\n\n";
 
@@ -33,16 +37,18 @@ pub(super) struct SlackMessage<'a> {
     now: Instant,
 }
 
-/// Returns as few messages as Slack's limits allow. Each finding of the batch is in exactly one. Times
-/// since earlier messages are counted up to `now`.
-pub(super) fn compose(batch: &[Delivery], now: Instant) -> Vec<SlackMessage<'_>> {
-    let all = batch.iter().enumerate().map(ToldKill::new);
+/// Returns as few messages as Slack's limits allow. Each finding of the batch is in exactly one.
+pub(super) fn compose<'a>(batch: &'a [Delivery], setting: &MessageSetting<'a>) -> Vec<SlackMessage<'a>> {
+    let now = setting.now;
+    let all = batch.iter().enumerate().map(|(place, delivery)| ToldKill::new(place, delivery, setting));
     let (tests, mut kills): (Vec<_>, Vec<_>) = all.partition(|kill| kill.finding.test);
     kills.sort_by(|a, b| a.workload().cmp(&b.workload()).then_with(|| a.line().cmp(&b.line())));
 
     let mut messages: Vec<SlackMessage<'_>> = Vec::new();
-    for workload in kills.chunk_by(|a, b| a.workload() == b.workload()) {
-        for (kills, paragraph) in paragraphs(workload, now) {
+    let workloads = || kills.chunk_by(|a, b| a.workload() == b.workload());
+    let explains = workloads().count() <= MAX_EXPLAINED_WORKLOADS;
+    for workload in workloads() {
+        for (kills, paragraph) in paragraphs(workload, explains, now) {
             match messages.last_mut() {
                 Some(message) if message.has_room_for(&paragraph) => message.push(kills, &paragraph),
                 _ => messages.push(SlackMessage { sections: vec![paragraph], kills: kills.to_vec(), now }),
@@ -57,15 +63,25 @@ pub(super) fn compose(batch: &[Delivery], now: Instant) -> Vec<SlackMessage<'_>>
     messages
 }
 
-/// Returns the kills of one workload in as many paragraphs as needed. A Pod's line is never cut.
-fn paragraphs<'k, 'a>(workload: &'k [ToldKill<'a>], now: Instant) -> Vec<(&'k [ToldKill<'a>], String)> {
-    let longest = ParagraphPart { number: workload.len(), of: workload.len() };
+/// Returns the kills of one workload in as many paragraphs as needed. A Pod's line is never cut. The first
+/// paragraph explains the kills if it should, and there is room.
+fn paragraphs<'k, 'a>(
+    workload: &'k [ToldKill<'a>],
+    explains: bool,
+    now: Instant,
+) -> Vec<(&'k [ToldKill<'a>], String)> {
+    let lengthy = |explains| ParagraphPart { number: workload.len(), of: workload.len(), explains };
+    let fits = |kills: &[ToldKill<'_>], explains| {
+        wording::paragraph(kills, lengthy(explains), now).len() <= MAX_SECTION_BYTES
+    };
+    let mut lines = workload.chunk_by(|a, b| a.line() == b.line());
+    let explains_first = explains && lines.next().is_some_and(|first| fits(first, true));
     let mut parts: Vec<&[ToldKill<'_>]> = Vec::new();
     let mut begin = 0;
     let mut end = 0;
     for line in workload.chunk_by(|a, b| a.line() == b.line()) {
         let longer = &workload[begin..end + line.len()];
-        if begin < end && wording::paragraph(longer, longest, now).len() > MAX_SECTION_BYTES {
+        if begin < end && !fits(longer, explains_first && parts.is_empty()) {
             parts.push(&workload[begin..end]);
             begin = end;
         }
@@ -73,8 +89,10 @@ fn paragraphs<'k, 'a>(workload: &'k [ToldKill<'a>], now: Instant) -> Vec<(&'k [T
     }
     parts.push(&workload[begin..end]);
     let of = parts.len();
-    let paragraph =
-        |(index, kills)| (kills, wording::paragraph(kills, ParagraphPart { number: index + 1, of }, now));
+    let paragraph = |(index, kills)| {
+        let part = ParagraphPart { number: index + 1, of, explains: explains_first && index == 0 };
+        (kills, wording::paragraph(kills, part, now))
+    };
     parts.into_iter().enumerate().map(paragraph).collect()
 }
 

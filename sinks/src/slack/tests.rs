@@ -14,7 +14,7 @@ const PATH: &str = "/services/T00/B00/s3cr3t";
 fn slack_at(url: &str) -> SlackSink {
     // The program does this at its start; here every test does, and the first one succeeds.
     let webhook = SlackWebhook::new(SecretSource::Value(url.into()), REQUEST_TIMEOUT).unwrap();
-    SlackSink { webhook, pace: Duration::ZERO, next: tokio::sync::Mutex::new(Instant::now()) }
+    SlackSink { webhook, link: None, pace: Duration::ZERO, next: tokio::sync::Mutex::new(Instant::now()) }
 }
 
 fn shared(findings: impl IntoIterator<Item = Finding>) -> Vec<Delivery> {
@@ -209,7 +209,8 @@ fn several() -> Vec<Delivery> {
 
 /// The places in the batch that each message tells of.
 fn messages(batch: &[Delivery]) -> Vec<Vec<usize>> {
-    let messages = message::compose(batch, Instant::now());
+    let messages =
+        message::compose(batch, &MessageSetting { now: Instant::now(), time: Timestamp::now(), link: None });
     messages.iter().map(|message| message.findings().collect()).collect()
 }
 
@@ -340,6 +341,6 @@ async fn a_rotated_url_is_read_again_and_until_then_nothing_is_given_up() {
 #[test]
 fn debug_shows_no_url() {
     let url = SecretSource::Value(format!("https://hooks.slack.com{PATH}").as_str().into());
-    let shown = format!("{:?}", SlackSettings { url, is_readable_by_others: false });
+    let shown = format!("{:?}", SlackSettings { url, is_readable_by_others: false, link: None });
     assert!(!shown.contains("s3cr3t") && !shown.contains("slack.com"), "{shown}");
 }

@@ -1,15 +1,22 @@
 //! Says in words what was killed.
 //!
 //! A paragraph covers kills of one workload, all or some of them; its figures count only the kills that it
-//! covers. Its heading says what and where. For each container follow the limits, and a line for each Pod.
+//! covers. Its heading says what and where. For each container follow why, what to try, what else is known, and
+//! a line for each Pod. So the first three lines are what somebody reads who was woken by it.
+
+mod explanation;
 
 use std::{collections::BTreeSet, fmt::Display, time::Duration};
 
 use finding::{ContainerKind, EXIT_CODE_OF_SIGKILL, Finding, Restarted, TestFinding, bytes};
-use jiff::Timestamp;
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use tokio::time::Instant;
 
-use super::mrkdwn::{code, date, escape};
+use self::explanation::{explanation, outlook};
+use super::{
+    link::LinkTemplate,
+    mrkdwn::{code, date, escape},
+};
 use crate::{Delivery, MoreKills};
 
 /// How many different exit codes a line names.
@@ -24,14 +31,19 @@ pub(super) struct ToldKill<'a> {
     pub(super) place: usize,
     pub(super) finding: &'a Finding,
     previous: Option<Instant>,
+    /// When the next message about the container comes at the latest, if there is more.
+    next: Option<Timestamp>,
+    link: Option<&'a LinkTemplate>,
     /// Kills in the same workload of which only a count is told.
     more: Option<&'a MoreKills>,
 }
 
 impl<'a> ToldKill<'a> {
-    pub(super) fn new((place, delivery): (usize, &'a Delivery)) -> Self {
-        let Delivery { finding, previous, more, .. } = delivery;
-        Self { place, finding, previous: *previous, more: more.as_ref() }
+    /// Tells of the delivery at this place in a batch.
+    pub(super) fn new(place: usize, delivery: &'a Delivery, setting: &MessageSetting<'a>) -> Self {
+        let Delivery { finding, previous, next, more, .. } = delivery;
+        let next = next.and_then(|next| setting.time_of(next));
+        Self { place, finding, previous: *previous, next, link: setting.link, more: more.as_ref() }
     }
 
     /// Returns the key of the paragraph that it belongs to.
@@ -51,31 +63,56 @@ impl<'a> ToldKill<'a> {
     }
 }
 
+/// When a message is written, and what the configuration adds to it.
+#[derive(Clone, Copy)]
+pub(super) struct MessageSetting<'a> {
+    pub(super) now: Instant,
+    /// The same by the calendar.
+    pub(super) time: Timestamp,
+    pub(super) link: Option<&'a LinkTemplate>,
+}
+
+impl MessageSetting<'_> {
+    /// Returns the time of something to come, to the second.
+    fn time_of(&self, instant: Instant) -> Option<Timestamp> {
+        let left = instant.checked_duration_since(self.now).filter(|left| !left.is_zero())?;
+        let time = self.time.checked_add(left).ok()?;
+        time.round(TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil)).ok()
+    }
+}
+
 /// Which one of the paragraphs about a workload it is.
 #[derive(Clone, Copy)]
 pub(super) struct ParagraphPart {
     pub(super) number: usize,
     pub(super) of: usize,
+    /// Whether it explains the kills, rather than only names the limits.
+    pub(super) explains: bool,
 }
 
 /// Returns the paragraph about kills of one workload, sorted by [`ToldKill::line`].
 pub(super) fn paragraph(kills: &[ToldKill<'_>], part: ParagraphPart, now: Instant) -> String {
     let Some(first) = kills.first() else { return String::new() };
     let (count, subject) = heading(kills, code, now);
-    let part = if part.of > 1 { format!(" ({} of {})", part.number, part.of) } else { String::new() };
-    let mut lines =
-        vec![format!("*{count}* {subject}{part}"), format!("Namespace {}", place(first.finding, code))];
+    let part_of = if part.of > 1 { format!(" ({} of {})", part.number, part.of) } else { String::new() };
+    let mut lines = vec![format!("*{count}* {subject}, namespace {}{part_of}", place(first.finding, code))];
     let containers: Vec<&[ToldKill<'_>]> = kills.chunk_by(|a, b| a.container() == b.container()).collect();
     for container in &containers {
         let limits = limits(container);
-        lines.push(match containers.len() {
-            1 => capitalised(&limits),
-            _ => format!("{}, {limits}", container_heading(container, now)),
-        });
+        match (containers.len(), part.explains) {
+            (1, true) => lines.extend(explanation(container)),
+            (1, false) => lines.push(capitalised(&limits)),
+            (_, true) => {
+                lines.push(container_heading(container, now));
+                lines.extend(explanation(container));
+            }
+            (_, false) => lines.push(format!("{}, {limits}", container_heading(container, now))),
+        }
         let pods = container.chunk_by(|a, b| a.line() == b.line());
         lines.extend(pods.map(|pod| format!("• {}", pod_line(pod))));
     }
     lines.extend(more_line(kills));
+    lines.extend(outlook(kills).filter(|_| part.number == part.of));
     lines.join("\n")
 }
 

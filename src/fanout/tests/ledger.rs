@@ -223,12 +223,14 @@ async fn what_is_owed_for_long_is_written_anew_before_it_expires() {
     let begun = Instant::now();
     send_one(&fanout, 0);
     sleep(10 * SECOND).await;
-    let id = send_one(&fanout, 1);
+    send_one(&fanout, 1);
+    sleep(300 * SECOND).await;
+    let id = send_one(&fanout, 2);
     sleep(HOUR + 10 * SECOND).await;
     let notes: Vec<_> = (world.notes(&id).into_iter())
         .map(|(at, owed, renewed)| (at.duration_since(begun).as_secs() / 60, owed, renewed))
         .collect();
-    assert_eq!(notes, [(28, vec!["team".to_owned()], true), (60, Vec::new(), false)]);
+    assert_eq!(notes, [(33, vec!["team".to_owned()], true), (65, Vec::new(), false)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,6 +7,15 @@ use super::{
 
 const HOURLY: Grouping = Grouping { wait: Duration::from_secs(2), interval: Duration::from_hours(1) };
 
+const FIRST_WAIT: Duration = Duration::from_mins(5);
+
+/// A kill in a Pod of this number.
+fn in_pod(pod: usize) -> PendingDelivery {
+    let mut finding = Arc::unwrap_or_clone(finding("shop", "app", pod));
+    finding.pod.uid = pod.to_string();
+    pending_for(finding)
+}
+
 /// Schedules for a sink that takes every finding by itself.
 fn every_finding(grouping: Grouping) -> Schedule {
     Schedule::new(grouping, None, 100)
@@ -39,9 +48,104 @@ fn a_group_waits_at_first_and_then_for_each_interval() {
     schedule.add(pending("shop", "app", 3), first + SECOND);
     schedule.add(pending("shop", "app", 4), first + 9 * SECOND);
     let second = schedule.next(start, |_| true).unwrap();
-    assert_eq!(second, first + HOURLY.interval);
+    assert_eq!(second, first + FIRST_WAIT, "five minutes once");
     assert_eq!(schedule.len(), 2);
     assert_eq!(take(&mut schedule, second), ["3", "4"]);
+
+    schedule.add(pending("shop", "app", 5), second + SECOND);
+    let third = schedule.next(start, |_| true).unwrap();
+    assert_eq!(third, second + HOURLY.interval);
+    assert_eq!(take(&mut schedule, third), ["5"]);
+}
+
+#[test]
+fn a_kill_after_the_wait_is_over_waits_for_others_only() {
+    let (mut schedule, start) = (every_finding(HOURLY), Instant::now());
+    schedule.add(pending("shop", "app", 1), start);
+    take(&mut schedule, start + HOURLY.wait);
+    let now = start + 10 * 60 * SECOND;
+    schedule.add(pending("shop", "app", 2), now);
+    assert_eq!(schedule.next(now, |_| true), Some(now + HOURLY.wait));
+}
+
+#[test]
+fn a_pod_that_was_not_named_breaks_the_wait_after_twice_as_long_each_time() {
+    let (mut schedule, start) = (every_finding(HOURLY), Instant::now());
+    schedule.add(in_pod(0), start);
+    let mut last = start + HOURLY.wait;
+    assert_eq!(take(&mut schedule, last), ["0"]);
+    let minute = 60 * SECOND;
+    for (pod, wait) in [
+        (1, minute / 2),
+        (2, minute),
+        (3, 2 * minute),
+        (4, 4 * minute),
+        // Whoever was named waits as long as all others.
+        (4, 5 * minute),
+        (5, 8 * minute),
+        (5, HOUR),
+        (6, 16 * minute),
+        (7, 32 * minute),
+        (8, HOUR),
+        (9, HOUR),
+    ] {
+        schedule.add(in_pod(pod), last + SECOND);
+        assert_eq!(schedule.next(last, |_| true), Some(last + wait), "pod {pod}");
+        last += wait;
+        assert_eq!(take(&mut schedule, last), [pod.to_string()]);
+    }
+}
+
+#[test]
+fn ten_times_as_many_kills_break_the_wait() {
+    let (mut schedule, start) = (every_finding(HOURLY), Instant::now());
+    schedule.add(in_pod(0), start);
+    let first = start + HOURLY.wait;
+    take(&mut schedule, first);
+    (0..8).for_each(|_| schedule.add(in_pod(0), first + SECOND));
+    assert_eq!(schedule.next(first, |_| true), Some(first + FIRST_WAIT));
+    schedule.add(in_pod(0), first + SECOND);
+    assert_eq!(schedule.next(first, |_| true), Some(first + 30 * SECOND), "the tenth");
+    let second = first + 30 * SECOND;
+    assert_eq!(take(&mut schedule, second).len(), 9);
+    (0..89).for_each(|_| schedule.add(in_pod(0), second + SECOND));
+    assert_eq!(schedule.next(second, |_| true), Some(second + FIRST_WAIT));
+    schedule.add(in_pod(0), second + SECOND);
+    assert_eq!(schedule.next(second, |_| true), Some(second + 60 * SECOND), "the hundredth");
+}
+
+#[test]
+fn no_wait_is_longer_than_the_interval() {
+    let grouping = Grouping { interval: 10 * SECOND, ..HOURLY };
+    let (mut schedule, start) = (every_finding(grouping), Instant::now());
+    schedule.add(in_pod(0), start);
+    let mut last = start + HOURLY.wait;
+    take(&mut schedule, last);
+    for pod in [0, 1, 2, 2] {
+        schedule.add(in_pod(pod), last + SECOND);
+        last += 10 * SECOND;
+        assert_eq!(schedule.next(start, |_| true), Some(last));
+        take(&mut schedule, last);
+    }
+}
+
+#[test]
+fn a_delivery_says_when_the_next_one_comes_at_the_latest() {
+    let (mut schedule, start) = (every_finding(HOURLY), Instant::now());
+    let next = |schedule: &mut Schedule, at| schedule.take(9, at, |_| true)[0].delivery.next;
+    schedule.add(in_pod(0), start);
+    let first = start + HOURLY.wait;
+    assert_eq!(next(&mut schedule, first), Some(first + FIRST_WAIT));
+    schedule.add(in_pod(0), first + SECOND);
+    let second = first + FIRST_WAIT;
+    assert_eq!(next(&mut schedule, second), Some(second + HOUR));
+    schedule.add(in_pod(0), second + SECOND);
+    schedule.hurry(9, second + SECOND);
+    assert_eq!(next(&mut schedule, second + SECOND), None, "nothing comes after the last");
+
+    let mut schedule = every_finding(Grouping { interval: Duration::ZERO, ..HOURLY });
+    schedule.add(in_pod(0), start);
+    assert_eq!(next(&mut schedule, first), None, "nothing is gathered");
 }
 
 #[test]
@@ -122,7 +226,7 @@ fn what_is_gathered_after_the_first_message_knows_when_that_was_due() {
         previous.extend(schedule.take(9, due, |_| true).into_iter().map(|it| it.delivery.previous));
     }
     let first = start + HOURLY.wait;
-    assert_eq!(previous, [None, Some(first), Some(first + HOURLY.interval)]);
+    assert_eq!(previous, [None, Some(first), Some(first + FIRST_WAIT)]);
 }
 
 #[test]

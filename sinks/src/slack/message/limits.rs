@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::*;
-use finding::{Finding, KillId, Workload};
+use finding::{Advice, Cause, CauseKind, Finding, KillId, Workload};
 
 use crate::{MoreKills, slack::BATCH};
 
@@ -49,6 +49,11 @@ fn published() -> Value {
     })
 }
 
+/// Noon, at this moment.
+pub(super) fn setting(now: Instant) -> MessageSetting<'static> {
+    MessageSetting { now, time: "2026-03-01T12:00:00Z".parse().unwrap(), link: None }
+}
+
 /// Checks a message against all that Slack publishes, and what is known besides.
 pub(super) fn assert_valid(message: &SlackMessage<'_>) {
     for payload in [message.body(), message.plain_body()] {
@@ -77,6 +82,11 @@ fn assert_plain(section: &str) {
         while let Some((before, rest)) = around.split_once("<!date^") {
             around = before.to_owned() + rest.split_once('>').unwrap().1;
         }
+        let mut around =
+            ["&amp;", "&lt;", "&gt;"].iter().fold(around, |around, escape| around.replace(escape, ""));
+        while let Some((before, rest)) = around.split_once("<https://") {
+            around = before.to_owned() + rest.split_once('>').unwrap().1;
+        }
         let around = around.strip_prefix('*').map_or(around.clone(), |rest| rest.replacen('*', "", 1));
         assert!(!around.contains(['<', '>', '*', '_', '~', '&']), "{line}");
     }
@@ -85,7 +95,7 @@ fn assert_plain(section: &str) {
 /// The messages of a batch, within all limits, each finding in exactly one; the Pods that are named
 /// `pod-1-…` and so on stand in the message that their finding is counted in, and in no other.
 fn assert_within_limits(batch: &[Delivery]) -> Vec<String> {
-    let messages = compose(batch, Instant::now());
+    let messages = compose(batch, &setting(Instant::now()));
     let mut told: Vec<usize> = messages.iter().flat_map(SlackMessage::findings).collect();
     told.sort_unstable();
     assert_eq!(told, (0..batch.len()).collect::<Vec<_>>());
@@ -163,12 +173,12 @@ fn a_workload_that_needs_several_paragraphs_counts_each_by_itself() {
     let headings: Vec<&str> =
         texts.iter().flat_map(|text| text.lines()).filter(|it| it.starts_with('*')).collect();
     insta::assert_snapshot!(headings.join("\n"), @r#"
-    *17 OOM kills* of `app` in Deployment `cart`, 17 Pods (1 of 6)
-    *17 OOM kills* of `app` in Deployment `cart`, 17 Pods (2 of 6)
-    *17 OOM kills* of `app` in Deployment `cart`, 17 Pods (3 of 6)
-    *17 OOM kills* of `app` in Deployment `cart`, 17 Pods (4 of 6)
-    *17 OOM kills* of `app` in Deployment `cart`, 17 Pods (5 of 6)
-    *15 OOM kills* of `app` in Deployment `cart`, 15 Pods (6 of 6)
+    *16 OOM kills* of `app` in Deployment `cart`, 16 Pods, namespace `shop`, cluster `prod` (1 of 6)
+    *17 OOM kills* of `app` in Deployment `cart`, 17 Pods, namespace `shop`, cluster `prod` (2 of 6)
+    *17 OOM kills* of `app` in Deployment `cart`, 17 Pods, namespace `shop`, cluster `prod` (3 of 6)
+    *17 OOM kills* of `app` in Deployment `cart`, 17 Pods, namespace `shop`, cluster `prod` (4 of 6)
+    *17 OOM kills* of `app` in Deployment `cart`, 17 Pods, namespace `shop`, cluster `prod` (5 of 6)
+    *16 OOM kills* of `app` in Deployment `cart`, 16 Pods, namespace `shop`, cluster `prod` (6 of 6)
     "#);
     assert!(texts.len() > 1);
 }
@@ -192,6 +202,12 @@ fn limits_hold_whatever_the_findings_are() {
                     finding.container.memory_limit_bytes = u64::try_from(kill).ok();
                     finding.killed.exit_code = Some(i32::MIN + i32::try_from(kill).unwrap());
                     finding.killed.started_at = Some(jiff::Timestamp::MIN);
+                    finding.cause = Some(Cause { kind: CauseKind::Node, text: text.clone() });
+                    finding.advice = Some(Advice {
+                        memory_limit_bytes: None,
+                        command: Some(format!("kubectl {text}")),
+                        text: text.clone(),
+                    });
                     finding
                 });
                 for later in findings.iter_mut().step_by(5) {
@@ -213,7 +229,7 @@ fn limits_hold_whatever_the_findings_are() {
 #[test]
 fn a_test_is_never_among_real_findings() {
     let findings = batch(0..9, |kill| Finding { test: kill % 3 == 0, ..number(kill) });
-    let messages = compose(&findings, Instant::now());
+    let messages = compose(&findings, &setting(Instant::now()));
     let told: Vec<Vec<usize>> = messages.iter().map(|message| message.findings().collect()).collect();
     assert_eq!(told, [vec![1, 2, 4, 5, 7, 8], vec![0], vec![3], vec![6]]);
     for message in &messages {
