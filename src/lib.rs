@@ -11,6 +11,7 @@ pub mod health;
 pub mod incidents;
 pub mod logging;
 pub mod metrics;
+pub mod page;
 pub mod pipeline;
 pub mod replay;
 pub mod scan;

@@ -262,7 +262,7 @@ fn advice(finding: &Finding, subject: RowSubject) -> String {
 }
 
 /// Returns a time span in its largest unit, in whole numbers.
-fn age(span: SignedDuration) -> String {
+pub fn age(span: SignedDuration) -> String {
     const UNITS: [(i64, &str); 3] = [(24 * 60 * 60, "d"), (60 * 60, "h"), (60, "m")];
     let seconds = span.as_secs().max(0);
     match UNITS.into_iter().find(|(size, _)| seconds >= *size) {

@@ -11,4 +11,5 @@ mod delivery;
 mod endpoint;
 mod filter;
 mod metrics;
+mod page;
 mod source;

@@ -8,6 +8,26 @@ use tls::{ClientIdentity, Trust};
 
 use crate::{credentials::Credentials, proxy::ProxyRoute};
 
+/// Where a cluster is, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterSite {
+    /// The API server's address, without what is secret in it.
+    pub api_server: String,
+    /// What named it: `context prod`, or the pod's service account.
+    pub found_by: String,
+}
+
+impl ClusterAccess {
+    /// Returns where the cluster is, for people.
+    pub(crate) fn site(&self) -> ClusterSite {
+        let address = &self.address;
+        let port = address.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let host = address.host().unwrap_or_default();
+        let api_server = format!("{}://{host}{port}", address.scheme_str().unwrap_or("https"));
+        ClusterSite { api_server, found_by: self.found_by.clone() }
+    }
+}
+
 /// Where a cluster is and how it is spoken to. Two that are equal lead to the same answers.
 #[derive(PartialEq)]
 pub(crate) struct ClusterAccess {
@@ -20,6 +40,8 @@ pub(crate) struct ClusterAccess {
     pub server_name: Option<ServerName<'static>>,
     /// What stands between.
     pub proxy: Option<ProxyRoute>,
+    /// What named it, for people: `context prod`.
+    pub found_by: String,
     /// The namespace that kubectl would use.
     pub namespace: String,
     /// The client certificate.

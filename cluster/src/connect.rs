@@ -5,7 +5,7 @@ use std::{env, ffi::OsStr, path::PathBuf};
 use kube::Client;
 
 use crate::{
-    access::ClusterAccess,
+    access::{ClusterAccess, ClusterSite},
     error::ConnectError,
     kubeconfig,
     renewal::renewing,
@@ -35,6 +35,11 @@ pub fn connect_to(context: String) -> Result<Client, ConnectError> {
 /// names a cluster.
 pub fn current_namespace() -> Option<String> {
     find(None).ok().map(|access| access.namespace)
+}
+
+/// Returns where [`connect`] finds the cluster; nothing where nothing names one.
+pub fn current_site() -> Option<ClusterSite> {
+    find(None).ok().map(|access| access.site())
 }
 
 fn find(context: Option<&str>) -> Result<ClusterAccess, ConnectError> {

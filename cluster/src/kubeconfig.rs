@@ -111,6 +111,7 @@ pub(crate) fn read(
         server_name: if is_https { server_name(&cluster)? } else { None },
         address,
         proxy,
+        found_by: format!("context {current}"),
         namespace: context.text("namespace")?.unwrap_or("default").to_owned(),
         identity: identity.map(Arc::new),
         credentials: Arc::new(credentials),

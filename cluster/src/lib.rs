@@ -35,8 +35,9 @@ use http::{Request, Response};
 use kube::{Client, client::Body};
 use tokio::time::timeout;
 
+pub use access::ClusterSite;
 pub use authorization::TokenError;
-pub use connect::{connect, connect_to, current_namespace};
+pub use connect::{connect, connect_to, current_namespace, current_site};
 pub use error::{ConnectError, CredentialsError, RequestError};
 pub use kubeconfig::{KubeconfigError, KubeconfigFault};
 pub use plugin::{PluginError, UselessAnswer};

@@ -43,6 +43,7 @@ pub(crate) fn read() -> Result<ClusterAccess, ServiceAccountError> {
         trust: Trust::Certificates(authorities),
         server_name: None,
         proxy: None,
+        found_by: format!("service account in namespace {}", config.default_namespace),
         namespace: config.default_namespace,
         identity: None,
         credentials: Arc::new(token.map_or(Credentials::None, Credentials::TokenFile)),

@@ -59,8 +59,8 @@ pub struct Config {
     pub report_unrestarted: bool,
     /// Whether kills in Pods that ask for it reach only the sinks that remember.
     pub honor_ignore: bool,
-    /// Where the HTTP endpoint listens, if anywhere.
-    pub server: Option<SocketAddr>,
+    /// The HTTP endpoint, if there is one.
+    pub server: Option<ServerConfig>,
     /// What the log looks like.
     pub log: LogFormat,
     /// How long the program may continue to deliver after it is told to stop.
@@ -69,6 +69,15 @@ pub struct Config {
     pub advice: Option<AdvicePolicy>,
     /// The sinks, sorted by name; at least one.
     pub sinks: Vec<SinkConfig>,
+}
+
+/// The HTTP endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Whether it has a page for people.
+    pub page: bool,
 }
 
 /// A sink and what its courier needs to know.
@@ -161,7 +170,11 @@ impl Config {
             lookback: root.duration("lookback", Duration::from_mins(55)),
             report_unrestarted: root.get_or("report_unrestarted", false, "true or false"),
             honor_ignore: root.get_or("honor_ignore", false, "true or false"),
-            server: if root.is_null("server") { None } else { Some(root.section("server", read_listen)) },
+            server: if root.is_null("server") {
+                None
+            } else {
+                Some(root.section("server", ServerConfig::read))
+            },
             log: root.section("log", |log| log.get_or("format", LogFormat::Text, "text or json")),
             shutdown_grace: root.duration("shutdown_grace", Duration::from_secs(20)),
             advice: if root.is_null("advice") { None } else { Some(root.section("advice", advice::read)) },
@@ -209,9 +222,15 @@ impl Config {
     }
 }
 
-fn read_listen(server: &mut ConfigSection<'_>) -> SocketAddr {
-    let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 10254));
-    server.get_or("listen", everywhere, "an address and a port such as [::]:10254 or 127.0.0.1:10254")
+impl ServerConfig {
+    fn read(server: &mut ConfigSection<'_>) -> Self {
+        let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 10254));
+        let expected = "an address and a port such as [::]:10254 or 127.0.0.1:10254";
+        Self {
+            address: server.get_or("listen", everywhere, expected),
+            page: server.get_or("page", true, "true or false"),
+        }
+    }
 }
 
 impl SinkConfig {

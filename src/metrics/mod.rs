@@ -240,6 +240,22 @@ impl Metrics {
         }
     }
 
+    /// Returns what waits for a sink, and how the rest ended.
+    pub fn figures(&self, sink: &str) -> SinkFigures {
+        let _books = self.books();
+        let count = |outcome: DeliveryOutcome| {
+            let labels = DeliveryLabels { sink: sink.to_owned(), outcome: outcome.label() };
+            self.deliveries.get(&labels).map_or(0, |counter| counter.get())
+        };
+        let queue = self.queue_length.get(&SinkLabels { sink: sink.to_owned() });
+        SinkFigures {
+            name: sink.to_owned(),
+            waiting: queue.map_or(0, |queue| queue.get()),
+            delivered: count(DeliveryOutcome::Delivered) + count(DeliveryOutcome::Duplicate),
+            failed: count(DeliveryOutcome::Failed) + count(DeliveryOutcome::Dropped),
+        }
+    }
+
     /// Counts a finding, and counts it as waiting for every sink. Each sink must then settle it once
     /// ([`SinkAccount::settle`]).
     pub fn finding(&self, finding: &Finding, now: Instant) {
@@ -290,6 +306,19 @@ impl Metrics {
     fn books(&self) -> MutexGuard<'_, DeliveryBooks> {
         lock(&self.books)
     }
+}
+
+/// The findings of a sink.
+#[derive(Clone, Debug)]
+pub struct SinkFigures {
+    /// The sink's name.
+    pub name: String,
+    /// Those that wait for it.
+    pub waiting: u64,
+    /// Those that it has.
+    pub delivered: u64,
+    /// Those that it refused, and those that were given up or dropped.
+    pub failed: u64,
 }
 
 struct Registrar<'a>(&'a mut Registry);

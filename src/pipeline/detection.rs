@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::{
     config::Config,
     filter::{Conclusion, Filter},
-    incidents::Incidents,
+    incidents::{Incidents, RecentIncidents},
     metrics::Metrics,
     source::Observation,
 };
@@ -30,6 +30,11 @@ impl Detection {
             advice: config.advice,
             metrics: Arc::clone(metrics),
         }
+    }
+
+    /// Returns what the page shows.
+    pub(super) fn recent_incidents(&self) -> RecentIncidents {
+        self.incidents.recent()
     }
 
     /// Takes in an observation. Returns what is found by it, and counts what remains unknown.

@@ -8,7 +8,7 @@ mod rights;
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use cluster::{ConnectError, in_pod};
+use cluster::{ConnectError, current_site, in_pod};
 use jiff::Timestamp;
 use kube::Client;
 use settings::spell;
@@ -23,8 +23,9 @@ use crate::{
     fanout::{Drained, Fanout, Ledger, LedgerRights, Route},
     filter::FilterSettings,
     health::Readiness,
+    incidents::RecentIncidents,
     metrics::Metrics,
-    server::{self, BindError},
+    server::{self, BindError, PageSource},
     source::{objects::keep_labels, observe::observe},
     stop::Stop,
 };
@@ -75,13 +76,12 @@ pub async fn run(
     log_start(&config);
     let metrics = Arc::new(Metrics::new());
     let readiness = Readiness::new();
+    let mut detection = Detection::new(&config, &metrics);
     let _endpoint = match config.server {
-        Some(address) => server::bind(address, in_pod())?.map(|listener| {
-            AbortOnDropHandle::new(tokio::spawn(server::serve(
-                listener,
-                Arc::clone(&metrics),
-                readiness.clone(),
-            )))
+        Some(server) => server::bind(server.address, in_pod())?.map(|listener| {
+            let page = server.page.then(|| page_source(&config, detection.recent_incidents()));
+            let serving = server::serve(listener, Arc::clone(&metrics), readiness.clone(), page);
+            AbortOnDropHandle::new(tokio::spawn(serving))
         }),
         None => None,
     };
@@ -89,7 +89,6 @@ pub async fn run(
     keep_labels(config.sinks.iter().flat_map(|sink| sink.matches.label_keys()));
     let mut observations = observe(&client, config.namespaces.include(), &metrics, &readiness);
     let mut fanout = Fanout::start(routes, Arc::clone(&metrics));
-    let mut detection = Detection::new(&config, &metrics);
     let mut backlog = Backlog::default();
     let mut owed = OwedReader::new(config.cluster.clone(), config.namespaces.clone());
     let mut heartbeat = heartbeat();
@@ -150,19 +149,38 @@ fn heartbeat() -> Interval {
     heartbeat
 }
 
-/// Logs the version, what is watched, and where findings go.
+/// Logs the version, which cluster this is, what is watched, and where findings go: before anything is written.
 fn log_start(config: &Config) {
     let sinks = config.sinks.iter().map(|sink| format!("{} ({})", sink.name, sink.sink_type.name));
-    let namespaces = match config.namespaces.include() {
-        [] => "the whole cluster".to_owned(),
-        names => format!("the namespaces {}", names.join(", ")),
-    };
+    let site = current_site().map(|site| format!(" of {} ({})", site.api_server, site.found_by));
+    let writes = config.sinks.iter().any(|sink| sink.sink_type.remembers);
+    let writes = if writes { "; it gets an Event for each kill" } else { "" };
     tracing::info!(
-        "version {}: watching {namespaces}, lookback {}, sinks {}",
+        "version {}: watching {}{}{writes}; lookback {}, sinks {}",
         env!("CARGO_PKG_VERSION"),
+        watched(config),
+        site.unwrap_or_default(),
         spell(config.lookback),
         sinks.collect::<Vec<_>>().join(", "),
     );
+}
+
+/// Returns what is watched, for people.
+fn watched(config: &Config) -> String {
+    match config.namespaces.include() {
+        [] => "the whole cluster".to_owned(),
+        [name] => format!("the namespace {name}"),
+        names => format!("the namespaces {}", names.join(", ")),
+    }
+}
+
+fn page_source(config: &Config, incidents: RecentIncidents) -> PageSource {
+    PageSource {
+        cluster: config.cluster.clone(),
+        watched: watched(config),
+        sinks: config.sinks.iter().map(|sink| sink.name.clone()).collect(),
+        incidents,
+    }
 }
 
 /// Returns the filter's settings.

@@ -1,4 +1,4 @@
-//! Answers probes and Prometheus over HTTP: `/healthz`, `/readyz`, `/metrics`.
+//! Answers probes and Prometheus over HTTP, `/healthz`, `/readyz`, `/metrics`, and people: the page at `/`.
 //!
 //! It only shows what [`crate::health`] and [`crate::metrics`] know. Whoever reaches its port may do what they
 //! like there, and a probe must be answered all the same, with little memory:
@@ -9,8 +9,8 @@
 //! | open them faster than the program can follow | they wait in line; the pipeline has its turn after each |
 //! | leave a head unfinished, or make it long | it has [`HEAD_TIMEOUT`] and [`MAX_HEAD_BYTES`] |
 //! | send a body, or a second request | it isn't read; the connection is closed after one answer |
-//! | read the answer slowly, or never | they have [`CONNECTION_LIFETIME`], and share the text of the metrics |
-//! | ask for the metrics all the time | rendering them takes a tenth of the processor at most |
+//! | read the answer slowly, or never | they have [`CONNECTION_LIFETIME`], and share the text of metrics and page |
+//! | ask for metrics or page all the time | rendering each takes a tenth of the processor at most |
 //! | use up the open files | the oldest connection makes room |
 //!
 //! A connection takes some 20 KB, and 48 KB in the system at most.
@@ -31,6 +31,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 pub use self::listen::{BindError, bind};
+pub use self::pages::PageSource;
 use self::pages::Pages;
 use crate::{health::Readiness, logging::LogThrottle, metrics::Metrics};
 
@@ -57,8 +58,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// # Cancel safety
 ///
 /// Dropping it closes the listener and every connection.
-pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, readiness: Readiness) {
-    let pages = Arc::new(Pages::new(metrics, readiness));
+pub async fn serve(
+    listener: TcpListener,
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+    page: Option<PageSource>,
+) {
+    let pages = Arc::new(Pages::new(metrics, readiness, page));
     let places = places();
     let mut connections: VecDeque<AbortOnDropHandle<()>> = VecDeque::new();
     let mut throttle = LogThrottle::new(ACCEPT_LOG_SILENCE, ACCEPT_LOG_SILENCE, 1);
@@ -137,7 +143,7 @@ mod tests {
         let readiness = Readiness::new();
         let listener = bind(ANY_PORT, true).unwrap().unwrap();
         let address = listener.local_addr().unwrap();
-        let server = tokio::spawn(serve(listener, Arc::new(Metrics::new()), readiness.clone()));
+        let server = tokio::spawn(serve(listener, Arc::new(Metrics::new()), readiness.clone(), None));
         (address, readiness, AbortOnDropHandle::new(server))
     }
 

@@ -1,4 +1,4 @@
-//! Answers a request with what health and metrics know.
+//! Answers a request with what health, metrics and incidents know.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -9,16 +9,22 @@ use http_body_util::Full;
 use hyper::{
     Method, Response, StatusCode,
     body::Bytes,
-    header::{ALLOW, CONTENT_TYPE, HeaderValue},
+    header::{
+        ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
+        X_CONTENT_TYPE_OPTIONS,
+    },
 };
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::{
     health::{ProbeAnswer, Readiness},
+    incidents::RecentIncidents,
     metrics::{self, Metrics},
+    page::{self, PageContent},
 };
 
-/// A rendering of the metrics serves for so many times as long as it took, so that those who ask all the time
+/// A rendering of metrics or page serves for so many times as long as it took, so that those who ask all the time
 /// take up no more than a tenth of the processor with it.
 const SERVES_TIMES_AS_LONG: u32 = 9;
 
@@ -29,18 +35,34 @@ const SERVES_WHILE_READ: Duration = Duration::from_secs(5);
 pub(super) struct Pages {
     metrics: Arc<Metrics>,
     readiness: Readiness,
-    rendered: Mutex<Option<Rendering>>,
+    page: Option<PageSource>,
+    rendered_metrics: Mutex<Option<Rendering>>,
+    rendered_page: Mutex<Option<Rendering>>,
+}
+
+/// Where the page for people takes from what it shows.
+#[derive(Debug)]
+pub struct PageSource {
+    /// The cluster's name.
+    pub cluster: Option<String>,
+    /// What is watched, such as `the whole cluster`.
+    pub watched: String,
+    /// The names of the sinks.
+    pub sinks: Vec<String>,
+    /// What was killed.
+    pub incidents: RecentIncidents,
 }
 
 impl Pages {
-    pub(super) fn new(metrics: Arc<Metrics>, readiness: Readiness) -> Self {
-        Self { metrics, readiness, rendered: Mutex::default() }
+    pub(super) fn new(metrics: Arc<Metrics>, readiness: Readiness, page: Option<PageSource>) -> Self {
+        let (rendered_metrics, rendered_page) = Default::default();
+        Self { metrics, readiness, page, rendered_metrics, rendered_page }
     }
 
     /// Returns the answer to a request.
     pub(super) fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
         let page = match path {
-            "/" => plain(StatusCode::OK, "See /metrics, /healthz and /readyz."),
+            "/" => self.page(),
             "/metrics" => page(StatusCode::OK, metrics::CONTENT_TYPE, Bytes::from_owner(self.metrics())),
             "/healthz" => probe_answer(&self.readiness.health()),
             "/readyz" => probe_answer(&self.readiness.readiness()),
@@ -54,21 +76,58 @@ impl Pages {
         refusal
     }
 
-    /// Renders the metrics, unless the last rendering still serves.
     fn metrics(&self) -> RenderedText {
-        let mut rendered = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
-        let begun = Instant::now();
-        if let Some(last) = rendered.as_ref().filter(|last| last.serves(begun)) {
-            return RenderedText(Arc::clone(&last.text));
+        render(&self.rendered_metrics, |now| {
+            self.metrics.ready(self.readiness.readiness().good);
+            self.metrics.render(now)
+        })
+    }
+
+    fn page(&self) -> Response<Full<Bytes>> {
+        let Some(source) = &self.page else {
+            return plain(StatusCode::OK, "See /metrics, /healthz and /readyz.");
+        };
+        let text = render(&self.rendered_page, |_| self.draw(source));
+        let mut answer = page(StatusCode::OK, "text/html; charset=utf-8", Bytes::from_owner(text));
+        for (name, value) in [
+            (CONTENT_SECURITY_POLICY, page::CONTENT_SECURITY_POLICY),
+            (CACHE_CONTROL, "no-store"),
+            (REFERRER_POLICY, "no-referrer"),
+            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        ] {
+            answer.headers_mut().insert(name, HeaderValue::from_static(value));
         }
-        self.metrics.ready(self.readiness.readiness().good);
-        let text = Arc::from(self.metrics.render(begun));
-        let rendering = rendered.insert(Rendering { begun, took: begun.elapsed(), text });
-        RenderedText(Arc::clone(&rendering.text))
+        answer
+    }
+
+    fn draw(&self, source: &PageSource) -> String {
+        let now = Timestamp::now();
+        let sinks: Vec<_> = source.sinks.iter().map(|sink| self.metrics.figures(sink)).collect();
+        page::page(&PageContent {
+            cluster: source.cluster.as_deref(),
+            watched: &source.watched,
+            now,
+            health: &self.readiness.health(),
+            readiness: &self.readiness.readiness(),
+            incidents: &source.incidents.of_last_day(now),
+            sinks: &sinks,
+        })
     }
 }
 
-/// The metrics as they were rendered last.
+/// Renders a text, unless the last rendering still serves.
+fn render(last: &Mutex<Option<Rendering>>, render: impl FnOnce(Instant) -> String) -> RenderedText {
+    let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+    let begun = Instant::now();
+    if let Some(last) = last.as_ref().filter(|last| last.serves(begun)) {
+        return RenderedText(Arc::clone(&last.text));
+    }
+    let text = Arc::from(render(begun));
+    let rendering = last.insert(Rendering { begun, took: begun.elapsed(), text });
+    RenderedText(Arc::clone(&rendering.text))
+}
+
+/// A text as it was rendered last.
 struct Rendering {
     begun: Instant,
     took: Duration,
@@ -119,7 +178,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_metrics_say_whether_it_is_ready() {
-        let pages = Pages::new(Arc::default(), Readiness::new());
+        let pages = Pages::new(Arc::default(), Readiness::new(), None);
         let pods = pages.readiness.register("pods", true);
         assert!(pages.metrics().0.contains("\noom_event_generator_ready 0\n"));
         pods.listed();
@@ -128,7 +187,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn slow_readers_of_the_metrics_share_a_text() {
-        let pages = Pages::new(Arc::default(), Readiness::new());
+        let pages = Pages::new(Arc::default(), Readiness::new(), None);
         drop(restarted(&pages));
         let first = restarted(&pages);
         assert!(first.0.contains("unobserved_restarts_total 2"));

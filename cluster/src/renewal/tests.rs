@@ -95,6 +95,7 @@ fn plugin(file: &Path) -> Credentials {
 
 fn access(address: &str, trust: Trust, credentials: Credentials) -> ClusterAccess {
     ClusterAccess {
+        found_by: "a test".to_owned(),
         address: address.parse().unwrap(),
         trust,
         server_name: None,

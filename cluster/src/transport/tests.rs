@@ -55,6 +55,7 @@ async fn serve_socks(target: SocketAddr) -> (SocketAddr, JoinHandle<Vec<u8>>) {
 
 fn access(address: &str, proxy: Option<&str>) -> ClusterAccess {
     ClusterAccess {
+        found_by: "a test".to_owned(),
         address: address.parse().unwrap(),
         trust: Trust::System,
         server_name: None,

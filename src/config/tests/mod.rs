@@ -42,7 +42,7 @@ fn without_anything_the_defaults_hold() {
         assert_eq!(config.lookback, Duration::from_mins(55));
         assert!(!config.report_unrestarted);
         assert!(!config.honor_ignore);
-        assert_eq!(config.server, Some("[::]:10254".parse().unwrap()));
+        assert_eq!(config.server, Some(ServerConfig { address: "[::]:10254".parse().unwrap(), page: true }));
         assert_eq!(config.log, LogFormat::Text);
         assert_eq!(config.shutdown_grace, Duration::from_secs(20));
         assert_eq!(types(&config), [("events", "kubernetes")]);
@@ -89,7 +89,7 @@ fn every_key_is_read() {
     assert_eq!(config.lookback, Duration::from_mins(30));
     assert!(config.report_unrestarted);
     assert!(config.honor_ignore);
-    assert_eq!(config.server, Some("127.0.0.1:80".parse().unwrap()));
+    assert_eq!(config.server.map(|server| server.address), "127.0.0.1:80".parse().ok());
     assert_eq!(config.log, LogFormat::Json);
     assert_eq!(config.shutdown_grace, Duration::ZERO);
     assert_eq!(config.advice, Some(AdvicePolicy { bump_up_thousandths: 1500, min_bump_up_bytes: 1 << 30 }));
@@ -120,6 +120,7 @@ fn advice_is_as_the_vertical_pod_autoscaler_gives_it_unless_it_is_set_or_off() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is one table")]
 fn a_wrong_value_is_explained() {
     for (text, error) in [
         ("cluster: 5", "cluster: is 5; expected text, in quotes if it looks like a number"),
@@ -130,7 +131,7 @@ fn a_wrong_value_is_explained() {
             "server.listen: is \"localhost\"; expected an address and a port such as [::]:10254 or 127.0.0.1:10254",
         ),
         ("server: 10254", "server: is a number; expected a map"),
-        ("server: { port: 1 }", "server.port: is no known key; expected listen"),
+        ("server: { port: 1 }", "server.port: is no known key; expected listen or page"),
         ("log: { format: xml }", "log.format: is \"xml\"; expected text or json"),
         ("log: json", "log: is text; expected a map"),
         (

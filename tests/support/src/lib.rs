@@ -10,6 +10,7 @@
 
 pub mod api_server;
 pub mod behaviour;
+pub mod browser;
 mod control_plane;
 pub mod log;
 pub mod pod_dsl;
