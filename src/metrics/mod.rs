@@ -9,6 +9,7 @@
 
 mod account;
 mod kills;
+mod nodes;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -35,6 +36,7 @@ use tokio::time::Instant;
 use self::{account::QueueGauge, kills::KillCounters, watch::WatchFamilies};
 pub use self::{
     account::{DeliveryOutcome, OwedGauge, SinkAccount},
+    nodes::NodeOomCounters,
     text::CONTENT_TYPE,
     watch::{WatchMetrics, WatchedResource},
 };
@@ -53,6 +55,7 @@ pub struct Metrics {
     queue_capacity: Family<SinkLabels, QueueGauge>,
     watches: WatchFamilies,
     unobserved_restarts: Counter,
+    node_ooms: NodeOomCounters,
     ready: Gauge<u64, AtomicU64>,
     books: Arc<Mutex<DeliveryBooks>>,
 }
@@ -120,6 +123,7 @@ impl Metrics {
             queue_capacity: Family::default(),
             watches: WatchFamilies::default(),
             unobserved_restarts: Counter::default(),
+            node_ooms: NodeOomCounters::default(),
             ready: Gauge::default(),
             books: Arc::new(Mutex::new(DeliveryBooks { queues: Vec::new(), kills: KillCounters::default() })),
         };
@@ -209,6 +213,13 @@ impl Metrics {
             &self.unobserved_restarts,
         );
         add.metric(
+            "node_oom",
+            "Events that say that a node ran out of memory (SystemOOM, OOMKilling), of the 1,000 nodes that did so last. \
+             Containers without a limit are killed then. Counted from the start of this program, and only if it \
+             watches the whole cluster",
+            &self.node_ooms.counters,
+        );
+        add.metric(
             "ready",
             "1 if the Pods are listed and the Events watched, else 0; /readyz says why. \
              If it is 0 for minutes, kills are found late or not at all",
@@ -278,6 +289,11 @@ impl Metrics {
     /// Returns the counters of a watched resource.
     pub fn watch(&self, resource: WatchedResource) -> WatchMetrics {
         self.watches.of(resource)
+    }
+
+    /// Returns the counters of nodes that run out of memory.
+    pub fn node_ooms(&self) -> NodeOomCounters {
+        self.node_ooms.clone()
     }
 
     /// Counts instances of a container whose end was not seen.

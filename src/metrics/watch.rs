@@ -16,6 +16,8 @@ pub enum WatchedResource {
     Events,
     /// The program's own Events, which are read once.
     OwnEvents,
+    /// Events about nodes that ran out of memory.
+    NodeEvents,
 }
 
 /// The counters of one watched resource. Clones count together.
@@ -44,7 +46,7 @@ pub(super) struct WatchFamilies {
 }
 
 impl WatchedResource {
-    pub(super) const ALL: [Self; 3] = [Self::Pods, Self::Events, Self::OwnEvents];
+    pub(super) const ALL: [Self; 4] = [Self::Pods, Self::Events, Self::OwnEvents, Self::NodeEvents];
 
     /// Returns how the label `resource` spells it.
     fn label(self) -> &'static str {
@@ -52,6 +54,7 @@ impl WatchedResource {
             Self::Pods => "pods",
             Self::Events => "events",
             Self::OwnEvents => "own_events",
+            Self::NodeEvents => "node_events",
         }
     }
 }
@@ -99,7 +102,7 @@ impl WatchFamilies {
         add.metric(
             "watch_events",
             "Objects read, by resource: Pods from lists and watches, Started Events from watches (events), the \
-             program's own Events at the start (own_events). It doesn't change while no Pod changes and no \
+             program's own Events at the start (own_events), warnings about nodes (node_events). It doesn't change while no Pod changes and no \
              container starts",
             &self.objects,
         );

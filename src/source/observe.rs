@@ -1,5 +1,5 @@
-//! Watches the cluster: Pods and `Started` Events, of the whole cluster or of each included namespace, and
-//! first of all the program's own Events. Goes in: a client. Comes out: one stream of observations.
+//! Watches the cluster: Pods and `Started` Events, of the whole cluster or of each included namespace, first
+//! of all the program's own Events, and if it is the whole cluster, Events about nodes. Goes in: a client. Comes out: one stream of observations.
 
 use jiff::Timestamp;
 use kube::Client;
@@ -7,7 +7,7 @@ use kube::Client;
 use super::{
     Observation, Scope,
     intake::{Versioned, Watched},
-    objects::{Event, Pod},
+    objects::{Event, NAMESPACE_OF_NODE_EVENTS, Pod},
     outlet::{Observations, Outlet},
     read_back::{OWN_EVENTS_SELECTOR, OwnEvents, ReadBack},
     report::WatchReport,
@@ -17,11 +17,15 @@ use super::{
 };
 use crate::{
     health::Readiness,
-    metrics::{Metrics, WatchedResource},
+    metrics::{Metrics, NodeOomCounters, WatchedResource},
 };
 
 /// The kubelet's Events about started containers. Their `reportingComponent` is empty up to 1.27.
 const STARTED_SELECTOR: &str = "reason=Started,involvedObject.kind=Pod";
+
+/// What a kubelet or node-problem-detector warns of about a node. A selector can't name two reasons, so the few
+/// others are passed over here.
+const NODE_WARNINGS_SELECTOR: &str = "involvedObject.kind=Node,type=Warning";
 
 /// Watches the namespaces, or without any the whole cluster.
 ///
@@ -68,7 +72,31 @@ pub fn observe(
         );
         observations.spawn(started.run());
     }
+    if namespaces.is_empty() {
+        observations.spawn(node_events(client, clock, &outlet, metrics).run());
+    }
     observations
+}
+
+/// Returns the watch of Events about nodes. It asks for those of one namespace, because an API server decodes
+/// all Events of a watch's namespaces for it. That it is broken is logged and counted, but the program is ready
+/// all the same.
+fn node_events(
+    client: &Client,
+    clock: ServerClock,
+    outlet: &Outlet,
+    metrics: &Metrics,
+) -> ResourceWatch<NodeEvents> {
+    let endpoint = Endpoint {
+        client: client.clone(),
+        name: "warnings about nodes",
+        resource: "events",
+        namespace: Some(NAMESPACE_OF_NODE_EVENTS.to_owned()),
+        selector: Some(NODE_WARNINGS_SELECTOR),
+        clock,
+    };
+    let watched = NodeEvents { counters: metrics.node_ooms() };
+    watch(watched, endpoint, outlet, metrics, &Readiness::new())
 }
 
 /// Returns a watch that has asked for nothing yet.
@@ -160,5 +188,28 @@ impl Watched for StartedEvents {
 
     fn changed(&self, event: Event) -> Option<Observation> {
         event.into_started().map(Observation::Started)
+    }
+}
+
+/// Events that say that a node ran out of memory. Those that stood there before tell of kills that lists show.
+struct NodeEvents {
+    counters: NodeOomCounters,
+}
+
+impl Watched for NodeEvents {
+    type Object = Event;
+    const RESOURCE: WatchedResource = WatchedResource::NodeEvents;
+    const HAS_BOOKMARKS: bool = false;
+    const LIST: ListShape = ListShape::Whole;
+    const PAGE_OBJECTS: u32 = 100;
+
+    fn listed(&mut self, event: Event) -> Option<Observation> {
+        event.node_oom().map(Observation::NodeRanOut)
+    }
+
+    fn changed(&self, event: Event) -> Option<Observation> {
+        let oom = event.node_oom()?;
+        self.counters.count(&oom.node);
+        Some(Observation::NodeRanOut(oom))
     }
 }

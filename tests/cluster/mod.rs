@@ -1,5 +1,6 @@
 //! The program against a real API server, and how it is reached.
 
+mod advice;
 pub mod kills;
 mod ledger;
 pub mod proxy;

@@ -26,7 +26,7 @@ async fn cannot_be_reached_for_hours() {
     day.has_slowed_down("pods");
     day.has_slowed_down("events");
     let said = Watching::logged("WARN").len();
-    assert!((2..=2 * 31).contains(&said), "said once in ten minutes for each watch: {said}");
+    assert!((2..=3 * 31).contains(&said), "said once in ten minutes for each watch: {said}");
     day.recovers().await;
     day.finds(&["afterwards-0", "cart-0", "cart-1", "cart-2"]);
     let lists = server.asked().into_iter().filter(|asked| asked.is_list("pods")).count();

@@ -47,7 +47,7 @@ async fn has_not_shown_a_change_which_a_list_finds_hours_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn asks_for_nothing_but_two_watches_at_rest() {
+async fn asks_for_nothing_but_three_watches_at_rest() {
     let server = ApiServer::new();
     let _day = Watching::begin(&server).await;
     let at_start = server.asked().len();
@@ -59,7 +59,7 @@ async fn asks_for_nothing_but_two_watches_at_rest() {
     let (watches, other): (Vec<_>, Vec<_>) =
         at_rest.iter().partition(|asked| asked.query.contains_key("watch"));
     assert_eq!(other.len(), 0, "{other:?}");
-    assert!((48..=62).contains(&watches.len()), "each is renewed every 40 to 50 seconds: {}", watches.len());
+    assert!((72..=93).contains(&watches.len()), "each is renewed every 40 to 50 seconds: {}", watches.len());
 }
 
 #[tokio::test(start_paused = true)]

@@ -59,9 +59,14 @@ impl Asked {
         }
     }
 
-    /// Whether a resource is watched.
+    /// Whether a resource is watched; of Events, those about Pods.
     pub fn is_watch(&self, resource: &str) -> bool {
-        self.resource == resource && self.watches()
+        self.resource == resource && self.watches() && !self.is_of_nodes()
+    }
+
+    /// Whether it is about Events of nodes.
+    pub fn is_of_nodes(&self) -> bool {
+        self.selects("involvedObject.kind=Node")
     }
 
     /// Whether anything is watched.
