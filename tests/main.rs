@@ -10,6 +10,7 @@ mod deception;
 mod delivery;
 mod endpoint;
 mod filter;
+mod fuzz;
 mod metrics;
 mod page;
 mod source;

@@ -53,7 +53,7 @@ const HOUR: Duration = Duration::from_hours(1);
 const RECOVERY: Duration = Duration::from_mins(2);
 
 /// The source and the filter at work.
-struct Watching {
+pub struct Watching {
     server: ApiServer,
     metrics: Arc<Metrics>,
     readiness: Readiness,
@@ -63,7 +63,7 @@ struct Watching {
 
 impl Watching {
     /// Watches the whole cluster, and has seen all there is unless something hinders it.
-    async fn begin(server: &ApiServer) -> Self {
+    pub async fn begin(server: &ApiServer) -> Self {
         Self::begin_in(server, &[]).await
     }
 
@@ -165,7 +165,7 @@ impl Watching {
     }
 
     /// It is over: the program finds its way by itself.
-    async fn recovers(&self) {
+    pub async fn recovers(&self) {
         self.server.behave();
         sleep(RECOVERY).await;
         assert!(self.is_ready(), "{}", self.readyz());
