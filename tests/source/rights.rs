@@ -32,7 +32,7 @@ async fn lose(
     let regained = Instant::now();
     for _ in 0..120 {
         let asked = server.asked().into_iter().filter(|asked| asked.watches() && asked.at > regained);
-        let watched: Vec<_> = asked.filter(right).collect();
+        let watched: Vec<_> = asked.filter(right).filter(|asked| !asked.is_of_nodes()).collect();
         let watches_again =
             ["pods", "events"].iter().all(|of| watched.iter().any(|asked| asked.resource == *of));
         again += u64::from(watches_again && !day.is_ready());
