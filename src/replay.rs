@@ -97,7 +97,8 @@ fn replay_source(
     }
 }
 
-/// Gives `take` what the filter finds in `input`, each finding as it is found. Errors call the input `name`.
+/// Gives `take` what the filter finds in `input`, each finding as it is found, and at the end says on stderr
+/// what there was. Errors call the input `name`.
 ///
 /// # Errors
 ///
@@ -109,20 +110,25 @@ fn replay(
     mut take: impl FnMut(Finding) -> io::Result<()>,
 ) -> Result<(), ReplayError> {
     let mut past = RecordedPast { advice: settings.advice, ..RecordedPast::default() };
-    let mut filter = Filter::new(settings);
+    let (mut filter, mut kills) = (Filter::new(settings), 0);
     let mut take_all = |conclusions: Vec<Conclusion>, past: &mut RecordedPast| {
         conclusions.into_iter().try_for_each(|conclusion| match conclusion {
-            Conclusion::Finding(finding) => take(past.complete(*finding)),
+            Conclusion::Finding(finding) => {
+                kills += 1;
+                take(past.complete(*finding))
+            }
             Conclusion::UnobservedEnds { .. } => Ok(()),
         })
     };
-    for recorded in recording::read(input) {
+    let mut recording = recording::read(input);
+    for recorded in recording.by_ref() {
         let (observation, received_at) =
             recorded.map_err(|source| ReplayError::Recording { name: name.to_owned(), source })?;
         past.see(&observation);
         take_all(filter.observe(observation, received_at), &mut past)?;
     }
-    Ok(take_all(filter.finish(), &mut past)?)
+    take_all(filter.finish(), &mut past)?;
+    Ok(writeln!(io::stderr(), "{}", recording.contents().summary(kills))?)
 }
 
 /// What the recording has shown so far.

@@ -82,8 +82,7 @@ impl RememberedContainer {
             for end in reading.kills() {
                 let key = shown.key(&end);
                 if !self.knows(key) {
-                    let told = if self.count_fell() { None } else { shown.told_start() };
-                    let kill = shown.judge(key, &end, told, is_final, before);
+                    let kill = shown.judge(key, &end, self.count_fell(), is_final, before);
                     found.extend(kill.and_then(|kill| self.killed(kill)));
                 }
             }
@@ -111,9 +110,9 @@ impl RememberedContainer {
         report_unrestarted.then(|| kills.settle(*pending))
     }
 
-    /// Returns whether a kill of it is pending.
-    pub(super) fn is_pending(&self) -> bool {
-        self.kills.as_ref().is_some_and(|kills| kills.pending.is_some())
+    /// Returns the kill of it that is pending.
+    pub(super) fn pending(&self) -> Option<&PendingKill> {
+        self.kills.as_ref()?.pending.as_deref()
     }
 
     /// Returns the keys of the settled kills that a status may still show.

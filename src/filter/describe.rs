@@ -6,20 +6,20 @@ use jiff::Timestamp;
 use super::{
     FilterSettings,
     past::Past,
+    reading::InstanceEnd,
     workload::{is_built_in, workload},
 };
 use crate::source::objects::{ContainerList, ContainerStatus, Pod, Terminated};
 
 /// Returns the identity of a kill: of its namespace and the instance's ID. The Pod isn't part of it: a
 /// mirror pod that is made anew has another UID and the same containers. Virtual kubelets leave the ID
-/// empty.
-pub(super) fn identity(pod: &Pod, list: ContainerList, container: &str, killed: &Terminated) -> KillId {
-    if let Some(id) = &killed.container_id {
+/// empty, and some the time of the end.
+pub(super) fn identity(pod: &Pod, list: ContainerList, container: &str, end: &InstanceEnd<'_>) -> KillId {
+    if let Some(id) = &end.terminated.container_id {
         return KillId::new(&[&pod.metadata.namespace, id]);
     }
-    let finished_at = killed.finished_at.map(|time| time.to_string()).unwrap_or_default();
     let list = list.kind(None).spec_field();
-    KillId::new(&[&pod.metadata.uid, list, container, &finished_at])
+    KillId::new(&[&pod.metadata.uid, list, container, &end.moment()])
 }
 
 /// Returns the identity that earlier versions of this program gave a kill: of the instance's ID alone.

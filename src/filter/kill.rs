@@ -60,7 +60,7 @@ pub(super) struct ShownContainer<'a> {
 impl ShownContainer<'_> {
     /// Returns the key of a kill: as unique as its identity, and much cheaper.
     pub(super) fn key(&self, end: &InstanceEnd<'_>) -> u64 {
-        self.past.kill_key(self.pod, self.list, &self.status.name, end.terminated)
+        self.past.kill_key(self.pod, self.list, &self.status.name, end)
     }
 
     /// Returns whether nothing of the Pod will be started again.
@@ -74,24 +74,26 @@ impl ShownContainer<'_> {
         self.is_over() || reading.standing_end().is_some_and(is_final)
     }
 
-    /// Finds out what is known of a kill that the container's memory doesn't know. Returns nothing if
-    /// the container won't start again and such kills aren't reported.
+    /// Finds out what is known of a kill that the container's memory doesn't know. `count_fell` says
+    /// whether its `restartCount` ever fell. Returns nothing if the container won't start again and such kills
+    /// aren't reported.
     pub(super) fn judge(
         &self,
         key: u64,
         end: &InstanceEnd<'_>,
-        told: Option<ToldStart>,
+        count_fell: bool,
         is_final: bool,
         before: LimitBefore,
     ) -> Option<NewKill> {
         let ended = end.terminated.finished_at;
-        let told = told.filter(|start| !is_final && start.is_after(end.ordinal, ended));
+        let mut starts = self.past.told_starts(self.pod, &self.status.name);
+        let told = starts.find(|start| !is_final && !count_fell && start.is_after(end.ordinal, ended));
         let restarted = end.successor.map(Restarted::from).or(told.map(|start| start.restarted()));
         let is_decided = restarted.is_some() || is_final;
         if restarted.is_none() && is_final && !self.settings.report_unrestarted {
             return None;
         }
-        let id = describe::identity(self.pod, self.list, &self.status.name, end.terminated);
+        let id = describe::identity(self.pod, self.list, &self.status.name, end);
         let decided_at = restarted.as_ref().and_then(|next| next.started_at).or(ended);
         if self.was_reported(key, &id, end.terminated) || (is_decided && self.is_history(decided_at)) {
             return Some(NewKill::NoNews(key));
@@ -128,11 +130,6 @@ impl ShownContainer<'_> {
         Some(KilledLimits { own: own.map(NonZeroU64::get), whole })
     }
 
-    /// Returns the newest start of the container that an Event told of.
-    pub(super) fn told_start(&self) -> Option<ToldStart> {
-        self.past.told_start(self.pod, &self.status.name)
-    }
-
     fn was_reported(&self, key: u64, id: &KillId, end: &Terminated) -> bool {
         let has_event = |id: &KillId| self.past.has_event(self.pod, id);
         self.past.has_departed(key)
@@ -149,19 +146,29 @@ impl PendingKill {
     /// Returns whether this end in a status is this kill.
     pub(super) fn is_shown_as(&self, end: &InstanceEnd<'_>) -> bool {
         let (killed, shown) = (&self.finding.killed, end.terminated);
-        killed.container_id == shown.container_id
-            && (shown.container_id.is_some() || killed.finished_at == shown.finished_at)
+        let is_at_once = killed.finished_at == shown.finished_at
+            && (shown.finished_at.is_some() || self.ordinal == end.ordinal);
+        killed.container_id == shown.container_id && (shown.container_id.is_some() || is_at_once)
     }
 
-    /// Returns whether the instance was started after this kill. The count or the time shows it, for
-    /// the count can fall.
+    /// Returns whether the instance was started after this kill. The count or the times show it, for the
+    /// count can fall: only one instance runs at a time.
     pub(super) fn precedes(&self, instance: &ShownInstance<'_>) -> bool {
         let killed = &self.finding.killed;
         let is_other =
             instance.container_id.is_none() || instance.container_id != killed.container_id.as_deref();
         let is_counted_later = instance.ordinal > self.ordinal;
-        let started_later = instance.started_at.is_some_and(|start| is_later(start, killed.finished_at));
-        is_other && (is_counted_later || started_later)
+        let is_seen_later = instance.newest_time.is_some_and(|time| is_later(time, killed.finished_at));
+        is_other && (is_counted_later || is_seen_later)
+    }
+
+    /// Returns whether a Pod of this namespace and name that is created then takes the place of the killed
+    /// one. One that a stale replica shows was created before.
+    pub(super) fn is_outlived_by(&self, pod: &Pod) -> bool {
+        let Finding { namespace, pod: killed, .. } = &self.finding;
+        let is_namesake = *namespace == pod.metadata.namespace && killed.name == pod.metadata.name;
+        let times = self.finding.killed.finished_at.zip(pod.metadata.creation_timestamp);
+        is_namesake && times.is_none_or(|(ended, created)| ended <= created)
     }
 
     /// Returns whether the start that an Event told of is after this kill.

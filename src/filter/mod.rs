@@ -119,7 +119,12 @@ impl Filter {
                 let horizon = self.lists.entry(scope).or_default().horizon;
                 self.shown(scope, &pod, horizon, now)
             }
-            Observation::Changed(scope, pod) => self.shown(scope, &pod, None, now),
+            Observation::Changed(scope, pod) => {
+                let outlived = self.pods.outlived_by(self.past.pod_key(&pod), &pod);
+                let mut conclusions = self.gone(outlived, now);
+                conclusions.extend(self.shown(scope, &pod, None, now));
+                conclusions
+            }
             Observation::ListEnds(scope) => self.list_ends(scope, now),
             Observation::Deleted(scope, pod) => self.deleted(scope, &pod, now),
             Observation::Started(started) => self.started(&started, now),
@@ -156,6 +161,9 @@ impl Filter {
         let known = pods.exists(key, scope, lists.entry(scope).or_default().number);
         let watched = known && !pod.is_mirror();
         let horizon = horizon.filter(|_| !known);
+        if pod.is_mirror() && pod.statuses().next().is_some() {
+            past.remember_mirror(key, pod.statuses().any(|(_, status)| status.restart_count > Some(0)));
+        }
         let mut conclusions = Vec::new();
         for (place, (list, status)) in pod.statuses().enumerate() {
             let reading = StatusReading::of(status);
@@ -176,7 +184,13 @@ impl Filter {
 
     fn deleted(&mut self, scope: Scope, pod: &Pod, now: Option<Timestamp>) -> Vec<Conclusion> {
         let mut conclusions = self.shown(scope, pod, None, now);
-        let gone = self.pods.gone(self.past.pod_key(pod));
+        let key = self.past.pod_key(pod);
+        let gone = if pod.is_mirror() {
+            self.past.remember_deleted_mirror(key);
+            self.pods.mirror_gone(key)
+        } else {
+            self.pods.gone(key)
+        };
         conclusions.extend(self.gone(gone, now));
         conclusions
     }
@@ -210,7 +224,7 @@ impl Filter {
         let name = self.past.container_key(&started.container);
         let start = ToldStart { at: started.at, count: started.count };
         self.past.remember_start(pod, name, start);
-        let container = self.pods.known_container(pod, name);
+        let container = self.pods.known_container(pod, name).filter(|_| self.past.trusts_counts(pod));
         let found = container.and_then(|container| container.started(start));
         found.map(|finding| self.conclude(finding, now)).into_iter().collect()
     }

@@ -1,5 +1,5 @@
 //! What is remembered besides the Pods: kills that were reported before the program started, settled
-//! kills of Pods that are gone, and what Events told of starts and of nodes.
+//! kills of Pods that are gone, mirror pods that were deleted, and what Events told of starts and of nodes.
 
 use std::{
     collections::VecDeque,
@@ -11,13 +11,20 @@ use jiff::Timestamp;
 
 use super::{
     nodes::NodeOoms,
+    reading::InstanceEnd,
     reported::ReportedKills,
     starts::{RecentStarts, ToldStart},
 };
-use crate::source::objects::{ContainerList, Pod, PodMetadata, Started, Terminated};
+use crate::source::objects::{ContainerList, Pod, PodMetadata, Started};
 
 /// How many kills of Pods that are gone are remembered, in 32 KiB.
 const MAX_DEPARTED_KILLS: usize = 4096;
+
+/// How many mirror pods are remembered that were deleted, and that came back, in 8 KiB each.
+const MAX_MIRRORS: usize = 1024;
+
+/// The bits in which the keys of Pods of one name differ.
+pub(super) const LOWER_HALF: u64 = 0xFFFF_FFFF;
 
 /// What is remembered besides the Pods. Its keys are hashes.
 #[derive(Debug, Default)]
@@ -28,12 +35,18 @@ pub(super) struct Past {
     /// Settled kills of Pods that are gone. A mirror pod is made anew within seconds and shows the
     /// same kill again; a restored etcd brings any Pod back.
     departed: VecDeque<u64>,
+    /// Mirror pods that were deleted.
+    deleted_mirrors: VecDeque<u64>,
+    /// Those that came back without restarts. Their static pods may have been started anew: then
+    /// `restartCount` begins at 0 again, and the count of an Event doesn't.
+    begun_anew: VecDeque<u64>,
     starts: RecentStarts,
     nodes: NodeOoms,
 }
 
 impl Past {
     /// Returns the key of a Pod. Its Events have the same.
+    /// Pods of the same name have keys whose upper halves are the same.
     pub(super) fn pod_key(&self, pod: &Pod) -> u64 {
         self.key(&pod.metadata.namespace, &pod.metadata.name, pod.event_uid())
     }
@@ -50,10 +63,10 @@ impl Past {
     }
 
     /// Returns the key of a kill. It is made of what the kill's identity is made of.
-    pub(super) fn kill_key(&self, pod: &Pod, list: ContainerList, name: &str, end: &Terminated) -> u64 {
-        match &end.container_id {
+    pub(super) fn kill_key(&self, pod: &Pod, list: ContainerList, name: &str, end: &InstanceEnd<'_>) -> u64 {
+        match &end.terminated.container_id {
             Some(id) => self.hasher.hash_one((&pod.metadata.namespace, id)),
-            None => self.hasher.hash_one((&pod.metadata.uid, list, name, end.finished_at)),
+            None => self.hasher.hash_one((&pod.metadata.uid, list, name, end.moment())),
         }
     }
 
@@ -91,9 +104,30 @@ impl Past {
         self.starts.remember(pod, container, start);
     }
 
-    /// Returns the newest start of a container that an Event told of.
-    pub(super) fn told_start(&self, pod: &Pod, container: &str) -> Option<ToldStart> {
-        self.starts.get(self.pod_key(pod), self.container_key(container))
+    /// Returns the starts of a container that Events told of last and whose counts prove something.
+    pub(super) fn told_starts(&self, pod: &Pod, container: &str) -> impl Iterator<Item = ToldStart> {
+        let key = self.pod_key(pod);
+        let starts = self.starts.of(key, self.container_key(container));
+        let is_trusted = self.trusts_counts(key);
+        starts.filter(move |_| is_trusted)
+    }
+
+    /// Takes in that a mirror pod was deleted.
+    pub(super) fn remember_deleted_mirror(&mut self, pod: u64) {
+        remember(pod, &mut self.deleted_mirrors);
+    }
+
+    /// Takes in that a mirror pod is shown with the status of a container.
+    pub(super) fn remember_mirror(&mut self, pod: u64, ever_restarted: bool) {
+        let deleted = self.deleted_mirrors.iter().position(|mirror| *mirror == pod);
+        if deleted.and_then(|place| self.deleted_mirrors.remove(place)).is_some() && !ever_restarted {
+            remember(pod, &mut self.begun_anew);
+        }
+    }
+
+    /// Returns whether the counts of Events prove something of the containers of this Pod.
+    pub(super) fn trusts_counts(&self, pod: u64) -> bool {
+        !self.deleted_mirrors.contains(&pod) && !self.begun_anew.contains(&pod)
     }
 
     /// Takes in that an Event told of a node that ran out of memory.
@@ -109,6 +143,15 @@ impl Past {
     /// Returns a Pod's key. The name is part of it, because anybody may create a Pod that claims to mirror
     /// another one.
     fn key(&self, namespace: &str, name: &str, event_uid: &str) -> u64 {
-        self.hasher.hash_one((namespace, name, event_uid))
+        let (name, pod) = (self.hasher.hash_one((namespace, name)), self.hasher.hash_one(event_uid));
+        name & !LOWER_HALF | pod & LOWER_HALF
+    }
+}
+
+fn remember(pod: u64, mirrors: &mut VecDeque<u64>) {
+    if !mirrors.contains(&pod) {
+        mirrors.push_back(pod);
+        let excess = mirrors.len().saturating_sub(MAX_MIRRORS);
+        mirrors.drain(..excess);
     }
 }

@@ -4,10 +4,13 @@
 //! The tables are trees. A hash table would be in memory twice while it grows, and within a day would
 //! double its size for Pods that are gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-use super::{container::RememberedContainer, reading::StatusReading};
-use crate::source::Scope;
+use super::{container::RememberedContainer, past::LOWER_HALF, reading::StatusReading};
+use crate::source::{Scope, objects::Pod};
+
+/// How many mirror pods are kept after they were deleted.
+const MAX_ORPHANS: usize = 64;
 
 /// The Pods that exist, as far as was seen.
 #[derive(Debug, Default)]
@@ -15,6 +18,8 @@ pub(super) struct RememberedPods {
     pods: BTreeMap<u64, RememberedPod>,
     /// The containers that ever restarted, were killed or resized, by their Pods. Most Pods have none.
     containers: BTreeMap<u64, Box<[RememberedContainer]>>,
+    /// Mirror pods that were deleted while a kill was pending, the one that was deleted last at the end.
+    orphans: VecDeque<u64>,
 }
 
 /// What is remembered of every Pod.
@@ -34,6 +39,7 @@ const _: () = assert!(size_of::<(u64, RememberedPod)>() <= 16 && size_of::<Remem
 impl RememberedPods {
     /// Takes in that a Pod exists. Returns whether it was known.
     pub(super) fn exists(&mut self, pod: u64, scope: Scope, list: u32) -> bool {
+        self.orphans.retain(|orphan| *orphan != pod);
         let first_ended = self.pods.get(&pod).map(|known| known.first_ended);
         self.pods.insert(pod, RememberedPod { list, scope, first_ended: first_ended.unwrap_or_default() });
         first_ended.is_some()
@@ -79,16 +85,46 @@ impl RememberedPods {
         self.containers.remove(&pod).unwrap_or_default()
     }
 
+    /// Takes in that a mirror pod was deleted. Its containers may run on, and then it is soon made anew: while
+    /// a kill is pending, it is kept until a list doesn't show it. Returns what was remembered of the
+    /// containers of the Pod that is forgotten, which is another if too many are kept.
+    pub(super) fn mirror_gone(&mut self, pod: u64) -> Box<[RememberedContainer]> {
+        let mut containers = self.containers.get(&pod).into_iter().flatten();
+        if containers.all(|container| container.pending().is_none()) {
+            return self.gone(pod);
+        }
+        self.orphans.push_back(pod);
+        let excess = if self.orphans.len() > MAX_ORPHANS { self.orphans.pop_front() } else { None };
+        excess.map(|orphan| self.gone(orphan)).unwrap_or_default()
+    }
+
+    /// Forgets the Pods whose place this one takes, unless it is known: those of its name in which a kill is
+    /// pending. Returns what was remembered of their containers.
+    pub(super) fn outlived_by(&mut self, key: u64, pod: &Pod) -> Vec<RememberedContainer> {
+        if self.pods.contains_key(&key) {
+            return Vec::new();
+        }
+        let namesakes = self.containers.range(key & !LOWER_HALF..=key | LOWER_HALF);
+        let outlived = namesakes.filter(|(_, containers)| {
+            containers.iter().filter_map(RememberedContainer::pending).any(|kill| kill.is_outlived_by(pod))
+        });
+        let outlived: Vec<u64> = outlived.map(|(key, _)| *key).collect();
+        outlived.into_iter().flat_map(|key| self.gone(key)).collect()
+    }
+
     /// Forgets the Pods of a scope that this list of it didn't show. Returns what was remembered of
     /// their containers.
     pub(super) fn gone_but_for(&mut self, scope: Scope, list: u32) -> Vec<RememberedContainer> {
         let missing = self.pods.extract_if(.., |_, pod| pod.scope == scope && pod.list != list);
-        missing.filter_map(|(pod, _)| self.containers.remove(&pod)).flatten().collect()
+        let containers = missing.filter_map(|(pod, _)| self.containers.remove(&pod)).flatten().collect();
+        self.orphans.retain(|orphan| self.pods.contains_key(orphan));
+        containers
     }
 
     /// Forgets all Pods. Returns what was remembered of their containers.
     pub(super) fn all_gone(&mut self) -> Vec<RememberedContainer> {
         self.pods.clear();
+        self.orphans.clear();
         std::mem::take(&mut self.containers).into_values().flatten().collect()
     }
 
@@ -96,7 +132,8 @@ impl RememberedPods {
     /// kills.
     pub(super) fn remembered(&self) -> usize {
         let containers = self.containers.values().flatten();
-        self.pods.len() + containers.map(|container| 1 + usize::from(container.is_pending())).sum::<usize>()
+        self.pods.len()
+            + containers.map(|container| 1 + usize::from(container.pending().is_some())).sum::<usize>()
     }
 }
 

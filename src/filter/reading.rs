@@ -32,6 +32,8 @@ const NEVER_RAN_REASONS: [&str; 2] = ["StartError", "ContainerCannotRun"];
 pub(super) struct ShownInstance<'a> {
     pub container_id: Option<&'a str>,
     pub started_at: Option<Timestamp>,
+    /// The latest time that is known of it: of its start or its end.
+    pub newest_time: Option<Timestamp>,
     /// How many instances came before it. Unknown also if the instance ran before the count fell to 0.
     pub ordinal: Option<u32>,
 }
@@ -42,6 +44,15 @@ pub(super) struct InstanceEnd<'a> {
     pub terminated: &'a Terminated,
     pub ordinal: Option<u32>,
     pub successor: Option<ShownInstance<'a>>,
+}
+
+impl InstanceEnd<'_> {
+    /// Returns what tells the end from others of its container where the instance has no ID: its time, or
+    /// without one its place among them.
+    pub(super) fn moment(&self) -> String {
+        let ordinal = || self.ordinal.map(|ordinal| ordinal.to_string()).unwrap_or_default();
+        self.terminated.finished_at.map_or_else(ordinal, |time| time.to_string())
+    }
 }
 
 /// One status of a container, read.
@@ -73,6 +84,7 @@ impl<'a> StatusReading<'a> {
             (Some(running), _) => Some(ShownInstance {
                 container_id: status.container_id.as_deref(),
                 started_at: running.started_at,
+                newest_time: running.started_at,
                 ordinal,
             }),
             (None, ended) => ended.and_then(|ended| ran(ended, ordinal)),
@@ -128,8 +140,12 @@ impl<'a> StatusReading<'a> {
 
 /// Returns the instance that ended, if it ran.
 fn ran(end: &Terminated, ordinal: Option<u32>) -> Option<ShownInstance<'_>> {
-    let instance =
-        ShownInstance { container_id: end.container_id.as_deref(), started_at: end.started_at, ordinal };
+    let instance = ShownInstance {
+        container_id: end.container_id.as_deref(),
+        started_at: end.started_at,
+        newest_time: end.finished_at.max(end.started_at),
+        ordinal,
+    };
     (!is_made_up(end) && !NEVER_RAN_REASONS.contains(&end.reason.as_str())).then_some(instance)
 }
 

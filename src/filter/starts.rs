@@ -3,6 +3,9 @@
 //! An Event may arrive before the status that shows the kill it follows, and that status may be the
 //! last of its Pod. The table keeps 4,096 starts in 64 KiB. A kill whose start fell out of it is
 //! confirmed by a later status.
+//!
+//! A kubelet that was started anew counts from 1 again. What it tells then is later and proves less than
+//! what was told before, so both are kept.
 
 use finding::Restarted;
 use jiff::Timestamp;
@@ -12,7 +15,7 @@ const BUCKETS: u16 = 1024;
 /// Starts of containers whose keys share some bits, the one told last first.
 type StartBucket = [RecentStart; 4];
 
-/// The newest start of each of many containers.
+/// The newest starts of many containers.
 #[derive(Debug)]
 pub(super) struct RecentStarts(Box<[StartBucket]>);
 
@@ -59,25 +62,35 @@ impl Default for RecentStarts {
 }
 
 impl RecentStarts {
-    /// Keeps the newest start of a container.
+    /// Keeps a start of a container, unless one is kept that proves as much.
     pub(super) fn remember(&mut self, pod: u64, container: u32, start: ToldStart) {
         let Ok(seconds) = u32::try_from(start.at.as_second()) else { return };
-        let key = key(pod, container);
-        let bucket = &mut self.0[index(key)];
-        let known = bucket.iter().position(|start| start.key == key);
-        let before = known.map_or((0, 0), |place| (bucket[place].seconds, bucket[place].count));
-        let place = known.unwrap_or(bucket.len() - 1);
+        let told = RecentStart { key: key(pod, container), seconds, count: start.count };
+        let bucket = &mut self.0[index(told.key)];
+        let (place, kept) = if let Some(place) = bucket.iter().position(|known| known.proves(told)) {
+            (place, bucket[place])
+        } else {
+            let outdone = bucket.iter().position(|known| told.proves(*known));
+            (outdone.unwrap_or(bucket.len() - 1), told)
+        };
         bucket[..=place].rotate_right(1);
-        let (seconds, count) = before.max((seconds, start.count));
-        bucket[0] = RecentStart { key, seconds, count };
+        bucket[0] = kept;
     }
 
-    /// Returns the newest start of a container if the table still has it.
-    pub(super) fn get(&self, pod: u64, container: u32) -> Option<ToldStart> {
+    /// Returns the starts of a container that the table still has.
+    pub(super) fn of(&self, pod: u64, container: u32) -> impl Iterator<Item = ToldStart> {
         let key = key(pod, container);
-        let start = self.0[index(key)].iter().find(|start| start.key == key)?;
-        let at = Timestamp::from_second(start.seconds.into()).ok()?;
-        Some(ToldStart { at, count: start.count })
+        self.0[index(key)].iter().filter(move |start| start.key == key).filter_map(|start| {
+            let at = Timestamp::from_second(start.seconds.into()).ok()?;
+            Some(ToldStart { at, count: start.count })
+        })
+    }
+}
+
+impl RecentStart {
+    /// Returns whether it proves all that the other does.
+    fn proves(self, other: Self) -> bool {
+        self.key == other.key && self.seconds >= other.seconds && self.count >= other.count
     }
 }
 

@@ -244,6 +244,10 @@ fn what_people_have_at_hand_gives_the_finding_of_the_recording() {
         ("a byte order mark and CR LF", format!("\u{feff}{}", recorded.replace('\n', "\r\n")).into_bytes()),
         ("UTF-16, little end first", utf16(u16::to_le_bytes)),
         ("UTF-16, big end first", utf16(u16::to_be_bytes)),
+        ("UTF-16 without a mark, little end first", utf16(u16::to_le_bytes)[2..].to_vec()),
+        ("UTF-16 without a mark, big end first", utf16(u16::to_be_bytes)[2..].to_vec()),
+        ("a List of changes", json!({"kind": "List", "items": changes}).to_string().into_bytes()),
+        ("a List of Pods without a kind", json!({"items": [bare], "kind": "List"}).to_string().into_bytes()),
         ("nothing between the changes", recorded.replace('\n', "").into_bytes()),
         ("a pretty array of changes", format!("{:#}", Value::from(changes.clone())).into_bytes()),
         ("a watch without its events", pretty(&pods).into_bytes()),
@@ -295,6 +299,35 @@ fn replay_stdin(input: &[u8]) -> Output {
     file.write_all(input).unwrap();
     file.rewind().unwrap();
     program().args(["replay", "-"]).stdin(file).output().unwrap()
+}
+
+#[test]
+fn a_line_on_stderr_says_what_there_was() {
+    let said = |input: &[u8]| {
+        let output = replay_stdin(input);
+        assert!(output.status.success());
+        text(&output.stderr)
+    };
+    let recorded = std::fs::read(recording("first")).unwrap();
+    assert_eq!(said(&recorded), "11 objects, 1 kill\n");
+    let forbidden = json!({"kind": "Status", "message": "pods is forbidden", "code": 403}).to_string();
+    let expected = "1 object, but no Pod or Event: 1 of kind Status (“pods is forbidden”). Expected what ";
+    assert!(said(forbidden.as_bytes()).starts_with(expected), "{}", said(forbidden.as_bytes()));
+    assert!(said(b"").starts_with("nothing to read. Expected what `kubectl get pods -o json` prints"));
+}
+
+#[test]
+fn the_items_of_a_list_give_their_findings_before_its_end() {
+    let mut child = program().arg("replay").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    let list = std::fs::read_to_string(recording("first")).unwrap().trim_end().replace('\n', ",");
+    pipe.write_all(format!("{{\"apiVersion\":\"v1\",\"items\":[{list}").as_bytes()).unwrap();
+    let mut line = String::new();
+    io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("{\"schema\":\"oom-finding/v1\""), "{line}");
+    pipe.write_all(b"],\"kind\":\"List\"}").unwrap();
+    drop(pipe);
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]

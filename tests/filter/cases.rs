@@ -801,6 +801,109 @@ fn times_that_were_never_set_are_absent() {
 }
 
 #[test]
+fn a_mirror_pod_that_is_made_anew_leaves_its_kill_pending() {
+    let mut case = Case::reporting_unrestarted();
+    case.pod.mirror = Some("static".into());
+    case.sees(&["app T(0,a)"]).deleted(&["app T(0,a)"]).finds(&[]);
+    case.pod.uid = "uid-2".into();
+    case.sees(&["app -"]).sees(&["app T(0,a)"]).finds(&[]);
+    case.sees(&["app R(1,b)+L(a)"]).finds(&["a"]);
+    assert_eq!(case.found[0].restarted.as_ref().unwrap().restart_count, Some(1));
+    case.deleted(&["app R(1,b)+L(a)"]);
+    assert_eq!(case.filter.remembered(), 0);
+}
+
+#[test]
+fn a_mirror_pod_that_does_not_come_back_is_gone_with_the_next_list() {
+    let mut case = Case::reporting_unrestarted();
+    case.pod.mirror = Some("static".into());
+    case.sees(&["app T(0,a)"]).deleted(&["app T(0,a)"]).finds(&[]);
+    let now = case.now;
+    case.lists(now, &[]).finds(&["a"]);
+    assert_eq!(case.filter.remembered(), 0);
+}
+
+#[test]
+fn of_mirror_pods_that_were_deleted_only_some_are_kept() {
+    let mut case = Case::reporting_unrestarted();
+    for number in 0..100 {
+        case.pod.name = format!("static-{number}");
+        case.pod.uid = format!("uid-{number}");
+        case.pod.mirror = Some(format!("static-{number}"));
+        let instance = format!("app T(0,i{number})");
+        case.sees(&[&instance]).deleted(&[&instance]);
+    }
+    assert_eq!(case.found.len(), 36);
+    assert!(case.filter.remembered() <= 3 * 64);
+}
+
+#[test]
+fn a_new_pod_of_the_same_name_ends_the_one_before() {
+    let mut case = Case::reporting_unrestarted();
+    case.sees(&["app T(0,a)"]).finds(&[]);
+    case.pod.uid = "uid-2".into();
+    case.sees(&["app R(0,z)"]).finds(&["a"]);
+    assert_eq!(case.filter.remembered(), 1);
+    case.pod.namespace = "other".into();
+    case.pod.uid = "uid-3".into();
+    case.sees(&["app T(0,b)"]);
+    case.pod.name = "another".into();
+    case.pod.uid = "uid-4".into();
+    case.sees(&["app R(0,y)"]).finds(&["a"]);
+}
+
+#[test]
+fn an_older_pod_of_the_same_name_ends_nothing() {
+    let mut case = Case::reporting_unrestarted();
+    case.pass(jiff::SignedDuration::from_hours(1));
+    case.sees(&["app T(0,a)"]);
+    case.pod.uid = "uid-0".into();
+    let mut older = case.status(&["app R(0,z)"]);
+    for (age, expected) in [(60, vec![]), (-60, vec!["a"])] {
+        older.metadata.creation_timestamp = Some(case.end_of("a") - jiff::SignedDuration::from_secs(age));
+        older.metadata.uid = format!("uid-{age}");
+        case.observe(Observation::Changed(Scope::WHOLE, older.clone())).finds(&expected);
+    }
+}
+
+#[test]
+fn kills_that_neither_an_id_nor_a_time_tells_apart_are_told_by_their_place() {
+    let mut case = Case::new();
+    let bare = |case: &mut Case, notation: &str| {
+        let mut pod = case.status(&[notation]);
+        let status = &mut pod.status.container_statuses[0];
+        for end in [&mut status.state.terminated, &mut status.last_state.terminated].into_iter().flatten() {
+            (end.container_id, end.started_at, end.finished_at) = (None, None, None);
+        }
+        case.observe(Observation::Changed(Scope::WHOLE, pod));
+    };
+    for (notation, restarts) in [
+        ("app T(0,-a)", vec![]),
+        ("app R(1,-b)+L(-a)", vec![1]),
+        ("app R(1,-b)+L(-a)", vec![1]),
+        ("app T(1,-b)+L(-a,Error)", vec![1]),
+        ("app W(1)+L(-b)", vec![1]),
+        ("app R(2,-c)+L(-b)", vec![1, 2]),
+        ("app T(2,-c)+L(-b)", vec![1, 2]),
+        ("app T(3,-d)+L(-c)", vec![1, 2, 3]),
+        ("app R(4,-e)+L(-d)", vec![1, 2, 3, 4]),
+    ] {
+        bare(&mut case, notation);
+        let told = |finding: &finding::Finding| finding.restarted.as_ref().unwrap().restart_count.unwrap();
+        assert_eq!(case.found.iter().map(told).collect::<Vec<_>>(), restarts, "{notation}");
+    }
+}
+
+#[test]
+fn an_instance_that_ended_later_was_started_later() {
+    let mut case = Case::new();
+    case.sees(&["app T(0,a)"]);
+    let mut pod = case.status(&["app T(0,b)"]);
+    pod.status.container_statuses[0].state.terminated.as_mut().unwrap().started_at = None;
+    case.observe(Observation::Changed(Scope::WHOLE, pod)).finds(&["a"]);
+}
+
+#[test]
 fn a_pod_that_claims_to_mirror_another_changes_nothing_for_it() {
     let mut case = Case::new();
     case.sees(&["app T(0,a)"]);

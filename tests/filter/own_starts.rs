@@ -159,6 +159,45 @@ fn an_own_start_before_the_status_after_the_logs_were_lost() {
 }
 
 #[test]
+fn a_proof_is_not_forgotten_when_a_restarted_kubelet_counts_from_1() {
+    let mut case = Case::new();
+    case.sees(&["app -"]);
+    let pod = case.status(&["app T(0,a)"]);
+    let next = case.end_of("a") + SECOND * 10;
+    case.event("app", next, json!({"count": 2})).event("app", next + SECOND * 60, json!({"count": 1}));
+    case.observe(Observation::Changed(Scope::WHOLE, pod)).finds(&["a"]);
+    assert_eq!(restart(&case), (next, false));
+}
+
+#[test]
+fn the_own_start_of_a_static_pod_that_was_taken_away_and_back_confirms_nothing() {
+    for is_told_before in [false, true] {
+        let mut case = Case::new();
+        case.pod.mirror = Some("static".into());
+        case.sees(&["app R(0,z)"]);
+        case.event("app", case.now, json!({"count": 1})).deleted(&["app R(0,z)"]);
+        case.pod.uid = "uid-2".into();
+        case.sees(&["app -"]);
+        let pod = case.status(&["app T(0,a)"]);
+        let own = case.end_of("a") + SECOND;
+        if is_told_before {
+            case.event("app", own, json!({"count": 2}));
+        }
+        case.observe(Observation::Changed(Scope::WHOLE, pod));
+        case.event("app", own, json!({"count": 2})).finds(&[]);
+        case.sees(&["app R(1,b)+L(a)"]).finds(&["a"]);
+        assert!(restart(&case).1);
+    }
+}
+
+#[test]
+fn the_start_of_a_static_pod_that_was_there_all_along_confirms() {
+    let mut case = Case::new();
+    case.pod.mirror = Some("static".into());
+    case.sees(&["app T(0,a)"]).started("app").finds(&["a"]);
+}
+
+#[test]
 fn a_running_instance_is_not_after_itself_when_the_clock_is_set_back() {
     let mut case = Case::new();
     case.sees(&["app R(0,a)"]);

@@ -5,24 +5,32 @@
 //! |---|---|
 //! | `{"type":…,"object":…}` of `--watch --output-watch-events` | that change |
 //! | an object, of `get -o json`, with or without `--watch` | its newest state |
-//! | a `List`, `PodList` or `EventList` | its items, one after the other |
+//! | an object with `items`, such as a `List` or a `PodList` | its items, one after the other |
 //! | a JSON array, of `jq --slurp` | what stands in it, one after the other |
 //! | an object of any other kind | nothing |
 //!
 //! One follows the other in any mixture, pretty-printed or not. Events may be of `v1` or of
-//! `events.k8s.io`.
+//! `events.k8s.io`. The items of a `PodList` don't say their kind: the list does, or what they consist of.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `text` | reads UTF-8 or UTF-16, and knows the place |
+//! | `values` | cuts it into objects |
+//! | `shape` | tells what an object is |
+//! | `contents` | counts them, for a line at the end |
 
+mod contents;
+mod shape;
+mod text;
 mod values;
 
-use std::{
-    io::{self, BufRead},
-    iter, mem,
-    ops::Range,
-};
+use std::io::{self, BufRead};
 
+pub use contents::RecordingContents;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use shape::ObjectType;
 use thiserror::Error;
 use values::{RecordedValue, RecordedValues};
 
@@ -69,60 +77,23 @@ const EXPECTED: &str = "Expected what `kubectl get pods -o json` prints, with or
 /// An observation, and when it was received, if the recording says so.
 pub type Recorded = (Observation, Option<Timestamp>);
 
-/// Reads a recording from its beginning, without waiting for more than the next object. Nothing follows an
-/// error.
-pub fn read(input: impl BufRead) -> impl Iterator<Item = Result<Recorded, RecordingError>> {
-    let (mut values, mut parts, mut failed) = (RecordedValues::new(input), None::<ValueParts>, false);
-    let next = move || loop {
-        if let Some(recorded) = parts.as_mut().and_then(ValueParts::next) {
-            return Some(recorded);
-        }
-        parts = None;
-        match values.next()? {
-            Ok(value) => parts = Some(ValueParts::of(value)),
-            Err(error) => return Some(Err(error)),
-        }
-    };
-    iter::from_fn(next).take_while(move |recorded| !mem::replace(&mut failed, recorded.is_err()))
+/// What stands in a recording, from its beginning on. It doesn't wait for more than the next object. Nothing
+/// follows an error.
+pub struct Recording<R> {
+    values: RecordedValues<R>,
+    is_over: bool,
+    contents: RecordingContents,
 }
 
-/// What is still to be read of a value.
-struct ValueParts {
-    value: RecordedValue,
-    /// The first is the last.
-    parts: Vec<ValuePart>,
-}
-
-/// A part of a value, by the place where it stands.
-struct ValuePart {
-    range: Range<usize>,
-    context: PartContext,
-}
-
-/// What is known of a part before it is read.
-#[derive(Clone, Copy, Default)]
-struct PartContext {
-    /// What happened to the object, if it stands in a watch event.
-    change: Option<ChangeKind>,
-    received_at: Option<Timestamp>,
-    /// The object's kind where it doesn't say it itself: the items of a `PodList` don't.
-    kind: &'static str,
-}
-
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 enum ChangeKind {
+    #[default]
     Added,
     Modified,
     Deleted,
     Bookmark,
     Error,
-}
-
-/// What came of reading a part.
-enum PartContent {
-    Parts(Vec<ValuePart>),
-    Observation(Option<Recorded>),
 }
 
 #[derive(Deserialize)]
@@ -135,97 +106,87 @@ struct RecordedChange<'a> {
     received_at: Option<Timestamp>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", expecting = "an object")]
-struct ObjectType {
-    #[serde(default)]
-    kind: Option<String>,
-    #[serde(default)]
-    api_version: Option<String>,
+/// Reads a recording.
+pub fn read<R: BufRead>(input: R) -> Recording<R> {
+    Recording { values: RecordedValues::new(input), is_over: false, contents: RecordingContents::default() }
 }
 
-#[derive(Deserialize)]
-struct ObjectList<'a> {
-    #[serde(borrow, default)]
-    items: Option<Vec<&'a RawValue>>,
-}
-
-impl ValueParts {
-    fn of(value: RecordedValue) -> Self {
-        let whole = ValuePart { range: 0..value.json().len(), context: PartContext::default() };
-        Self { value, parts: vec![whole] }
+impl<R> Recording<R> {
+    /// Returns what stood in it, as far as it was read.
+    pub fn contents(&self) -> &RecordingContents {
+        &self.contents
     }
 
-    fn read(&self, ValuePart { range, context }: ValuePart) -> serde_json::Result<PartContent> {
-        let json = &self.value.json()[range];
-        if json.starts_with('[') {
-            return Ok(self.split(&serde_json::from_str::<Vec<_>>(json)?, context));
+    fn take_value(&mut self, value: &RecordedValue) -> Result<Option<Recorded>, RecordingError> {
+        let json = value.json.as_str();
+        let said = ObjectType::of(json).map_err(|error| value.malformed(json, &error))?;
+        if let Some(known) = said.or_guessed(json, value.listed_as.as_ref()) {
+            let taken = self.take_object(&known, json, ChangeKind::default(), None);
+            return taken.map_err(|error| value.malformed(json, &error));
         }
-        let ObjectType { kind, api_version } = serde_json::from_str(json)?;
-        if kind.is_none() && context.change.is_none() {
-            let RecordedChange { r#type, object, received_at } = serde_json::from_str(json)?;
-            return Ok(self.split(&[object], PartContext { change: Some(r#type), received_at, kind: "" }));
+        if value.is_item && !said.is_change {
+            self.contents.count_other(&said, json);
+            return Ok(None);
         }
-        let kind = kind.as_deref().unwrap_or(context.kind);
-        let kind_of_items = match kind {
-            "List" => Some(""),
-            "PodList" => Some("Pod"),
-            "EventList" => Some("Event"),
+        let change = serde_json::from_str::<RecordedChange<'_>>(json);
+        let RecordedChange { r#type, object, received_at } =
+            change.map_err(|error| value.malformed(json, &error))?;
+        let json = object.get();
+        let said = ObjectType::of(json).map_err(|error| value.malformed(json, &error))?;
+        let known = said.or_guessed(json, None).unwrap_or(said);
+        self.take_object(&known, json, r#type, received_at).map_err(|error| value.malformed(json, &error))
+    }
+
+    /// Counts an object to which this happened. Returns what it shows, if it is of a kind that is needed.
+    fn take_object(
+        &mut self,
+        known: &ObjectType,
+        json: &str,
+        change: ChangeKind,
+        received_at: Option<Timestamp>,
+    ) -> serde_json::Result<Option<Recorded>> {
+        if change == ChangeKind::Bookmark {
+            return Ok(None);
+        }
+        let group_and_kind = known.group_and_kind();
+        let observation = match (group_and_kind, change) {
+            (("", "Pod"), ChangeKind::Added | ChangeKind::Modified) => {
+                Some(Observation::Changed(Scope::WHOLE, serde_json::from_str(json)?))
+            }
+            (("", "Pod"), ChangeKind::Deleted) => {
+                Some(Observation::Deleted(Scope::WHOLE, serde_json::from_str(json)?))
+            }
+            (("" | "events.k8s.io", "Event"), ChangeKind::Added | ChangeKind::Modified) => {
+                witness(serde_json::from_str(json)?)
+            }
             _ => None,
         };
-        if let Some(kind) = kind_of_items {
-            let ObjectList { items } = serde_json::from_str(json)?;
-            let change = context.change.or(Some(ChangeKind::Added));
-            return Ok(self.split(&items.unwrap_or_default(), PartContext { change, kind, ..context }));
+        match group_and_kind {
+            ("", "Pod") | ("" | "events.k8s.io", "Event") => self.contents.count_useful(),
+            _ => self.contents.count_other(known, json),
         }
-        let group = api_version
-            .as_deref()
-            .map_or("", |version| version.split_once('/').map_or("", |(group, _)| group));
-        let observation = observation((group, kind), context.change, json)?;
-        Ok(PartContent::Observation(observation.map(|observation| (observation, context.received_at))))
-    }
-
-    fn split(&self, parts: &[&RawValue], context: PartContext) -> PartContent {
-        let part = |part: &&RawValue| ValuePart { range: self.value.range_of(part), context };
-        PartContent::Parts(parts.iter().rev().map(part).collect())
+        Ok(observation.map(|observation| (observation, received_at)))
     }
 }
 
-impl Iterator for ValueParts {
+impl<R: BufRead> Iterator for Recording<R> {
     type Item = Result<Recorded, RecordingError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while let Some(part) = self.parts.pop() {
-            let begin = part.range.start;
-            match self.read(part) {
-                Ok(PartContent::Parts(parts)) => self.parts.extend(parts),
-                Ok(PartContent::Observation(Some(recorded))) => return Some(Ok(recorded)),
-                Ok(PartContent::Observation(None)) => {}
-                Err(error) => return Some(Err(self.value.malformed(begin, &error))),
+        while !self.is_over {
+            let taken = match self.values.next_value() {
+                Ok(Some(value)) => self.take_value(&value),
+                Ok(None) => break,
+                Err(error) => Err(error),
+            };
+            self.is_over = taken.is_err();
+            if let Some(recorded) = taken.transpose() {
+                return Some(recorded);
             }
         }
+        self.is_over = true;
         None
     }
-}
-
-/// Returns what an object shows to which this happened; nothing if it is of a kind that isn't needed.
-fn observation(
-    group_and_kind: (&str, &str),
-    change: Option<ChangeKind>,
-    json: &str,
-) -> serde_json::Result<Option<Observation>> {
-    Ok(match (group_and_kind, change.unwrap_or(ChangeKind::Added)) {
-        (("", "Pod"), ChangeKind::Added | ChangeKind::Modified) => {
-            Some(Observation::Changed(Scope::WHOLE, serde_json::from_str(json)?))
-        }
-        (("", "Pod"), ChangeKind::Deleted) => {
-            Some(Observation::Deleted(Scope::WHOLE, serde_json::from_str(json)?))
-        }
-        (("" | "events.k8s.io", "Event"), ChangeKind::Added | ChangeKind::Modified) => {
-            witness(serde_json::from_str(json)?)
-        }
-        _ => None,
-    })
 }
 
 /// Returns what an Event tells, if it is of those that a cluster is watched for.
@@ -238,6 +199,8 @@ fn witness(event: Event) -> Option<Observation> {
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
+
     use super::*;
 
     const POD: &str =
@@ -269,7 +232,10 @@ mod tests {
     #[test]
     fn every_encoding_that_a_shell_writes_is_read() {
         let text = format!("{}\r\n", pretty(&POD.replace("uid\":\"u", "uid\":\"😀")).replace('\n', "\r\n"));
+        let unmarked = |text: &str, bytes: fn(u16) -> [u8; 2]| utf16(text, bytes)[2..].to_vec();
         for encoded in [
+            unmarked(&text, u16::to_le_bytes),
+            unmarked(&text, u16::to_be_bytes),
             text.clone().into_bytes(),
             format!("\u{feff}{text}").into_bytes(),
             utf16(&text, u16::to_le_bytes),
@@ -285,18 +251,31 @@ mod tests {
     fn an_object_is_its_newest_state_wherever_it_stands() {
         let change: serde_json::Value = serde_json::from_str(POD).unwrap();
         let pod = change["object"].to_string();
-        let bare = r#"{"metadata":{"name":"p","namespace":"n","uid":"u"}}"#;
+        let bare = r#"{"metadata":{"name":"p","namespace":"n","uid":"u"},"status":{}}"#;
+        let told = r#"{"metadata":{"name":"p","namespace":"n","uid":"u"},"spec":{"containers":[]}}"#;
         let list = |kind: &str, item: &str| format!(r#"{{"items":[{item},{item}],"kind":"{kind}"}}"#);
+        let raw = |kind: &str, item: &str| format!(r#"{{"kind":"{kind}","items":[{item},{item}]}}"#);
         for (text, observations) in [
             (pod.clone(), 1),
             (format!("{pod}\n{}\n{POD}", pretty(&pod)), 3),
             (list("List", &pod), 2),
             (list("List", &list("List", &pod)), 4),
-            (list("PodList", bare), 2),
+            (raw("PodList", bare), 2),
+            (pretty(&raw("PodList", told)), 2),
+            (list("PodList", told), 2),
+            (list("List", told), 2),
+            (told.repeat(2), 2),
             (list("List", bare), 0),
             (list("PodMetricsList", bare), 0),
-            (pretty(&format!("[{POD},[{pod}],{}]", list("PodList", bare))), 4),
+            (raw("PodMetricsList", told), 0),
+            (raw("PodList", told).replacen('{', r#"{"apiVersion":"example/v1","#, 1), 0),
+            (list("List", POD), 2),
+            (raw("List", POD), 2),
+            (list("List", &list("List", POD)), 4),
+            (pretty(&format!("[{POD},[{pod}],{}]", raw("PodList", told))), 4),
             (r#"{"kind":"List","items":null}"#.to_owned(), 0),
+            (r#"{"kind":"List","items":[]}"#.to_owned(), 0),
+            (r#"{"items" : [ ] , "kind":"List","metadata":{"a":[1]},"more":[{}]}"#.to_owned(), 0),
             ("[]".to_owned(), 0),
             (String::new(), 0),
         ] {
@@ -309,10 +288,10 @@ mod tests {
         let (core, newer) = (
             r#"{"apiVersion":"v1","kind":"Event","reason":"Started","message":"Started container",
                 "involvedObject":{"kind":"Pod","namespace":"n","name":"p","uid":"u","fieldPath":"spec.containers{c}"},
-                "lastTimestamp":"2026-05-01T12:00:00Z","eventTime":null,"series":null,"metadata":{}}"#,
+                "lastTimestamp":"2026-05-01T12:00:00Z","eventTime":null,"series":null,"metadata":{"namespace":"n"}}"#,
             r#"{"apiVersion":"events.k8s.io/v1","kind":"Event","reason":"Started","note":"Started container",
                 "regarding":{"kind":"Pod","namespace":"n","name":"p","uid":"u","fieldPath":"spec.containers{c}"},
-                "deprecatedLastTimestamp":"2026-05-01T12:00:00Z","eventTime":null,"metadata":{}}"#,
+                "deprecatedLastTimestamp":"2026-05-01T12:00:00Z","eventTime":null,"metadata":{"namespace":"n"}}"#,
         );
         let started = |text: &str| match all(text).remove(0).unwrap() {
             (Observation::Started(started), None) => started,
@@ -354,11 +333,88 @@ mod tests {
             (format!("{POD}\n{}", &POD[..50]), "line 2: the object that begins here has no end"),
             (format!("{POD}\n{}\n{POD}", &POD[..8]), "line 2: the object that begins here has no end"),
             (format!("{POD}\n{{\n1"), "line 3: key must be a string (column 1)"),
+            (format!("{POD}\nnull\n"), "line 2: invalid type: null, expected an object"),
+            (format!("{POD}\n 17"), "line 2: invalid type: integer `17`, expected an object"),
+            (format!("{POD}\n\"a word\""), "line 2: this is a string, where an object was expected"),
+            (format!("[{POD},\n]"), "line 2: this is no JSON but begins with `]`"),
+            (format!("[{POD}\n{POD}]"), "line 2: expected `,` or `]`"),
+            (format!("[{POD}\n\n"), "line 1: the object that begins here has no end"),
+            (format!("{{\"items\":[{POD}],\n\"kind\":}}"), "line 2: the list that ends here is no JSON"),
+            (format!("{{\"items\":[{POD}],\n\"kind\""), "line 1: the object that begins here has no end"),
+            ("\n\n\u{0}\u{0}".to_owned(), "line 3: this text is neither UTF-8 nor UTF-16"),
+            (format!("{POD}\n{}", "[".repeat(17)), "line 2: this list stands within 16 others"),
+            (format!("{POD}\n{}", "[".repeat(1 << 20)), "line 2: this list stands within 16 others"),
         ] {
             let read = all(&text);
             assert_eq!(read.iter().position(Result::is_err), Some(read.len() - 1), "{text}");
             let error = read.last().unwrap().as_ref().unwrap_err().to_string();
             assert!(error.starts_with(place), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_decoded_is_named() {
+        let mut half = utf16(&format!("{POD}\n"), u16::to_le_bytes);
+        half.push(b' ');
+        let mut latin = POD.as_bytes().to_vec();
+        latin.extend(b"\n{\"kind\":\"\xFC\"}");
+        for (input, read_before, expected) in [
+            (half, 1, "line 2: can't read on"),
+            (latin, 1, "line 2: this text is neither UTF-8 nor UTF-16"),
+            (
+                format!("{{\"kind\":\"{}", "x".repeat(17 << 20)).into_bytes(),
+                0,
+                "line 1: the object that begins here is longer",
+            ),
+        ] {
+            let read: Vec<_> = read(&*input).collect();
+            assert_eq!(read.len(), read_before + 1, "{expected}");
+            let error = read.last().unwrap().as_ref().unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_items_of_a_list_are_read_before_its_end() {
+        struct EndlessList(usize);
+        impl io::Read for EndlessList {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                let text = if self.0 == 0 {
+                    r#"{"apiVersion":"v1","items":["#.to_owned()
+                } else {
+                    format!("{POD},")
+                };
+                self.0 += 1;
+                (&*text.into_bytes()).read(buffer)
+            }
+        }
+        let list = io::BufReader::with_capacity(1 << 12, EndlessList(0));
+        assert_eq!(read(list).take(1000).map(Result::unwrap).count(), 1000);
+    }
+
+    #[test]
+    fn the_line_at_the_end_says_what_stood_there() {
+        let summary = |text: &str| {
+            let mut recording = read(text.as_bytes());
+            recording.by_ref().for_each(|recorded| drop(recorded.unwrap()));
+            recording.contents().summary(1)
+        };
+        let forbidden = r#"{"kind":"Status","apiVersion":"v1","message":"pods is\nforbidden","code":403}"#;
+        let bookmark = r#"{"type":"BOOKMARK","object":{"kind":"Pod","metadata":{}}}"#;
+        for (text, expected) in [
+            (POD.to_owned(), "1 object, 1 kill".to_owned()),
+            (format!("{POD}{bookmark}{forbidden}"), "2 objects, 1 kill".to_owned()),
+            (bookmark.to_owned(), format!("nothing to read. {EXPECTED}")),
+            (
+                forbidden.to_owned(),
+                format!("1 object, but no Pod or Event: 1 of kind Status (“pods is forbidden”). {EXPECTED}"),
+            ),
+            (
+                r#"{"kind":"DeploymentList","items":[{},{}]}{"kind":"List","items":[{}]}"#.to_owned(),
+                format!("3 objects, but no Pod or Event: 2 of kind Deployment, 1 without a kind. {EXPECTED}"),
+            ),
+        ] {
+            assert_eq!(summary(&text), expected);
         }
     }
 

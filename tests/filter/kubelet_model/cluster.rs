@@ -7,7 +7,7 @@ use fastrand::Rng;
 
 use super::{
     container::{ModelContainer, SECOND, ShownStatus},
-    kubelet::ModelPod,
+    kubelet::{ModelPod, Quirk},
     status::{EventSnapshot, PodSnapshot},
 };
 
@@ -119,6 +119,10 @@ impl ModelCluster {
             10 => self.reboot(rng, pod),
             11..=13 => self.delete(rng, pod),
             14 if self.pods[pod].is_static => self.make_anew(pod),
+            // Without times and counts nothing would tell what was first.
+            32 if self.pods[pod].is_static && self.pods[pod].quirk != Quirk::UnsetTimes => {
+                self.start_anew(rng, pod);
+            }
             15..=17 if self.pods[pod].is_over() => {
                 let name = format!("cart-{}", self.pods.len());
                 self.create(rng, name);
@@ -252,6 +256,18 @@ impl ModelCluster {
         self.forget(pod);
         self.pods[pod].incarnation += 1;
         self.store(pod, None);
+    }
+
+    /// The definition of a static pod is taken away and comes back. Its containers begin anew, its recorder
+    /// counts on.
+    fn start_anew(&mut self, rng: &mut Rng, pod: usize) {
+        let now = self.now;
+        self.pods[pod].terminate(rng, now);
+        if rng.bool() {
+            self.write(pod);
+        }
+        self.pods[pod].start_anew(now);
+        self.make_anew(pod);
     }
 
     fn reboot(&mut self, rng: &mut Rng, pod: usize) {

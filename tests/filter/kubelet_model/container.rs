@@ -262,6 +262,13 @@ impl ModelContainer {
         self.is_plain = false;
     }
 
+    /// Nothing is known any more of the instances that there were.
+    pub fn begin_anew(&mut self, now: i64) {
+        self.lose_logs(now);
+        self.count_to(0);
+        (self.shown.state, self.shown.last, self.lost_last) = (ShownState::Waiting, None, None);
+    }
+
     /// What the kubelet says of it now.
     pub fn show(&self) -> ShownStatus {
         let ended = self.instances.iter().filter(|instance| instance.ended.is_some()).count();

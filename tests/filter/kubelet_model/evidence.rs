@@ -49,6 +49,12 @@ pub struct Evidence {
     pub finals: HashSet<ContainerPlace>,
     /// The starts that Events told: when, under which count, of which instance.
     pub starts: HashMap<ContainerPlace, HashSet<(i64, u32, usize)>>,
+    /// The mirror pods that were seen to be deleted, and those that came back without restarts. Of what
+    /// their Events count nobody knows the beginning.
+    deleted_mirrors: HashSet<usize>,
+    begun_anew: HashSet<usize>,
+    /// How much may be remembered of mirror pods that were deleted, for kills of which nothing here is sure.
+    orphans: HashMap<usize, usize>,
     /// What findings may say of limits.
     limits: HashMap<KillName, ShownLimits>,
     /// The container's own limits that were ever shown.
@@ -140,7 +146,8 @@ pub fn kill(
     let killed = &container.instances[instance];
     killed.id.clone().unwrap_or_else(|| {
         let list = container.kind.spec_field();
-        format!("{} {list} {} {:?}", pod.uid(incarnation), container.name, killed.end_shown(skew))
+        let moment = killed.end_shown(skew).map_or(format!("#{}", killed.count), |at| at.to_string());
+        format!("{} {list} {} {moment}", pod.uid(incarnation), container.name)
     })
 }
 
@@ -153,7 +160,7 @@ impl Evidence {
     pub fn event(&mut self, cluster: &ModelCluster, event: EventSnapshot) {
         let place = (event.pod, event.container);
         self.starts.entry(place).or_default().insert((event.at, event.count, event.instance));
-        let known = self.pods.get_mut(&event.pod);
+        let known = self.trusts_counts(event.pod).then(|| self.pods.get_mut(&event.pod)).flatten();
         let Some(known) = known.and_then(|pod| pod.containers.get_mut(&event.container)) else { return };
         let truth = TrueContainer::of(cluster, place, cluster.pods[event.pod].incarnation);
         let is_confirmed = |instance: usize| truth.is_proved_by(instance, (event.at, event.count));
@@ -174,6 +181,21 @@ impl Evidence {
         known_pod.version = known_pod.version.max(snapshot.version);
         if snapshot.is_over() {
             self.over.insert(snapshot.pod);
+        }
+        if is_first && matches!(way, ShownBy::Watched) {
+            let name = |pod: usize| &cluster.pods[pod].name;
+            let before = self.pods.keys().copied();
+            let namesakes: Vec<usize> = before.filter(|pod| name(*pod) == name(snapshot.pod)).collect();
+            for pod in namesakes {
+                self.gone(cluster, pod, cluster.pods[pod].incarnation);
+            }
+        }
+        let counts = snapshot.containers.iter().flatten().map(|shown| shown.count);
+        if let Some(highest) = counts.max()
+            && self.deleted_mirrors.remove(&snapshot.pod)
+            && highest == 0
+        {
+            self.begun_anew.insert(snapshot.pod);
         }
         let containers = snapshot.containers.as_deref().unwrap_or_default();
         let app = containers.first().map_or(ShownState::Waiting, |app| app.state);
@@ -203,8 +225,21 @@ impl Evidence {
         self.pods.insert(snapshot.pod, known_pod);
     }
 
+    /// The Pod is deleted. A mirror pod with a pending kill may come back.
+    pub fn deleted(&mut self, cluster: &ModelCluster, pod: usize, incarnation: u32) {
+        if cluster.pods[pod].is_static {
+            self.deleted_mirrors.insert(pod);
+            let known = self.pods.get(&pod);
+            if known.is_some_and(|known| known.containers.values().any(|known| !known.pending.is_empty())) {
+                return;
+            }
+            self.orphans.insert(pod, 1 + 2 * cluster.pods[pod].containers.len());
+        }
+        self.gone(cluster, pod, incarnation);
+    }
+
     /// The Pod is gone.
-    pub fn gone(&mut self, cluster: &ModelCluster, pod: usize, incarnation: u32) {
+    fn gone(&mut self, cluster: &ModelCluster, pod: usize, incarnation: u32) {
         let Some(known) = self.pods.remove(&pod) else { return };
         self.over.insert(pod);
         for (number, mut known) in known.containers {
@@ -219,6 +254,7 @@ impl Evidence {
 
     /// What is known and wasn't in the list is gone.
     pub fn list_ends(&mut self, cluster: &ModelCluster, listed: &HashSet<usize>) {
+        self.orphans.retain(|pod, _| listed.contains(pod));
         let gone: Vec<usize> = self.pods.keys().filter(|pod| !listed.contains(pod)).copied().collect();
         for pod in gone {
             self.gone(cluster, pod, cluster.pods[pod].incarnation);
@@ -231,7 +267,7 @@ impl Evidence {
         let containers = self.pods.values().flat_map(|pod| pod.containers.values());
         let containers = containers
             .map(|known| usize::from(known.restarted || known.was_resized) + usize::from(known.was_killed));
-        self.pods.len() + containers.sum::<usize>()
+        self.pods.len() + containers.sum::<usize>() + self.orphans.values().sum::<usize>()
     }
 
     fn kills_shown(
@@ -292,11 +328,11 @@ impl Evidence {
             let ended = truth.end(instance);
             let next = shown.current().filter(|next| *next != instance);
             let next = next.map(|next| &instances[next]).filter(|next| next.started.is_some());
-            let told = self.started(truth).filter(|_| next.is_none() && !is_final);
-            if told.is_some() && !truth.container.is_plain && horizon.is_some() {
+            let mut told = self.started(truth).filter(|_| next.is_none() && !is_final).peekable();
+            if told.peek().is_some() && !truth.container.is_plain && horizon.is_some() {
                 continue;
             }
-            let told = told.filter(|told| truth.is_proved_by(instance, *told)).map(|(at, _)| at);
+            let told = told.filter(|told| truth.is_proved_by(instance, *told)).map(|(at, _)| at).max();
             let since = next.map_or(told, |next| next.start_shown(truth.skew)).or(ended);
             if (next.is_some() || told.is_some() || is_final) && is_old(since) {
                 self.history.insert(killed);
@@ -317,9 +353,9 @@ impl Evidence {
         let instances = shown.records().filter_map(|record| record.instance).chain(shown.current());
         let newest =
             instances.filter(|instance| truth.container.instances[*instance].started.is_some()).max();
-        let told = self.started(truth).filter(|_| !is_final);
+        let told: Vec<_> = self.started(truth).filter(|_| !is_final).collect();
         let is_confirmed = |instance: usize| {
-            newest > Some(instance) || told.is_some_and(|told| truth.is_proved_by(instance, told))
+            newest > Some(instance) || told.iter().any(|told| truth.is_proved_by(instance, *told))
         };
         let confirmed = known.pending.extract_if(.., |instance, _| is_confirmed(*instance));
         self.due.extend(confirmed.map(|(instance, _)| truth.kill(instance)));
@@ -332,9 +368,14 @@ impl Evidence {
         self.due.extend(news.map(|(instance, _)| truth.kill(instance)));
     }
 
-    /// When the container was last started, by the word of an Event, and the Event's count.
-    fn started(&self, truth: TrueContainer<'_>) -> Option<(i64, u32)> {
-        self.starts.get(&truth.place)?.iter().max().map(|(at, count, _)| (*at, *count))
+    /// When the container was started, by the word of Events, and their counts.
+    fn started(&self, truth: TrueContainer<'_>) -> impl Iterator<Item = (i64, u32)> {
+        let starts = self.starts.get(&truth.place).filter(|_| self.trusts_counts(truth.place.0));
+        starts.into_iter().flatten().map(|(at, count, _)| (*at, *count))
+    }
+
+    fn trusts_counts(&self, pod: usize) -> bool {
+        !self.deleted_mirrors.contains(&pod) && !self.begun_anew.contains(&pod)
     }
 
     /// Whether a finding of the kill may say so of the container's limit and its Pod's.
@@ -345,7 +386,8 @@ impl Evidence {
     /// Whether the instance's own Event seems to tell of a later start: its count is higher than the
     /// instance's, for logs were lost, and no status showed that.
     pub fn is_misled(&self, container: &ModelContainer, place: ContainerPlace, instance: usize) -> bool {
-        let fell = self.counts.get(&place).is_some_and(|(_, falls)| *falls > 0);
+        let fell =
+            self.counts.get(&place).is_some_and(|(_, falls)| *falls > 0) || !self.trusts_counts(place.0);
         let highest_own = container.instances[instance].count + 1;
         let mut starts = self.starts.get(&place).into_iter().flatten();
         !fell && starts.any(|(_, count, started)| *started == instance && *count > highest_own)

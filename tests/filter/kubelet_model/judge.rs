@@ -90,7 +90,10 @@ impl Judge {
             self.evidence.shown.contains_key(&(place, *instance))
                 && was_killed(container, *instance, &finding.killed, skew, is_vague)
         };
-        let mut killed = (0..container.instances.len()).filter(is_killed).peekable();
+        let is_open = |instance: &usize| {
+            !is_vague || !self.evidence.settled.contains(&kill(pod, incarnation, container, *instance, skew))
+        };
+        let mut killed = (0..container.instances.len()).filter(is_killed).filter(is_open).peekable();
         let first = *killed.peek().ok_or("nothing like that was killed and shown")?;
         let instance = match &finding.restarted {
             Some(restarted) => {

@@ -222,6 +222,17 @@ impl ModelPod {
         }
     }
 
+    /// It is stopped, and then is as if it had never been started.
+    pub fn start_anew(&mut self, now: i64) {
+        for container in &mut self.containers {
+            if let ShownState::Running(instance) = container.shown.state {
+                container.ends_as(instance, now, "Error", 143, false);
+            }
+            container.begin_anew(now);
+        }
+        (self.phase, self.terminating) = ("Pending", false);
+    }
+
     /// Its node starts anew.
     pub fn reboot(&mut self, rng: &mut Rng, now: i64) {
         for container in &mut self.containers {

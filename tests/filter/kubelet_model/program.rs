@@ -112,6 +112,8 @@ impl ModelProgram {
                 }
             }
         }
+        // A mirror pod that was deleted may come back, until a list doesn't show it.
+        self.relist(rng, self.cluster.now)?;
         match self.filter.remembered() {
             0 => Ok(()),
             left => Err(format!("left behind: {left}")),
@@ -208,7 +210,7 @@ impl ModelProgram {
             PodChange::Written(snapshot) => self.changed("changed", &snapshot),
             PodChange::Deleted(snapshot) => {
                 self.judge.evidence.status(&self.cluster, &snapshot, ShownBy::Watched);
-                self.judge.evidence.gone(&self.cluster, snapshot.pod, snapshot.incarnation);
+                self.judge.evidence.deleted(&self.cluster, snapshot.pod, snapshot.incarnation);
                 self.show("deleted", &snapshot);
                 let pod = self.decode(&snapshot);
                 self.observe(Observation::Deleted(Scope::WHOLE, pod))
