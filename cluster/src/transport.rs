@@ -10,7 +10,11 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Request, Response, Uri, header::AUTHORIZATION, uri::Scheme};
+use http::{
+    HeaderValue, Request, Response, Uri,
+    header::{AUTHORIZATION, PROXY_AUTHORIZATION},
+    uri::Scheme,
+};
 use hyper::{
     body::Incoming,
     rt::{Read, ReadBufCursor, Write},
@@ -56,7 +60,11 @@ enum DialError {
 }
 
 /// Sends requests to one API server.
-pub(crate) struct Transport(legacy::Client<Dialer, Body>);
+pub(crate) struct Transport {
+    client: legacy::Client<Dialer, Body>,
+    /// For a proxy that is handed each request as it is.
+    proxy_authorization: Option<HeaderValue>,
+}
 
 impl Transport {
     /// Prepares connections. It opens none yet.
@@ -75,12 +83,18 @@ impl Transport {
         let dialer =
             Dialer { tcp, proxy: access.proxy.clone(), server_name: access.server_name.clone(), tls };
         let mut client = legacy::Client::builder(TokioExecutor::new());
-        Ok(Self(client.http1_max_buf_size(MAX_BUFFER_BYTES).build(dialer)))
+        let proxy = access.proxy.as_ref().filter(|proxy| forwards(proxy, &access.address));
+        let proxy_authorization = proxy.and_then(|proxy| proxy.authorization.clone());
+        let client = client.http1_max_buf_size(MAX_BUFFER_BYTES).build(dialer);
+        Ok(Self { client, proxy_authorization })
     }
 
     /// Sends a request whose address is complete.
-    pub(crate) async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, legacy::Error> {
-        self.0.request(request).await
+    pub(crate) async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>, legacy::Error> {
+        if let Some(authorization) = &self.proxy_authorization {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, authorization.clone());
+        }
+        self.client.request(request).await
     }
 }
 
@@ -142,10 +156,15 @@ impl Service<Uri> for Dialer {
 impl Dialer {
     async fn dial(self, to: Uri) -> Result<Link, BoxError> {
         let name = match &self.server_name {
+            _ if to.scheme() != Some(&Scheme::HTTPS) => None,
             Some(name) => Some(name.clone()),
-            None if to.scheme() == Some(&Scheme::HTTPS) => Some(host(&to)?),
-            None => None,
+            None => Some(host(&to)?),
         };
+        let forwarding = self.proxy.as_ref().filter(|proxy| forwards(proxy, &to));
+        if let Some(proxy) = forwarding {
+            let stream = self.clone().hop(proxy.uri.clone()).await?;
+            return Ok(Link { stream, is_forwarded: true });
+        }
         let stream = match &self.proxy {
             None => Box::new(self.tcp.clone().call(to).await?.into_inner()),
             Some(proxy) => self.through(proxy, to).await?,
@@ -154,7 +173,7 @@ impl Dialer {
             Some(name) => self.secured(stream, name).await?,
             None => stream,
         };
-        Ok(Link(TokioIo::new(stream)))
+        Ok(Link { stream: TokioIo::new(stream), is_forwarded: false })
     }
 
     /// Opens a connection through a proxy.
@@ -210,12 +229,23 @@ fn host(address: &Uri) -> Result<ServerName<'static>, BoxError> {
     Ok(ServerName::try_from(host.trim_start_matches('[').trim_end_matches(']').to_owned())?)
 }
 
+/// Returns whether a proxy is handed requests to this address as they are. Through others it opens a tunnel,
+/// which many proxies allow for https alone.
+fn forwards(proxy: &ProxyRoute, address: &Uri) -> bool {
+    let is_http = |scheme: Option<&str>| matches!(scheme, Some("http" | "https"));
+    address.scheme() == Some(&Scheme::HTTP) && is_http(proxy.uri.scheme_str())
+}
+
 /// A connection, as hyper wants it.
-struct Link(TokioIo<Box<dyn ByteStream>>);
+struct Link {
+    stream: TokioIo<Box<dyn ByteStream>>,
+    /// Whether a proxy reads the requests: then each names its whole address.
+    is_forwarded: bool,
+}
 
 impl Connection for Link {
     fn connected(&self) -> Connected {
-        Connected::new()
+        Connected::new().proxy(self.is_forwarded)
     }
 }
 
@@ -225,7 +255,7 @@ impl Read for Link {
         context: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
+        Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
@@ -235,15 +265,15 @@ impl Write for Link {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
+        Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 

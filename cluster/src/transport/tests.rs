@@ -93,6 +93,23 @@ async fn a_request_goes_below_the_api_servers_path_in_the_name_of_whom_it_should
 }
 
 #[tokio::test]
+async fn a_plain_request_is_handed_to_an_http_proxy_as_it_is() {
+    let (proxy, server) = serve().await;
+    let mut access = access("http://kubernetes.example:8001", Some(&format!("http://user:pa%20ss@{proxy}")));
+    access.server_name = Some(ServerName::try_from("localhost").unwrap());
+    assert!(get(&access, "/version").await.unwrap().status().is_success());
+    let head = server.await.unwrap();
+    assert!(head.starts_with("GET http://kubernetes.example:8001/version HTTP/1.1\r\n"), "{head}");
+    for header in [
+        "host: kubernetes.example:8001",
+        "authorization: Bearer secret",
+        "proxy-authorization: Basic dXNlcjpwYSBzcw==",
+    ] {
+        assert!(head.lines().any(|line| line == header), "{header}: {head}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_goes_through_a_socks_proxy_which_resolves_the_host() {
     let (address, server) = serve().await;
     let (proxy, asked) = serve_socks(address).await;
