@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should say where")]
 
 mod architecture;
+mod bounds;
 mod chart;
 mod cluster;
 mod commands;
@@ -11,6 +12,7 @@ mod delivery;
 mod endpoint;
 mod filter;
 mod fuzz;
+mod hostile;
 mod metrics;
 mod page;
 mod source;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::{SignedDuration, Timestamp};
 
 /// A difference that is told.
-const MAX_DIFFERENCE: SignedDuration = SignedDuration::from_mins(1);
+const TOLD_DIFFERENCE: SignedDuration = SignedDuration::from_mins(1);
 
 /// The API server's clock, compared with this machine's. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +25,7 @@ impl ServerClock {
         let mut difference = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let ahead = date.duration_since(now);
         difference.ahead = ahead;
-        if ahead.abs() > MAX_DIFFERENCE && !std::mem::replace(&mut difference.is_told, true) {
+        if ahead.abs() > TOLD_DIFFERENCE && !std::mem::replace(&mut difference.is_told, true) {
             tracing::warn!(
                 "this machine's clock is {:#} {} the API server's, by which the age of kills is counted; \
                  detectedAt goes by this machine's. Synchronise the clocks",
