@@ -56,11 +56,12 @@ pub fn observe(
             watch(OwnEvents::default(), endpoint, &outlet, metrics, readiness)
         };
         let (first, further) = (own_events(), own_events());
-        observations.spawn(ReadBack::again(further, observations.asked_again()));
+        observations.spawn(ReadBack::again(further, observations.again()));
         let mut pods =
             watch(Pods::of(Scope(number)), endpoint("pods", "pods", None), &outlet, metrics, readiness);
+        let again = observations.again();
         observations.spawn(async move {
-            pods.watched.read_back = ReadBack::begin(first).await.map(Box::new);
+            pods.watched.read_back = ReadBack::begin(first, again).await.map(Box::new);
             pods.run().await
         });
         let started = watch(

@@ -81,9 +81,9 @@ impl Observations {
         self.listed.recv().await
     }
 
-    /// Returns what tells when the program's own Events are to be read again.
-    pub(super) fn asked_again(&self) -> watch::Receiver<()> {
-        self.again.subscribe()
+    /// Returns what has the program's own Events read again, and tells of it.
+    pub(super) fn again(&self) -> watch::Sender<()> {
+        self.again.clone()
     }
 
     /// Has the program's own Events read again, as lists are.

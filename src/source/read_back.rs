@@ -10,7 +10,7 @@
 //! | ends | the list of Pods |
 //! | has more of a namespace than its share, or takes longer than a minute | the list of Pods, and before the Pods of each namespace after it those Events |
 //! | so, of an included namespace | the list of Pods |
-//! | takes longer than two minutes in all | the list of Pods, with what is known |
+//! | takes longer than two minutes in all | the list of Pods, with what is known; and the Events once more, for what is owed |
 //! | is forbidden | the same |
 //!
 //! What the Events say is owed may be more than there is room for. It is read again when there is.
@@ -72,6 +72,8 @@ pub(super) struct ReadBack {
     until: Instant,
     /// The namespaces up to this one are read.
     read_to: String,
+    /// Has the Events read once more.
+    again: watch::Sender<()>,
 }
 
 impl Watched for OwnEvents {
@@ -103,9 +105,9 @@ impl OwnEvents {
 
 impl ReadBack {
     /// Reads all own Events back. Returns what is to be read before the Pods, if anything is left.
-    pub(super) async fn begin(list: ResourceWatch<OwnEvents>) -> Option<Self> {
+    pub(super) async fn begin(list: ResourceWatch<OwnEvents>, again: watch::Sender<()>) -> Option<Self> {
         let start = Instant::now();
-        let mut this = Self { list, until: start + MAX_READ_BACK_TIME, read_to: String::new() };
+        let mut this = Self { list, until: start + MAX_READ_BACK_TIME, read_to: String::new(), again };
         let has_namespaces = this.list.endpoint.namespace.is_none();
         let until = if has_namespaces { start + MAX_LIST_TIME } else { this.until };
         match this.read(until).await {
@@ -116,6 +118,8 @@ impl ReadBack {
                      the namespaces after {:?} are read one namespace at a time",
                     this.read_to
                 );
+                // What is owed there may be of Pods that are gone.
+                this.again.send_replace(());
                 return Some(this);
             }
             ReadEnd::Complete | ReadEnd::Exceeded | ReadEnd::Forbidden => {}
@@ -152,7 +156,7 @@ impl ReadBack {
     }
 
     /// Takes in that all Pods were listed.
-    pub(super) fn done(self) {
+    pub(super) fn done(mut self) {
         self.list.report.done();
     }
 
@@ -160,17 +164,22 @@ impl ReadBack {
         self.list.report.given_up(
             "this run can't tell which kills were reported before: sinks other than Kubernetes may repeat them",
         );
+        self.again.send_replace(());
     }
 
-    /// Reads own Events once more whenever that is asked for, for up to a minute each time.
-    pub(super) async fn again(list: ResourceWatch<OwnEvents>, mut asked: watch::Receiver<()>) -> Infallible {
+    /// Reads own Events once more whenever that is asked for, for up to a minute at a time.
+    pub(super) async fn again(list: ResourceWatch<OwnEvents>, again: watch::Sender<()>) -> Infallible {
+        let mut asked = again.subscribe();
+        let mut this = Self { list, until: Instant::now(), read_to: String::new(), again };
         // Nothing depends on it.
-        list.report.done();
-        let mut this = Self { list, until: Instant::now(), read_to: String::new() };
+        this.list.report.done();
         while asked.changed().await.is_ok() {
             this.list.watched = OwnEvents { goes_on: true, ..OwnEvents::default() };
-            this.read(Instant::now() + MAX_LIST_TIME).await;
-            this.list.report.done();
+            let end = this.read(Instant::now() + MAX_LIST_TIME).await;
+            // An API server that is away is asked until it is back. One that has too many gives what it has.
+            if matches!(end, ReadEnd::Late) && this.list.watched.count == 0 {
+                asked.mark_changed();
+            }
         }
         pending().await
     }

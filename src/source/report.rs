@@ -26,7 +26,8 @@ pub(super) struct WatchReport {
     name: String,
     /// Whether it covers one namespace. Without the right to it, the program watches the others, if any.
     is_namespaced: bool,
-    health: WatchHealthHandle,
+    /// `None` once nothing depends on the watch any more, however it is.
+    health: Option<WatchHealthHandle>,
     metrics: WatchMetrics,
     failures: LogThrottle<FailureKind>,
     undecodable: LogThrottle<()>,
@@ -44,7 +45,7 @@ impl WatchReport {
         readiness: &Readiness,
     ) -> Self {
         Self {
-            health: readiness.register(endpoint.to_string(), resource == WatchedResource::Pods),
+            health: Some(readiness.register(endpoint.to_string(), resource == WatchedResource::Pods)),
             metrics: metrics.watch(resource),
             failures: LogThrottle::new(LOG_QUIET, Duration::ZERO, LOGGED_KINDS),
             undecodable: LogThrottle::new(LOG_QUIET, LOG_QUIET, 1),
@@ -78,7 +79,7 @@ impl WatchReport {
     /// Tells that the list is complete.
     pub(super) fn listed(&mut self) {
         self.is_routine = false;
-        self.health.listed();
+        self.health.iter().for_each(WatchHealthHandle::listed);
     }
 
     /// Tells that it is listed anew though all is well.
@@ -88,14 +89,14 @@ impl WatchReport {
     }
 
     /// Tells that nothing depends on the watch any more.
-    pub(super) fn done(&self) {
-        self.health.done();
+    pub(super) fn done(&mut self) {
+        self.health.take().iter().for_each(WatchHealthHandle::done);
     }
 
     /// Tells that the program goes on without the list, and what follows from that.
     pub(super) fn given_up(&self, consequence: &'static str) {
         tracing::warn!("{} can't be listed, so the program goes on without: {consequence}", self.name);
-        self.health.given_up(consequence);
+        self.health.iter().for_each(|health| health.given_up(consequence));
     }
 
     /// Tells that a watch follows the list, the first time.
@@ -112,7 +113,7 @@ impl WatchReport {
 
     /// Tells that the watch works again.
     pub(super) fn works(&mut self) {
-        self.health.works();
+        self.health.iter().for_each(WatchHealthHandle::works);
         if self.failures.well() {
             tracing::info!("watching {} again", self.name);
         }
@@ -121,10 +122,12 @@ impl WatchReport {
     /// Tells of a request that failed.
     pub(super) fn failed(&mut self, failure: &RequestFailure) {
         self.metrics.failed();
-        if failure.is_forbidden() && self.is_namespaced {
-            self.health.forbidden(failure.to_string());
-        } else {
-            self.health.broken(failure.to_string());
+        if let Some(health) = &self.health {
+            if failure.is_forbidden() && self.is_namespaced {
+                health.forbidden(failure.to_string());
+            } else {
+                health.broken(failure.to_string());
+            }
         }
         if self.failures.admits(failure.kind(), Instant::now()) {
             tracing::warn!("{failure} (trying again)");

@@ -107,9 +107,10 @@ async fn lacks(release: &Release<'_>, watched: &Namespace, rules: &[PolicyRule],
         ready(&program).await;
         kill_once(watched, "without-create").await;
     }
+    let rule = format!("resources [\"{resource}\"], verbs [\"{verb}\"]");
+    logs(&program, &[&format!("this account may not {verb} {resource}"), &rule]).await;
     if verb == "patch" {
-        let rule = "resources [\"events\"], verbs [\"patch\"]";
-        return logs(&program, &["this account may not patch events", rule]).await;
+        return;
     }
     let lacked = format!("User \"{}\" cannot {verb} resource \"{resource}\"", release.account());
     let remedy = match verb {

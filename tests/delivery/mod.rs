@@ -11,6 +11,7 @@ mod events;
 mod gathering;
 mod hanging;
 mod ignored;
+mod ledger;
 mod lists;
 mod namespaces;
 mod outcomes;
