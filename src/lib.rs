@@ -49,7 +49,7 @@
 //! | names of a Pod's volumes | `MAX_VOLUMES = 64` | `src/source/objects/volumes.rs` | the rest is passed over |
 //! | own Events that are remembered | `MAX_REPORTED_EVENTS = 64 * 1024`, `MAX_EVENTS_PER_NAMESPACE = 8 * 1024` | `src/filter/reported.rs` | the largest namespaces lose theirs |
 //! | mirror pods that were deleted | `MAX_MIRRORS = 1024` | `src/filter/past.rs` | the oldest is forgotten |
-//! | Pods that are gone and may still be told of | `MAX_ORPHANS = 64` | `src/filter/pods.rs` | the oldest is forgotten |
+//! | mirror pods that are kept after they were deleted | `MAX_ORPHANS = 64` | `src/filter/pods.rs` | the oldest is forgotten |
 //! | nodes that ran out of memory | `MAX_NODE_OOMS = 1024` | `src/filter/nodes.rs` | the oldest is forgotten |
 //! | incidents | `MAX_INCIDENTS = 4096`, `MAX_KILLED_PODS = 128`, `MAX_INSTANCES = 8`, `MAX_LIMITS = 8`, `MAX_RECENT = 200` | `src/incidents/mod.rs`, `src/incidents/running.rs`, `src/incidents/running.rs`, `src/incidents/limits.rs`, `src/incidents/day.rs` | the oldest is forgotten |
 //! | findings that are known to the ledger | `MAX_KNOWN = 16 * 1024`, `MAX_RECOVERED_PER_NAMESPACE = 8 * 1024` | `src/fanout/ledger/known.rs` | the rest is not recovered |
