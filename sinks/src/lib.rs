@@ -48,8 +48,7 @@ pub trait Sink: Send + Sync + 'static {
     async fn deliver(&self, batch: &[Delivery]) -> Vec<AttemptOutcome>;
 
     /// Tells that incidents are over, at most [`SinkLimits::batch`] of them. Returns one outcome per incident,
-    /// in their order. It is only called if [`SinkType::tells_resolved`], after everything else of these
-    /// incidents was delivered.
+    /// in their order. It is only called if [`SinkType::tells_resolved`], beside calls of [`Sink::deliver`].
     ///
     /// # Cancel safety
     ///

@@ -6,12 +6,14 @@
 mod link;
 mod message;
 mod mrkdwn;
+mod quiet;
 mod webhook;
 mod wording;
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use finding::ResolvedIncident;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::Value;
@@ -24,12 +26,12 @@ use crate::{
     receiver::{EXPECTED_URL, UNENCRYPTED},
 };
 use link::LinkTemplate;
-use message::SlackMessage;
 use webhook::{SlackWebhook, WebhookAnswer};
 use wording::MessageSetting;
 
 /// `type: slack`.
-pub const TYPE: SinkType = SinkType { name: "slack", grouping: GROUPING, read, ..SinkType::PLAIN };
+pub const TYPE: SinkType =
+    SinkType { name: "slack", tells_resolved: true, grouping: GROUPING, read, ..SinkType::PLAIN };
 
 /// A crash loop sends its first message after 2 s, the second within 5 minutes, then one an hour. The first wait
 /// gathers Pods of a workload that are killed together.
@@ -125,13 +127,13 @@ struct SlackSink {
 impl SlackSink {
     /// Posts a message, and once more without blocks if Slack can't read it: no finding is lost because
     /// this program made a mistake in a block.
-    async fn post(&self, message: &SlackMessage<'_>) -> AttemptOutcome {
-        let reason = match self.send(&message.body()).await {
+    async fn post(&self, body: &Value, plain_body: &Value) -> AttemptOutcome {
+        let reason = match self.send(body).await {
             WebhookAnswer::Final(outcome) => return outcome,
             WebhookAnswer::Unreadable { reason } => reason,
         };
         tracing::warn!(reason, "Slack could not read a message; sending it as plain text");
-        match self.send(&message.plain_body()).await {
+        match self.send(plain_body).await {
             WebhookAnswer::Final(outcome) => outcome,
             WebhookAnswer::Unreadable { reason } => AttemptOutcome::Refused { reason },
         }
@@ -174,7 +176,7 @@ impl Sink for SlackSink {
             if begun.elapsed() > LAST_START {
                 break;
             }
-            let outcome = self.post(&message).await;
+            let outcome = self.post(&message.body(), &message.plain_body()).await;
             for finding in message.findings() {
                 outcomes[finding] = Some(outcome.clone());
             }
@@ -184,6 +186,33 @@ impl Sink for SlackSink {
             }
         }
         outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|| rest.clone())).collect()
+    }
+
+    /// Sends a message for each incident. After one that must be retried, the others are not sent.
+    ///
+    /// # Cancel safety
+    ///
+    /// A message whose answer was not awaited may appear twice.
+    async fn resolve(&self, resolved: &[ResolvedIncident]) -> Vec<AttemptOutcome> {
+        let begun = Instant::now();
+        let mut outcomes = Vec::with_capacity(resolved.len());
+        let mut rest = AttemptOutcome::Retry {
+            reason: "Slack took too long for the messages before it".into(),
+            after: None,
+        };
+        for incident in resolved {
+            if begun.elapsed() > LAST_START {
+                break;
+            }
+            let outcome = self.post(&quiet::body(incident), &quiet::plain_body(incident)).await;
+            outcomes.push(outcome.clone());
+            if matches!(outcome, AttemptOutcome::Retry { .. }) {
+                rest = outcome;
+                break;
+            }
+        }
+        outcomes.resize(resolved.len(), rest);
+        outcomes
     }
 }
 

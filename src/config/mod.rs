@@ -95,6 +95,8 @@ pub struct SinkConfig {
     pub grouping: Grouping,
     /// How long a finding is retried, from when it was first due.
     pub retry_for: Duration,
+    /// Whether it is told that incidents are over.
+    pub send_resolved: bool,
     /// How many findings may wait for it, at least 1.
     pub queue_capacity: usize,
 }
@@ -253,9 +255,20 @@ impl SinkConfig {
         };
         let retry_for = section.duration("retry_for", Duration::from_hours(1));
         let queue_capacity = read_queue_capacity(section);
+        let tells_resolved = sink_type.is_some_and(|sink_type| sink_type.tells_resolved);
+        let send_resolved = tells_resolved && section.get_or("send_resolved", false, "true or false");
         let settings = sink_type.and_then(|sink_type| (sink_type.read)(section))?;
         let name = name.to_owned();
-        Some(Self { name, sink_type: sink_type?, settings, matches, grouping, retry_for, queue_capacity })
+        Some(Self {
+            name,
+            sink_type: sink_type?,
+            settings,
+            matches,
+            grouping,
+            retry_for,
+            send_resolved,
+            queue_capacity,
+        })
     }
 }
 

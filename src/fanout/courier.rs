@@ -36,7 +36,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Route,
-    queue::{PendingDelivery, QueueBooks},
+    queue::{GroupKey, PendingDelivery, QueueBooks},
+    rhythm::ToldBefore,
     schedule::Schedule,
 };
 use crate::{logging::LogThrottle, metrics::DeliveryOutcome};
@@ -68,6 +69,8 @@ const SLOW_CALL: Duration = Duration::from_mins(1);
 pub(super) enum CourierOrder {
     /// Deliver this finding.
     Take(Box<PendingDelivery>),
+    /// Know that an earlier run of the program told of a kill in this group.
+    Remember(GroupKey, ToldBefore),
     /// Expect nothing more; end at `until`, or as soon as `at_once` is cancelled.
     Drain { until: Instant, at_once: CancellationToken },
 }
@@ -145,6 +148,7 @@ impl Courier {
     fn follow(&mut self, order: CourierOrder) {
         match order {
             CourierOrder::Take(pending) => self.take_in(*pending),
+            CourierOrder::Remember(key, told) => self.schedule.remember(key, &told, Instant::now()),
             CourierOrder::Drain { until, at_once } => {
                 self.at_once = at_once;
                 self.drain(until);

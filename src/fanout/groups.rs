@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{
     later,
     queue::{GroupKey, PendingDelivery},
-    rhythm::MessageRhythm,
+    rhythm::{MessageRhythm, ToldBefore},
 };
 
 #[derive(Debug)]
@@ -73,6 +73,22 @@ impl Groups {
         };
         self.insert(key, group);
         is_held
+    }
+
+    /// Takes in that an earlier run of the program told of a kill in a group.
+    pub(super) fn remember(&mut self, key: GroupKey, told: &ToldBefore, now: Instant) {
+        let known = self.remove(key);
+        let rhythm = MessageRhythm::new(self.grouping);
+        let mut group = known.unwrap_or(Group { gathered: Vec::new(), rhythm, due: now });
+        group.rhythm.remember(told);
+        let forgotten = group.rhythm.previous().map(|previous| later(previous, self.grouping.interval));
+        group.due = match forgotten {
+            Some(forgotten) if group.gathered.is_empty() => forgotten,
+            _ => group.rhythm.due_after_all(now),
+        };
+        if group.due > now || !group.gathered.is_empty() {
+            self.insert(key, group);
+        }
     }
 
     /// Returns when the next group is due.

@@ -12,6 +12,7 @@ mod courier;
 mod groups;
 mod ledger;
 mod queue;
+mod resolutions;
 mod rhythm;
 mod schedule;
 #[cfg(test)]
@@ -24,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-use finding::Finding;
+use finding::{Finding, ResolvedIncident};
 use jiff::Timestamp;
 use sinks::{Grouping, OwedSink, Sink};
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
@@ -35,6 +36,8 @@ use self::{
     courier::{Courier, CourierOrder},
     ledger::LedgerEntry,
     queue::{PendingDelivery, QueueBooks},
+    resolutions::ResolvedQueue,
+    rhythm::ToldBefore,
 };
 use crate::metrics::{DeliveryOutcome, Metrics};
 
@@ -56,6 +59,8 @@ pub struct Route {
     pub remembers: bool,
     /// Whether lists wait for room in the sink's queue.
     pub paces_lists: bool,
+    /// Whether the sink is told that incidents are over.
+    pub send_resolved: bool,
 }
 
 /// Decides whether a sink gets a finding.
@@ -95,6 +100,8 @@ struct SinkQueue {
     books: Arc<QueueBooks>,
     orders: mpsc::UnboundedSender<CourierOrder>,
     courier: JoinHandle<()>,
+    /// Where resolved incidents go, if the sink is told of them.
+    resolved: Option<ResolvedQueue>,
 }
 
 impl fmt::Debug for SinkQueue {
@@ -199,6 +206,35 @@ impl Fanout {
         Recovery::Taken
     }
 
+    /// Takes in what an earlier run found and told to all sinks that want it but those that it is owed to, so that
+    /// what follows is not told as new.
+    pub fn remember(&self, finding: &Finding, owed: &[String]) {
+        for queue in &self.queues {
+            let is_owed = owed.iter().any(|name| **name == *queue.books.sink);
+            if !queue.is_prompt && !is_owed && (queue.matches)(finding) {
+                let (key, pod) = queue.books.group_and_pod(finding);
+                let incident = finding.incident.as_ref();
+                let told = ToldBefore {
+                    pod,
+                    at: since(finding.detected_at),
+                    kills: incident.map_or(1, |incident| incident.kills),
+                    since: since(incident.map(|incident| incident.since).or(finding.detected_at)),
+                };
+                // A courier that has ended is reported elsewhere.
+                queue.orders.send(CourierOrder::Remember(key, told)).unwrap_or_default();
+            }
+        }
+    }
+
+    /// Has the sinks told that an incident is over, as far as they want it and its last kill. Never waits.
+    pub fn resolve(&self, resolved: &ResolvedIncident, last: &Finding) {
+        for queue in &self.queues {
+            if let Some(incidents) = queue.resolved.as_ref().filter(|_| (queue.matches)(last)) {
+                incidents.push(resolved.clone());
+            }
+        }
+    }
+
     /// Returns whether all sinks have room for findings of an earlier run.
     pub fn has_room_to_recover(&self) -> bool {
         self.queues.iter().all(|queue| queue.books.remembers || queue.books.has_room_to_recover())
@@ -235,7 +271,10 @@ impl Fanout {
             queue.orders.send(CourierOrder::Drain { until, at_once: at_once.clone() }).unwrap_or_default();
         }
         let mut drained = Drained { undelivered: 0, handed_over: 0 };
-        for SinkQueue { books, courier, .. } in self.queues {
+        for SinkQueue { books, courier, resolved, .. } in self.queues {
+            if let Some(resolved) = resolved {
+                resolved.drain(until, at_once.cancelled()).await;
+            }
             if let Err(error) = courier.await {
                 tracing::error!(sink = %books.sink, %error, "the courier ended too early; this is a bug");
             }
@@ -265,8 +304,20 @@ impl SinkQueue {
         let books = Arc::new(books);
         let (orders, incoming) = mpsc::unbounded_channel();
         let courier = tokio::spawn(Courier::new(&route, Arc::clone(&books)).run(incoming));
+        let resolved = route.send_resolved.then(|| {
+            let (sink, name) = (Arc::clone(&route.sink), Arc::clone(&books.sink));
+            ResolvedQueue::start(name, sink, route.retry_for, metrics.open_resolved(&route.name))
+        });
         let is_prompt = route.grouping == Grouping::NONE;
-        Self { matches: route.matches, is_prompt, paces_lists: route.paces_lists, books, orders, courier }
+        Self {
+            matches: route.matches,
+            is_prompt,
+            paces_lists: route.paces_lists,
+            books,
+            orders,
+            courier,
+            resolved,
+        }
     }
 
     /// Takes in a finding that the sink's account already counts as waiting.

@@ -90,6 +90,16 @@ impl QueueBooks {
         }
     }
 
+    /// Returns the group of a finding and a hash that tells its Pod from the few others of that.
+    pub(super) fn group_and_pod(&self, finding: &Finding) -> (GroupKey, u32) {
+        (GroupKey::new(finding, &self.hasher), self.pod(finding))
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "half a hash is one")]
+    fn pod(&self, finding: &Finding) -> u32 {
+        self.hasher.hash_one(&finding.pod.uid) as u32
+    }
+
     /// Waits until a list may bring more: until a quarter of the queue is free (the rest is for watches), the
     /// sink has stored nothing for a minute, or `until`.
     ///
@@ -196,9 +206,8 @@ impl PendingDelivery {
     }
 
     /// Returns a hash that tells its Pod from the few others of its group.
-    #[expect(clippy::cast_possible_truncation, reason = "half a hash is one")]
     pub(super) fn pod(&self) -> u32 {
-        self.books.hasher.hash_one(&self.delivery.finding.pod.uid) as u32
+        self.books.pod(&self.delivery.finding)
     }
 
     /// Takes in that it is due. The message before it about the same container was due at `previous`, the next

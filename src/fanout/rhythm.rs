@@ -26,6 +26,18 @@ const NEWS_FACTOR: u64 = 10;
 /// How many Pods of a group are told apart, as many as Slack names. Any further ones are no news.
 const MAX_NAMED_PODS: usize = 200;
 
+/// A kill that an earlier run of the program told of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ToldBefore {
+    pub(super) pod: u32,
+    /// When it was told, as closely as that is known.
+    pub(super) at: Instant,
+    /// How many kills its incident had then.
+    pub(super) kills: u64,
+    /// Since when.
+    pub(super) since: Instant,
+}
+
 /// What was told of a group so far, and what is yet to be told.
 #[derive(Debug)]
 pub(super) struct MessageRhythm {
@@ -105,6 +117,19 @@ impl MessageRhythm {
         self.told += self.untold;
         (self.untold, self.has_news, self.previous) = (0, false, Some(now));
         later(now, self.wait())
+    }
+
+    /// Takes in that an earlier run of the program told of a kill in a Pod.
+    pub(super) fn remember(&mut self, told: &ToldBefore) {
+        self.name(told.pod);
+        self.told = self.told.max(told.kills);
+        self.previous = self.previous.max(Some(told.at));
+        self.has_waited |= told.at.saturating_duration_since(told.since) > FIRST_WAIT;
+    }
+
+    /// Returns when what was added is to be told, after all.
+    pub(super) fn due_after_all(&self, now: Instant) -> Instant {
+        self.due(self.has_news, now)
     }
 
     fn name(&mut self, pod: u32) {

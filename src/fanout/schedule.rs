@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::{
     groups::{Excess, Groups},
     queue::{GroupKey, PendingDelivery},
+    rhythm::ToldBefore,
     turns::FairQueue,
 };
 
@@ -60,6 +61,13 @@ impl Schedule {
             return;
         }
         self.shares.add(key);
+    }
+
+    /// Takes in that an earlier run of the program told of a kill.
+    pub(super) fn remember(&mut self, key: GroupKey, told: &ToldBefore, now: Instant) {
+        if !self.grouping.interval.is_zero() {
+            self.groups.remember(key, told, now);
+        }
     }
 
     /// Takes back what failed, due again at `at`.

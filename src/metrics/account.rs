@@ -57,6 +57,21 @@ impl OwedGauge {
     }
 }
 
+/// Counts what became of telling one sink that incidents are over. Clones share the counts.
+#[derive(Clone, Debug)]
+pub struct ResolvedAccount(pub(super) [Counter; DeliveryOutcome::ALL.len()]);
+
+impl ResolvedAccount {
+    /// Counts an incident that was told, or wasn't.
+    pub fn count(&self, outcome: DeliveryOutcome) {
+        for (counter, counted) in self.0.iter().zip(DeliveryOutcome::ALL) {
+            if counted == outcome {
+                counter.inc();
+            }
+        }
+    }
+}
+
 /// The counts of one sink. Clones share them.
 #[derive(Clone)]
 pub struct SinkAccount {

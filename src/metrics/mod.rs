@@ -35,7 +35,7 @@ use tokio::time::Instant;
 
 use self::{account::QueueGauge, kills::KillCounters, watch::WatchFamilies};
 pub use self::{
-    account::{DeliveryOutcome, OwedGauge, SinkAccount},
+    account::{DeliveryOutcome, OwedGauge, ResolvedAccount, SinkAccount},
     nodes::NodeOomCounters,
     text::CONTENT_TYPE,
     watch::{WatchMetrics, WatchedResource},
@@ -48,6 +48,7 @@ pub struct Metrics {
     detection_delay: Histogram,
     deliveries: Family<DeliveryLabels, Counter>,
     recovered: Family<SinkLabels, Counter>,
+    resolved: Family<DeliveryLabels, Counter>,
     owed: OwedGauge,
     delivery_duration: Family<SinkLabels, Histogram, DeliveryBuckets>,
     queue_length: Family<SinkLabels, QueueGauge>,
@@ -116,6 +117,7 @@ impl Metrics {
             detection_delay: Histogram::new([1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 360.0, 900.0, 3600.0]),
             deliveries: Family::default(),
             recovered: Family::default(),
+            resolved: Family::default(),
             owed: OwedGauge::default(),
             delivery_duration: Family::new_with_constructor(DeliveryBuckets),
             queue_length: Family::default(),
@@ -158,6 +160,11 @@ impl Metrics {
              failed and dropped were not delivered; the log has them whole, unless their place is gone. handed_over \
              are delivered by the next start",
             &self.deliveries,
+        );
+        add.metric(
+            "resolved",
+            "Incidents whose end was told, by sink with send_resolved and outcome. They are no findings",
+            &self.resolved,
         );
         add.metric(
             "recovered",
@@ -265,6 +272,14 @@ impl Metrics {
             delivered: count(DeliveryOutcome::Delivered) + count(DeliveryOutcome::Duplicate),
             failed: count(DeliveryOutcome::Failed) + count(DeliveryOutcome::Dropped),
         }
+    }
+
+    /// Opens the account of the resolved incidents of a sink.
+    pub fn open_resolved(&self, sink: &str) -> ResolvedAccount {
+        ResolvedAccount(DeliveryOutcome::ALL.map(|outcome| {
+            let labels = DeliveryLabels { sink: sink.to_owned(), outcome: outcome.label() };
+            self.resolved.get_or_create_owned(&labels)
+        }))
     }
 
     /// Counts a finding, and counts it as waiting for every sink. Each sink must then settle it once

@@ -3,21 +3,29 @@
 use std::sync::Arc;
 
 use finding::{AdvicePolicy, Finding};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    config::Config,
+    config::{Config, Namespaces},
+    fanout::Fanout,
     filter::{Conclusion, Filter},
-    incidents::{Incidents, RecentIncidents},
+    incidents::{Incidents, QuietIncident, RecentIncidents},
     metrics::Metrics,
     source::Observation,
 };
+
+/// How long the program must have seen the cluster before it says that an incident is over.
+const MIN_SIGHT: SignedDuration = SignedDuration::from_mins(1);
 
 /// Filter and incidents.
 pub(super) struct Detection {
     filter: Filter,
     incidents: Incidents,
     advice: Option<AdvicePolicy>,
+    cluster: Option<String>,
+    namespaces: Namespaces,
+    /// Since when the program has seen the cluster.
+    sighted_since: Option<Timestamp>,
     metrics: Arc<Metrics>,
 }
 
@@ -28,6 +36,9 @@ impl Detection {
             filter: Filter::new(super::settings(config)),
             incidents: Incidents::default(),
             advice: config.advice,
+            cluster: config.cluster.clone(),
+            namespaces: config.namespaces.clone(),
+            sighted_since: None,
             metrics: Arc::clone(metrics),
         }
     }
@@ -42,6 +53,30 @@ impl Detection {
         self.incidents.see(&observation);
         let conclusions = self.filter.observe(observation, Some(now));
         conclusions.into_iter().filter_map(|conclusion| self.conclude(conclusion)).collect()
+    }
+
+    /// Takes in what an earlier run found, if an observation tells of it, so that incidents count on, and nothing is
+    /// told as new that `fanout` has told.
+    pub(super) fn remember(&mut self, observation: &Observation, fanout: &Fanout, now: Timestamp) {
+        let Observation::Reported { record: Some(record), .. } = observation else { return };
+        if self.namespaces.selects(&record.finding.namespace) {
+            let mut finding = record.finding.clone();
+            // No Event may say otherwise.
+            finding.cluster.clone_from(&self.cluster);
+            self.incidents.remember(&finding, now);
+            fanout.remember(&finding, &record.owed);
+        }
+    }
+
+    /// Returns the incidents that are over, unless the program can't see the cluster, or only has for less than a
+    /// minute: kills may be yet to be seen.
+    pub(super) fn over(&mut self, now: Timestamp, is_sighted: bool) -> Vec<QuietIncident> {
+        if !is_sighted {
+            self.sighted_since = None;
+            return Vec::new();
+        }
+        let since = *self.sighted_since.get_or_insert(now);
+        if now.duration_since(since) < MIN_SIGHT { Vec::new() } else { self.incidents.over(now) }
     }
 
     fn conclude(&mut self, conclusion: Conclusion) -> Option<Arc<Finding>> {

@@ -105,6 +105,9 @@ pub async fn run(
             }
             _ = heartbeat.tick() => {
                 beat(&fanout, &readiness);
+                for quiet in detection.over(Timestamp::now(), readiness.readiness().good) {
+                    fanout.resolve(&quiet.resolved, &quiet.last);
+                }
                 owed.go_on(&fanout, &observations);
             }
             () = fanout.room_for_list(backlog.waits_until()), if !backlog.is_empty() => {
@@ -114,6 +117,7 @@ pub async fn run(
                 let Some(observation) = observation else { break Err(PipelineError::Source) };
                 let is_of_list = backlog.notice(&observation);
                 owed.notice(&observation, &fanout);
+                detection.remember(&observation, &fanout, Timestamp::now());
                 for finding in detection.observe(observation, Timestamp::now()) {
                     if is_of_list { backlog.push(finding, Instant::now()) } else { fanout.send(finding) }
                 }
@@ -216,6 +220,7 @@ fn routes(config: &Config, client: &Client, stop: &Stop) -> Result<Vec<Route>, P
             retry_for: sink.retry_for,
             queue_capacity: sink.queue_capacity,
             remembers: sink.sink_type.remembers,
+            send_resolved: sink.send_resolved,
             // Without a sink that remembers, those that take findings as they come.
             paces_lists: if any_remembers {
                 sink.sink_type.remembers

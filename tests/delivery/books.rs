@@ -205,6 +205,7 @@ fn route(sink: SinkConfig, context: &SinkContext) -> Route {
         queue_capacity: sink.queue_capacity,
         remembers: false,
         paces_lists: false,
+        send_resolved: false,
     }
 }
 

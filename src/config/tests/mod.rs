@@ -120,7 +120,6 @@ fn advice_is_as_the_vertical_pod_autoscaler_gives_it_unless_it_is_set_or_off() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "it is one table")]
 fn a_wrong_value_is_explained() {
     for (text, error) in [
         ("cluster: 5", "cluster: is 5; expected text, in quotes if it looks like a number"),

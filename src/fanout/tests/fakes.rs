@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use finding::{AffectedContainer, KillId};
+use finding::{AffectedContainer, KillId, ResolvedIncident};
 pub(super) use sinks::{AttemptOutcome, Delivery, SinkLimits};
 use support::log;
 pub(super) use support::log::logged;
@@ -74,6 +74,8 @@ pub(super) struct FakeSink {
     script: Mutex<Vec<FakeBehaviour>>,
     pub(super) begun: Instant,
     calls: Mutex<Vec<(Duration, Vec<String>)>>,
+    /// The incidents that it was told are over, each time.
+    pub(super) resolved: Mutex<Vec<(Duration, KillId)>>,
     /// What became of each finding, and how many kills that was with those that were only counted.
     pub(super) answers: Mutex<Vec<(KillId, u64, AttemptOutcome)>>,
 }
@@ -92,8 +94,8 @@ impl FakeSink {
         let mut script: Vec<_> = script.into_iter().collect();
         script.reverse();
         let (script, begun) = (Mutex::new(script), Instant::now());
-        let (calls, answers) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { limits, max_named, script, begun, calls, answers })
+        let (calls, resolved, answers) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { limits, max_named, script, begun, calls, resolved, answers })
     }
 
     /// The calls so far: when, and the messages in each.
@@ -150,6 +152,19 @@ impl Sink for FakeSink {
         self.answers.lock().unwrap().extend(answers);
         outcomes
     }
+
+    async fn resolve(&self, resolved: &[ResolvedIncident]) -> Vec<AttemptOutcome> {
+        let told = resolved.iter().map(|it| (self.begun.elapsed(), it.id.clone()));
+        self.resolved.lock().unwrap().extend(told);
+        match self.manner() {
+            FakeBehaviour::FailsInPart(outcomes) => {
+                outcomes.into_iter().cycle().take(resolved.len()).collect()
+            }
+            FakeBehaviour::Hangs => future::pending().await,
+            FakeBehaviour::Panics => panic!("a fake that panics"),
+            _ => vec![AttemptOutcome::Delivered; resolved.len()],
+        }
+    }
 }
 
 pub(super) fn retry() -> AttemptOutcome {
@@ -179,6 +194,7 @@ pub(super) fn route(name: &str, sink: &Arc<FakeSink>) -> Route {
         queue_capacity: 4096,
         remembers: false,
         paces_lists: true,
+        send_resolved: false,
     }
 }
 

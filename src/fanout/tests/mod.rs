@@ -6,6 +6,7 @@ mod calls;
 mod drain;
 mod fakes;
 mod ledger;
+mod resolutions;
 mod retries;
 mod schedule;
 mod shares;
