@@ -64,9 +64,30 @@ app.kubernetes.io/component: generator
 {{- end }}
 {{- end }}
 
+{{/*
+The sinks: those of the configuration, and of `presets`, whose keys the configuration's go before. Takes a list: the root,
+and a dict that gets them as `sinks`. (A template returns only text, and numbers don't survive that.)
+*/}}
+{{- define "kubernetes-oom-event-generator.sinks" -}}
+{{- $root := index . 0 }}
+{{- $sinks := deepCopy (default dict ($root.Values.config).sinks) }}
+{{- if not $sinks }}
+{{- $_ := set $sinks "events" (dict "type" "kubernetes") }}
+{{- end }}
+{{- range $name := $root.Values.presets }}
+{{- $preset := $root.Files.Get (printf "files/webhook/%s.yaml" $name) | fromYaml }}
+{{- $_ := set $sinks $name (merge (default dict (get $sinks $name)) (get $preset.sinks $name)) }}
+{{- end }}
+{{- $_ := set (index . 1) "sinks" $sinks }}
+{{- end }}
+
 {{/* The configuration file. */}}
 {{- define "kubernetes-oom-event-generator.config" -}}
-{{ toYaml (default dict .Values.config) }}
+{{- $config := deepCopy (default dict .Values.config) }}
+{{- if .Values.presets }}
+{{- include "kubernetes-oom-event-generator.sinks" (tuple . $config) }}
+{{- end }}
+{{- toYaml $config }}
 {{- end }}
 
 {{/* The port that the program listens on. Empty if `server` is null. */}}
@@ -79,8 +100,9 @@ app.kubernetes.io/component: generator
 
 {{/* Whether a sink writes Kubernetes Events: not empty if so. Without `sinks`, the default sink does. */}}
 {{- define "kubernetes-oom-event-generator.writesEvents" -}}
-{{- $sinks := default (dict "events" (dict "type" "kubernetes")) (.Values.config).sinks }}
-{{- range $sinks }}
+{{- $all := dict }}
+{{- include "kubernetes-oom-event-generator.sinks" (tuple . $all) }}
+{{- range $all.sinks }}
 {{- if eq .type "kubernetes" }}true{{ end }}
 {{- end }}
 {{- end }}
@@ -88,7 +110,9 @@ app.kubernetes.io/component: generator
 {{/* Whether the Events say what is owed to other sinks: not empty if a sink writes Events and there is another. */}}
 {{- define "kubernetes-oom-event-generator.keepsLedger" -}}
 {{- if include "kubernetes-oom-event-generator.writesEvents" . }}
-{{- range (.Values.config).sinks }}
+{{- $all := dict }}
+{{- include "kubernetes-oom-event-generator.sinks" (tuple . $all) }}
+{{- range $all.sinks }}
 {{- if ne .type "kubernetes" }}true{{ end }}
 {{- end }}
 {{- end }}
@@ -191,11 +215,39 @@ app.kubernetes.io/component: generator
 {{- if and .Values.serviceMonitor.enabled (not .Values.service.enabled) }}
 {{- fail "serviceMonitor.enabled is true, but service.enabled is false, so there is nothing to scrape: enable the service, or use podMonitor instead" }}
 {{- end }}
-{{- range $name, $sink := (.Values.config).sinks }}
-{{- $file := default "" $sink.webhook_url_file }}
-{{- $key := trimPrefix "/etc/oom/secrets/" $file }}
-{{- if and (ne $key $file) (not $.Values.secrets.existing) (not (hasKey (default dict $.Values.secrets.create) $key)) }}
-{{- fail (printf "config.sinks.%s.webhook_url_file is %s, but no Secret has the key %s: name a Secret in secrets.existing, or set secrets.create.%s" $name $file $key $key) }}
+{{- $all := dict }}
+{{- include "kubernetes-oom-event-generator.sinks" (tuple . $all) }}
+{{- range $name, $sink := $all.sinks }}
+{{- $files := dict }}
+{{- range tuple "webhook_url_file" "url_file" "signing_secret_file" }}
+{{- $_ := set $files . (default "" (get $sink .)) }}
+{{- end }}
+{{- range $header, $file := $sink.header_files }}
+{{- $_ := set $files (printf "header_files.%s" $header) $file }}
+{{- end }}
+{{- range $key, $file := $files }}
+{{- $secret := trimPrefix "/etc/oom/secrets/" $file }}
+{{- if and (ne $secret $file) (not $.Values.secrets.existing) (not (hasKey (default dict $.Values.secrets.create) $secret)) }}
+{{- fail (printf "config.sinks.%s.%s is %s, but no Secret has the key %s: name a Secret in secrets.existing, or set secrets.create.%s" $name $key $file $secret $secret) }}
 {{- end }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The TCP ports that the Pod must reach, as JSON: those of the values, and of the URLs of sinks. */}}
+{{- define "kubernetes-oom-event-generator.egressPorts" -}}
+{{- $all := dict }}
+{{- include "kubernetes-oom-event-generator.sinks" (tuple . $all) }}
+{{- $ports := list }}
+{{- range .Values.networkPolicy.egressPorts }}
+{{- $ports = append $ports (int .) }}
+{{- end }}
+{{- range $all.sinks }}
+{{- range concat (default list .urls) (compact (list .url)) }}
+{{- $url := urlParse . }}
+{{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" }}
+{{- $ports = append $ports (default (ternary 80 443 (eq $url.scheme "http")) $port | int) }}
+{{- end }}
+{{- end }}
+{{- dict "ports" (uniq $ports) | toJson }}
 {{- end }}
