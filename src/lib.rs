@@ -45,7 +45,7 @@
 //! | own Events of one namespace that are read | `MAX_READ_PER_NAMESPACE = 8 * 1024` | `src/source/read_back.rs` | kills of that namespace may be told again |
 //! | how long own Events are read | `MAX_LIST_TIME = Duration::from_mins(1)`, `MAX_READ_BACK_TIME = Duration::from_mins(2)` | `src/source/read_back.rs` | namespaces are read one by one; then kills are judged with what is known |
 //! | an annotation of an own Event | `MAX_FINDING_BYTES = 16 * 1024`, `MAX_OWED_BYTES = 4 * 1024`, `MAX_OWED_SINKS = 64` | `src/source/own_events.rs` | it is passed over |
-//! | a string of a finding in it | `MAX_TEXT_BYTES = 4 * 1024` | `finding/src/text.rs` | it is cut |
+//! | a string of a finding in it | `MAX_TEXT_BYTES = 4 * 1024` | `finding/src/text.rs` | the finding is passed over |
 //! | names of a Pod's volumes | `MAX_VOLUMES = 64` | `src/source/objects/volumes.rs` | the rest is passed over |
 //! | own Events that are remembered | `MAX_REPORTED_EVENTS = 64 * 1024`, `MAX_EVENTS_PER_NAMESPACE = 8 * 1024` | `src/filter/reported.rs` | the largest namespaces lose theirs |
 //! | mirror pods that were deleted | `MAX_MIRRORS = 1024` | `src/filter/past.rs` | the oldest is forgotten |
