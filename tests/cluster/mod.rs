@@ -6,3 +6,4 @@ mod ledger;
 pub mod proxy;
 mod rights;
 pub mod storm;
+mod tenants;
