@@ -363,9 +363,12 @@ impl Evidence {
 
     /// The pending kills after which no start will be known.
     fn end(&mut self, truth: TrueContainer<'_>, known: &mut KnownContainer) {
-        let ended = std::mem::take(&mut known.pending).into_iter();
-        let news = ended.filter(|(_, is_old)| self.report_unrestarted && !is_old);
-        self.due.extend(news.map(|(instance, _)| truth.kill(instance)));
+        // What is history stays that, however often it is shown.
+        let news = known.pending.extract_if(.., |_, is_old| !*is_old);
+        let ended: Vec<KillName> = news.map(|(instance, _)| truth.kill(instance)).collect();
+        if self.report_unrestarted {
+            self.due.extend(ended);
+        }
     }
 
     /// When the container was started, by the word of Events, and their counts.
