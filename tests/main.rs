@@ -13,6 +13,7 @@ mod endpoint;
 mod filter;
 mod fuzz;
 mod hostile;
+mod incidents;
 mod metrics;
 mod page;
 mod source;

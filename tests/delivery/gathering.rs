@@ -68,3 +68,32 @@ fn numbers(text: &str) -> BTreeSet<u32> {
         .filter_map(|word| word.parse().ok())
         .collect()
 }
+
+/// A deploy whose limit is too small for each of its 20 Pods, all of which crash for an hour.
+#[tokio::test(start_paused = true)]
+async fn a_deploy_that_crashes_is_told_in_few_messages_of_which_the_second_names_every_other_pod() {
+    let slack = Slack::good().await;
+    let mut books = Books::open(None, Some((&slack, "")));
+    let crash = |pod: usize, count: usize| {
+        let mut again = kill("shop", pod);
+        again.id = KillId::new(&[&pod.to_string(), &count.to_string()]);
+        again.pod.uid = pod.to_string();
+        again.pod.workload.name = "cart".to_owned();
+        again
+    };
+    books.send([crash(0, 0)]);
+    sleep(Duration::from_secs(5)).await;
+    for count in 1..=13 {
+        books.send((0..20).map(|pod| crash(pod, count)));
+        sleep(5 * MINUTE).await;
+    }
+    sleep(60 * MINUTE).await;
+    let asked = slack.messages();
+    assert_eq!(asked[0].pods.len(), 1);
+    let second: BTreeSet<_> =
+        asked[1..].iter().filter(|it| it.at < MINUTE).flat_map(|it| it.pods.clone()).collect();
+    assert_eq!(second.len(), 20, "{second:?}");
+    let first_hour = asked.iter().filter(|asked| asked.at < 60 * MINUTE).count();
+    assert!(first_hour <= 12, "{first_hour}");
+    assert_eq!(books.ends("team").delivered, 1 + 13 * 20);
+}
