@@ -99,7 +99,9 @@ async fn nothing_that_one_tenant_writes_changes_what_is_told_of_another() {
 
     let cluster = cluster().await;
     let program = cluster.program().await;
-    hostile_pods().into_iter().for_each(|pod| cluster.server.put("pods", pod));
+    for pod in hostile_pods() {
+        cluster.server.put("pods", pod);
+    }
     // And a storm.
     for number in 0..2_000 {
         cluster.server.put("pods", in_namespace("evil", restarted(&format!("storm-{number}"), 1)));

@@ -20,7 +20,7 @@ const NOTICED_WITHIN: Duration = Duration::from_secs(90);
 async fn is_ready_without(victim: usize, lost_for: Duration) -> Result<(), Error> {
     let [one, two, three] = ["one", "two", "three"].map(async |name| cluster().await.namespace(name).await);
     let namespaces = [one.await?, two.await?, three.await?];
-    let names = namespaces.each_ref().map(|namespace| namespace.name());
+    let names = namespaces.each_ref().map(support::Namespace::name);
     let rules = json!([{"apiGroups": [""], "resources": ["pods", "events"], "verbs": ["list", "watch"]}]);
     let token = namespaces[0].service_account_token("reader", GrantScope::Namespaces(&names), rules).await?;
     let include = format!("[{}]", names.join(","));
