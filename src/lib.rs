@@ -71,6 +71,7 @@ pub mod fanout;
 pub mod filter;
 pub mod health;
 pub mod incidents;
+pub mod leadership;
 pub mod logging;
 pub mod metrics;
 pub mod page;

@@ -15,6 +15,7 @@
 //! - When the queue is full, the namespace and workload that have most waiting lose their newest finding, or
 //!   have it counted by another if the sink can tell a count.
 //! - A call that takes longer than a minute is logged.
+//! - Calls begin only while this replica leads, and those under way end when it no longer does.
 //! - While draining, retries come every second. What is left when the grace is over is given up, or left to the
 //!   next start if the ledger has it.
 
@@ -26,9 +27,10 @@ use std::{
 };
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use finding::Finding;
 use sinks::{AttemptOutcome, Sink, SinkLimits};
 use tokio::{
-    sync::mpsc::UnboundedReceiver,
+    sync::{mpsc::UnboundedReceiver, oneshot},
     task::{self, JoinError, JoinSet},
     time::{Instant, sleep_until, timeout},
 };
@@ -40,7 +42,7 @@ use super::{
     rhythm::ToldBefore,
     schedule::Schedule,
 };
-use crate::{logging::LogThrottle, metrics::DeliveryOutcome};
+use crate::{leadership::Leadership, logging::LogThrottle, metrics::DeliveryOutcome};
 
 /// The pauses before retries. Jitter at most doubles them, so the longest is 60 s.
 const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
@@ -71,6 +73,8 @@ pub(super) enum CourierOrder {
     Take(Box<PendingDelivery>),
     /// Know that an earlier run of the program told of a kill in this group.
     Remember(GroupKey, ToldBefore),
+    /// Give up what is under way and what waits, because this replica leads no longer, and return it.
+    HandOver(oneshot::Sender<Vec<Arc<Finding>>>),
     /// Expect nothing more; end at `until`, or as soon as `at_once` is cancelled.
     Drain { until: Instant, at_once: CancellationToken },
 }
@@ -81,7 +85,9 @@ pub(super) struct Courier {
     limits: SinkLimits,
     retry_for: Duration,
     schedule: Schedule,
-    calls: JoinSet<Vec<AttemptOutcome>>,
+    leadership: Leadership,
+    /// `None` is the end of a call that was aborted because another replica leads.
+    calls: JoinSet<Option<Vec<AttemptOutcome>>>,
     /// What each call of `calls` delivers.
     carried: HashMap<task::Id, DeliveryCall>,
     /// No call begins before this.
@@ -100,7 +106,7 @@ struct DeliveryCall {
 }
 
 impl Courier {
-    pub(super) fn new(route: &Route, books: Arc<QueueBooks>) -> Self {
+    pub(super) fn new(route: &Route, books: Arc<QueueBooks>, leadership: Leadership) -> Self {
         let max_groups = books.capacity.saturating_mul(2);
         Self {
             books,
@@ -108,6 +114,7 @@ impl Courier {
             limits: route.sink.limits(),
             retry_for: route.retry_for,
             schedule: Schedule::new(route.grouping, route.sink.max_named(), max_groups),
+            leadership,
             calls: JoinSet::new(),
             carried: HashMap::new(),
             not_before: Instant::now(),
@@ -126,10 +133,13 @@ impl Courier {
                 self.leave();
                 return;
             }
-            self.begin_calls();
+            let leads = self.leadership.leads();
+            if leads {
+                self.begin_calls();
+            }
             self.say_slow();
-            let wake =
-                self.next_call(Instant::now()).into_iter().chain(self.until).chain(self.next_slow()).min();
+            let next_call = self.next_call(Instant::now()).filter(|_| leads);
+            let wake = next_call.into_iter().chain(self.until).chain(self.next_slow()).min();
             let at_once = self.at_once.clone();
             tokio::select! {
                 count = orders.recv_many(&mut arrived, 1024), if self.until.is_none() => {
@@ -139,6 +149,7 @@ impl Courier {
                     arrived.drain(..).for_each(|order| self.follow(order));
                 }
                 Some(ended) = self.calls.join_next_with_id() => self.end_call(ended),
+                () = self.leadership.gained(), if !leads => {}
                 () = at_once.cancelled() => self.until = Some(Instant::now()),
                 () = sleep_until_or_for_ever(wake) => {}
             }
@@ -149,6 +160,10 @@ impl Courier {
         match order {
             CourierOrder::Take(pending) => self.take_in(*pending),
             CourierOrder::Remember(key, told) => self.schedule.remember(key, &told, Instant::now()),
+            CourierOrder::HandOver(taker) => {
+                // If the taker is gone, the program ends.
+                taker.send(self.hand_over()).unwrap_or_default();
+            }
             CourierOrder::Drain { until, at_once } => {
                 self.at_once = at_once;
                 self.drain(until);
@@ -222,23 +237,35 @@ impl Courier {
     fn begin_call(&mut self, batch: Vec<PendingDelivery>, now: Instant) {
         let deliveries: Vec<_> = batch.iter().map(|pending| pending.delivery.clone()).collect();
         let (sink, limit) = (Arc::clone(&self.sink), self.limits.timeout);
+        let leadership = self.leadership.clone();
         let call = self.calls.spawn(async move {
-            let answer = timeout(limit, sink.deliver(&deliveries)).await;
-            answer.unwrap_or_else(|_elapsed| {
+            let answer = leadership.while_leading(timeout(limit, sink.deliver(&deliveries))).await?;
+            Some(answer.unwrap_or_else(|_elapsed| {
                 let reason = format!("no answer within {limit:?}; it may have arrived all the same");
                 vec![AttemptOutcome::Retry { reason, after: None }; deliveries.len()]
-            })
+            }))
         });
         self.carried.insert(call.id(), DeliveryCall { batch, began: now });
         self.not_before = self.not_before.max(now + self.limits.interval);
     }
 
-    fn end_call(&mut self, ended: Result<(task::Id, Vec<AttemptOutcome>), JoinError>) {
+    fn end_call(&mut self, ended: Result<(task::Id, Option<Vec<AttemptOutcome>>), JoinError>) {
         let (id, outcomes) = match ended {
             Ok((id, outcomes)) => (id, Ok(outcomes)),
             Err(error) => (error.id(), Err(error)),
         };
         let Some(DeliveryCall { batch, began }) = self.carried.remove(&id) else { return };
+        let outcomes = match outcomes {
+            Ok(Some(outcomes)) => Ok(outcomes),
+            Ok(None) => {
+                let now = Instant::now();
+                for pending in batch {
+                    self.schedule.retry(pending, now);
+                }
+                return;
+            }
+            Err(error) => Err(error),
+        };
         self.books.account.attempt_took(began.elapsed());
         let wrong = match &outcomes {
             Ok(outcomes) => format!(
@@ -371,15 +398,40 @@ impl Courier {
         let idle = self.carried.is_empty();
         let now = Instant::now();
         let too_late = self.next_call(now).is_none_or(|at| at > until);
-        until <= now || idle && (self.schedule.len() == 0 || too_late)
+        until <= now || !self.leadership.leads() || idle && (self.schedule.len() == 0 || too_late)
+    }
+
+    /// Aborts what is under way, and returns the findings of that and of all that waits. Their Events say to
+    /// whom they are still owed; the replica that leads reads it there.
+    fn hand_over(&mut self) -> Vec<Arc<Finding>> {
+        self.end_calls();
+        let now = Instant::now();
+        self.schedule.hurry(usize::MAX, now);
+        let waiting = self.schedule.take(usize::MAX, now, |_| true);
+        let carried = mem::take(&mut self.carried).into_values().flat_map(|call| call.batch);
+        let all = waiting.into_iter().chain(carried);
+        let settle = |pending: PendingDelivery| {
+            let finding = Arc::clone(&pending.delivery.finding);
+            pending.settle(DeliveryOutcome::HandedOver);
+            finding
+        };
+        all.map(settle).collect()
+    }
+
+    /// Lets the calls that have ended by now still count, and aborts the others.
+    fn end_calls(&mut self) {
+        while let Some(ended) = self.calls.try_join_next_with_id() {
+            self.end_call(ended);
+        }
+        self.calls = JoinSet::new();
     }
 
     /// Gives up everything that is left, or leaves it to the next start.
     fn leave(mut self) {
-        // Calls that have ended by now still count; the others are aborted with the set.
-        while let Some(ended) = self.calls.try_join_next_with_id() {
-            self.end_call(ended);
+        if !self.leadership.leads() {
+            self.hand_over();
         }
+        self.end_calls();
         let now = Instant::now();
         self.schedule.hurry(usize::MAX, now);
         for pending in self.schedule.take(usize::MAX, now, |_| true) {

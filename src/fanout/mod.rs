@@ -20,6 +20,7 @@ pub(crate) mod tests;
 mod turns;
 
 use std::{
+    collections::HashSet,
     fmt,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -28,7 +29,11 @@ use std::{
 use finding::{Finding, ResolvedIncident};
 use jiff::Timestamp;
 use sinks::{Grouping, OwedSink, Sink};
-use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 pub use self::ledger::{Ledger, LedgerRights};
@@ -39,7 +44,10 @@ use self::{
     resolutions::ResolvedQueue,
     rhythm::ToldBefore,
 };
-use crate::metrics::{DeliveryOutcome, Metrics};
+use crate::{
+    leadership::Leadership,
+    metrics::{DeliveryOutcome, Metrics},
+};
 
 /// A sink, which findings it gets, and how patient its courier is.
 pub struct Route {
@@ -139,10 +147,10 @@ pub struct Drained {
 }
 
 impl Fanout {
-    /// Starts a courier for each route, in the current Tokio runtime. Opens an account for each sink in
-    /// `metrics`, so call it once for them.
-    pub fn start(routes: Vec<Route>, metrics: Arc<Metrics>) -> Self {
-        let queues = routes.into_iter().map(|route| SinkQueue::start(route, &metrics)).collect();
+    /// Starts a courier for each route, in the current Tokio runtime. They deliver only while this replica
+    /// leads. Opens an account for each sink in `metrics`, so call it once for them.
+    pub fn start(routes: Vec<Route>, metrics: Arc<Metrics>, leadership: &Leadership) -> Self {
+        let queues = routes.into_iter().map(|route| SinkQueue::start(route, &metrics, leadership)).collect();
         Self { metrics, queues, ledger: None }
     }
 
@@ -252,6 +260,27 @@ impl Fanout {
         }
     }
 
+    /// Takes back all findings that a sink has not settled, each once, and ends the ledger, because this replica
+    /// leads no longer.
+    ///
+    /// # Cancel safety
+    ///
+    /// The findings are lost, but for what their Events say.
+    pub async fn hand_over(&mut self) -> Vec<Arc<Finding>> {
+        // What its keeper would still write, whoever leads now delivers once more.
+        self.ledger = None;
+        let mut findings: Vec<Arc<Finding>> = Vec::new();
+        let mut known = HashSet::new();
+        for queue in &self.queues {
+            let (taker, answer) = oneshot::channel();
+            // A courier that has ended has nothing: what it had is logged.
+            queue.orders.send(CourierOrder::HandOver(taker)).unwrap_or_default();
+            let given = answer.await.unwrap_or_default();
+            findings.extend(given.into_iter().filter(|finding| known.insert(finding.id.clone())));
+        }
+        findings
+    }
+
     /// Returns the name of a sink whose courier has ended too early, which is a bug.
     pub fn dead_courier(&self) -> Option<&str> {
         let dead = self.queues.iter().find(|queue| queue.courier.is_finished());
@@ -296,14 +325,15 @@ impl Fanout {
 }
 
 impl SinkQueue {
-    fn start(route: Route, metrics: &Metrics) -> Self {
+    fn start(route: Route, metrics: &Metrics, leadership: &Leadership) -> Self {
         let capacity = u64::try_from(route.queue_capacity).unwrap_or(u64::MAX);
         let account = metrics.open_account(&route.name, capacity);
         let books =
             QueueBooks::new(route.name.as_str().into(), route.remembers, account, route.queue_capacity);
         let books = Arc::new(books);
         let (orders, incoming) = mpsc::unbounded_channel();
-        let courier = tokio::spawn(Courier::new(&route, Arc::clone(&books)).run(incoming));
+        let courier =
+            tokio::spawn(Courier::new(&route, Arc::clone(&books), leadership.clone()).run(incoming));
         let resolved = route.send_resolved.then(|| {
             let (sink, name) = (Arc::clone(&route.sink), Arc::clone(&books.sink));
             ResolvedQueue::start(name, sink, route.retry_for, metrics.open_resolved(&route.name))

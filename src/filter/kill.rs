@@ -131,7 +131,8 @@ impl ShownContainer<'_> {
     }
 
     fn was_reported(&self, key: u64, id: &KillId, end: &Terminated) -> bool {
-        let has_event = |id: &KillId| self.past.has_event(self.pod, id);
+        let has_event =
+            |id: &KillId| self.past.has_event(&self.pod.metadata.namespace, &self.pod.metadata.name, id);
         self.past.has_departed(key)
             || (self.past.has_events()
                 && (has_event(id) || describe::earlier_identity(end).as_ref().is_some_and(has_event)))

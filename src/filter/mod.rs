@@ -109,6 +109,7 @@ impl Filter {
                 self.past.remember_reported(&namespace, &event);
                 Vec::new()
             }
+            Observation::ReadBack { .. } => Vec::new(),
             Observation::ListBegins { scope, in_sync } => {
                 let list = self.lists.entry(scope).or_default();
                 list.number = list.number.wrapping_add(1);
@@ -133,6 +134,11 @@ impl Filter {
                 Vec::new()
             }
         }
+    }
+
+    /// Returns whether an Event tells of a kill that was found, as far as own Events have been read.
+    pub fn was_reported(&self, finding: &Finding) -> bool {
+        self.past.has_event(&finding.namespace, &finding.pod.name, &finding.id)
     }
 
     /// Returns how much it remembers: Pods, containers that ever restarted or were killed, pending kills.

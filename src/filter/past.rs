@@ -15,7 +15,7 @@ use super::{
     reported::ReportedKills,
     starts::{RecentStarts, ToldStart},
 };
-use crate::source::objects::{ContainerList, Pod, PodMetadata, Started};
+use crate::source::objects::{ContainerList, Pod, Started};
 
 /// How many kills of Pods that are gone are remembered, in 32 KiB.
 const MAX_DEPARTED_KILLS: usize = 4096;
@@ -93,9 +93,8 @@ impl Past {
     }
 
     /// Returns whether the Event of this kill in this Pod did.
-    pub(super) fn has_event(&self, pod: &Pod, id: &KillId) -> bool {
-        let PodMetadata { namespace, name, .. } = &pod.metadata;
-        let event = event_name(name, id);
+    pub(super) fn has_event(&self, namespace: &str, pod: &str, id: &KillId) -> bool {
+        let event = event_name(pod, id);
         self.reported.contains(self.hasher.hash_one(namespace), self.hasher.hash_one(event))
     }
 

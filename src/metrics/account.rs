@@ -23,7 +23,8 @@ pub enum DeliveryOutcome {
     Failed,
     /// The sink's queue was full.
     Dropped,
-    /// It is still owed when the program ends: its Event says so, and the next start delivers it.
+    /// It is still owed when this replica stops or leads no longer: its Event says so, and whoever leads next
+    /// delivers it.
     HandedOver,
 }
 

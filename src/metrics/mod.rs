@@ -58,6 +58,7 @@ pub struct Metrics {
     unobserved_restarts: Counter,
     node_ooms: NodeOomCounters,
     ready: Gauge<u64, AtomicU64>,
+    leader: Gauge<u64, AtomicU64>,
     books: Arc<Mutex<DeliveryBooks>>,
 }
 
@@ -127,6 +128,7 @@ impl Metrics {
             unobserved_restarts: Counter::default(),
             node_ooms: NodeOomCounters::default(),
             ready: Gauge::default(),
+            leader: Gauge::default(),
             books: Arc::new(Mutex::new(DeliveryBooks { queues: Vec::new(), kills: KillCounters::default() })),
         };
         for resource in WatchedResource::ALL {
@@ -232,6 +234,11 @@ impl Metrics {
              If it is 0 for minutes, kills are found late or not at all",
             &self.ready,
         );
+        add.metric(
+            "leader",
+            "1 if this replica delivers findings, else 0: another one does, or none can",
+            &self.leader,
+        );
         let build: Family<BuildLabels, Gauge> = Family::default();
         build.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION") }).set(1);
         add.metric("build_info", "Always 1; the label is this program's version", &build);
@@ -314,6 +321,11 @@ impl Metrics {
     /// Counts instances of a container whose end was not seen.
     pub fn unobserved_restarts(&self, instances: u64) {
         self.unobserved_restarts.inc_by(instances);
+    }
+
+    /// Sets whether this replica leads, or is the only one.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(leads.into());
     }
 
     /// Sets whether the program is ready.

@@ -79,6 +79,11 @@ impl Detection {
         if now.duration_since(since) < MIN_SIGHT { Vec::new() } else { self.incidents.over(now) }
     }
 
+    /// Returns whether an Event tells of a kill that was found, as far as own Events have been read.
+    pub(super) fn was_reported(&self, finding: &Finding) -> bool {
+        self.filter.was_reported(finding)
+    }
+
     fn conclude(&mut self, conclusion: Conclusion) -> Option<Arc<Finding>> {
         match conclusion {
             Conclusion::Finding(finding) => Some(self.complete(*finding)),

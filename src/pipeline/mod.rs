@@ -3,8 +3,10 @@
 
 mod backlog;
 mod detection;
+mod duty;
 mod recovery;
 mod rights;
+mod standby;
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -17,13 +19,19 @@ use thiserror::Error;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
 
-use self::{backlog::Backlog, detection::Detection, recovery::OwedReader};
+use self::{
+    backlog::Backlog,
+    detection::Detection,
+    duty::{Duty, LedEventLedger},
+    recovery::OwedReader,
+};
 use crate::{
     config::Config,
     fanout::{Drained, Fanout, Ledger, LedgerRights, Route},
     filter::FilterSettings,
     health::Readiness,
     incidents::RecentIncidents,
+    leadership::{Election, Leadership},
     metrics::Metrics,
     server::{self, BindError, PageSource},
     source::{objects::keep_labels, observe::observe},
@@ -88,27 +96,45 @@ pub async fn run(
     let routes = routes(&config, &client, &stop)?;
     keep_labels(config.sinks.iter().flat_map(|sink| sink.matches.label_keys()));
     let mut observations = observe(&client, config.namespaces.include(), &metrics, &readiness);
-    let mut fanout = Fanout::start(routes, Arc::clone(&metrics));
+    let (leadership, election) = stand_for_election(&config, &client, &metrics);
+    let mut fanout = Fanout::start(routes, Arc::clone(&metrics), &leadership);
     let mut backlog = Backlog::default();
     let mut owed = OwedReader::new(config.cluster.clone(), config.namespaces.clone());
     let mut heartbeat = heartbeat();
     // Lists wait until it is known where the ledger may be kept.
     let (mut rights, mut rights_known) = (pin!(rights::ask(&client, &config)), false);
+    let mut ledger_rights = None;
+    let keep_ledger = |fanout: &mut Fanout, rights: &Option<LedgerRights>| {
+        if let Some(rights) = rights.clone() {
+            fanout.keep(ledger(rights, &client, &config, &metrics, &leadership));
+        }
+    };
+    let mut duty = Duty::new(leadership.clone(), config.namespaces.include().len().max(1));
     let ended = loop {
         tokio::select! {
             () = stop.asked() => break Ok(()),
             rights = &mut rights, if !rights_known => {
-                rights_known = true;
-                if let Some(rights) = rights {
-                    fanout.keep(ledger(rights, &client, &config, &metrics));
+                (rights_known, ledger_rights) = (true, rights);
+                if duty.recovers() {
+                    keep_ledger(&mut fanout, &ledger_rights);
+                }
+            }
+            () = duty.changes(), if rights_known => {
+                if duty.change(&mut fanout, &mut backlog, &observations, &detection).await {
+                    keep_ledger(&mut fanout, &ledger_rights);
                 }
             }
             _ = heartbeat.tick() => {
                 beat(&fanout, &readiness);
-                for quiet in detection.over(Timestamp::now(), readiness.readiness().good) {
-                    fanout.resolve(&quiet.resolved, &quiet.last);
+                let quiet = detection.over(Timestamp::now(), readiness.readiness().good);
+                if duty.leads() {
+                    for quiet in &quiet {
+                        fanout.resolve(&quiet.resolved, &quiet.last);
+                    }
                 }
-                owed.go_on(&fanout, &observations);
+                if duty.recovers() {
+                    owed.go_on(&fanout, &observations);
+                }
             }
             () = fanout.room_for_list(backlog.waits_until()), if !backlog.is_empty() => {
                 backlog.pop(Instant::now()).into_iter().for_each(|finding| fanout.send(finding));
@@ -116,21 +142,30 @@ pub async fn run(
             observation = observations.next(rights_known && backlog.is_empty()) => {
                 let Some(observation) = observation else { break Err(PipelineError::Source) };
                 let is_of_list = backlog.notice(&observation);
-                owed.notice(&observation, &fanout);
+                if duty.recovers() {
+                    owed.notice(&observation, &fanout);
+                }
                 detection.remember(&observation, &fanout, Timestamp::now());
-                for finding in detection.observe(observation, Timestamp::now()) {
+                duty.notice(&observation, &mut backlog, &detection);
+                let found = detection.observe(observation, Timestamp::now());
+                for finding in found.into_iter().filter_map(|finding| duty.admit(finding)) {
                     if is_of_list { backlog.push(finding, Instant::now()) } else { fanout.send(finding) }
                 }
             }
         }
     };
     drop(observations);
-    backlog.drain().for_each(|finding| fanout.send(finding));
+    if duty.leads() {
+        backlog.drain().for_each(|finding| fanout.send(finding));
+    }
     if let Err(error) = &ended {
         tracing::error!("{error}");
     }
     tracing::info!(grace = ?config.shutdown_grace, "stopping: delivering what is queued");
     let drained = fanout.drain(config.shutdown_grace, stop.at_once()).await;
+    if let Some(election) = election {
+        election.resign().await;
+    }
     match drained {
         Drained { undelivered: 0, handed_over: 0 } => {
             tracing::info!("stopped: nothing is left undelivered");
@@ -141,9 +176,31 @@ pub async fn run(
     }
 }
 
+/// Takes part in the election if there are several replicas; the only one leads.
+fn stand_for_election(
+    config: &Config,
+    client: &Client,
+    metrics: &Arc<Metrics>,
+) -> (Leadership, Option<Election>) {
+    let Some(lease) = config.lease.clone() else {
+        metrics.leads(true);
+        return (Leadership::alone(), None);
+    };
+    let (election, leadership) =
+        Election::start(client.clone(), lease.namespace, lease.name, Arc::clone(metrics));
+    (leadership, Some(election))
+}
+
 /// Starts the ledger in the Events of the cluster.
-fn ledger(rights: LedgerRights, client: &Client, config: &Config, metrics: &Metrics) -> Ledger {
-    let store = Arc::new(EventLedger::new(client.clone()));
+fn ledger(
+    rights: LedgerRights,
+    client: &Client,
+    config: &Config,
+    metrics: &Metrics,
+    leadership: &Leadership,
+) -> Ledger {
+    let (ledger, leadership) = (EventLedger::new(client.clone()), leadership.clone());
+    let store = Arc::new(LedEventLedger { ledger, leadership });
     Ledger::start(store, rights, config.lookback, metrics.owed())
 }
 

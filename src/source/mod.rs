@@ -60,6 +60,13 @@ pub enum Observation {
         /// may be seen several times.
         record: Option<Box<EventRecord>>,
     },
+    /// The program's own Events of a scope have been read, as [`Observations::read_back_again`] asked for.
+    ReadBack {
+        /// Where they are.
+        scope: Scope,
+        /// The number of the newest reading that was asked for when it began.
+        reading: u64,
+    },
     /// A list of the Pods of a scope begins.
     ListBegins {
         /// What is listed.

@@ -56,7 +56,7 @@ pub fn observe(
             watch(OwnEvents::default(), endpoint, &outlet, metrics, readiness)
         };
         let (first, further) = (own_events(), own_events());
-        observations.spawn(ReadBack::again(further, observations.again()));
+        observations.spawn(ReadBack::again(further, Scope(number), observations.again()));
         let mut pods =
             watch(Pods::of(Scope(number)), endpoint("pods", "pods", None), &outlet, metrics, readiness);
         let again = observations.again();

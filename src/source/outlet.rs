@@ -26,8 +26,8 @@ pub struct Observations {
     listed: mpsc::Receiver<Observation>,
     changed: mpsc::Receiver<Observation>,
     watches: JoinSet<Infallible>,
-    /// Asks for the program's own Events once more.
-    again: watch::Sender<()>,
+    /// Asks for the program's own Events once more: the number of this reading.
+    again: watch::Sender<u64>,
 }
 
 impl Outlet {
@@ -82,13 +82,14 @@ impl Observations {
     }
 
     /// Returns what has the program's own Events read again, and tells of it.
-    pub(super) fn again(&self) -> watch::Sender<()> {
+    pub(super) fn again(&self) -> watch::Sender<u64> {
         self.again.clone()
     }
 
-    /// Has the program's own Events read again, as lists are.
-    pub fn read_back_again(&self) {
-        self.again.send_replace(());
+    /// Has the program's own Events of all scopes read again, as lists are. Returns the number of this reading.
+    pub fn read_back_again(&self) -> u64 {
+        self.again.send_modify(|reading| *reading += 1);
+        *self.again.borrow()
     }
 
     /// Waits for the next observation; for one of a list only `with_lists`, otherwise lists wait. Returns

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    Observation,
+    Observation, Scope,
     intake::Watched,
     own_events::OwnEvent,
     request::{ListCursor, ListShape},
@@ -73,7 +73,7 @@ pub(super) struct ReadBack {
     /// The namespaces up to this one are read.
     read_to: String,
     /// Has the Events read once more.
-    again: watch::Sender<()>,
+    again: watch::Sender<u64>,
 }
 
 impl Watched for OwnEvents {
@@ -105,7 +105,7 @@ impl OwnEvents {
 
 impl ReadBack {
     /// Reads all own Events back. Returns what is to be read before the Pods, if anything is left.
-    pub(super) async fn begin(list: ResourceWatch<OwnEvents>, again: watch::Sender<()>) -> Option<Self> {
+    pub(super) async fn begin(list: ResourceWatch<OwnEvents>, again: watch::Sender<u64>) -> Option<Self> {
         let start = Instant::now();
         let mut this = Self { list, until: start + MAX_READ_BACK_TIME, read_to: String::new(), again };
         let has_namespaces = this.list.endpoint.namespace.is_none();
@@ -119,7 +119,7 @@ impl ReadBack {
                     this.read_to
                 );
                 // What is owed there may be of Pods that are gone.
-                this.again.send_replace(());
+                this.again.send_modify(|reading| *reading += 1);
                 return Some(this);
             }
             ReadEnd::Complete | ReadEnd::Exceeded | ReadEnd::Forbidden => {}
@@ -164,22 +164,29 @@ impl ReadBack {
         self.list.report.given_up(
             "this run can't tell which kills were reported before: sinks other than Kubernetes may repeat them",
         );
-        self.again.send_replace(());
+        self.again.send_modify(|reading| *reading += 1);
     }
 
     /// Reads own Events once more whenever that is asked for, for up to a minute at a time.
-    pub(super) async fn again(list: ResourceWatch<OwnEvents>, again: watch::Sender<()>) -> Infallible {
+    pub(super) async fn again(
+        list: ResourceWatch<OwnEvents>,
+        scope: Scope,
+        again: watch::Sender<u64>,
+    ) -> Infallible {
         let mut asked = again.subscribe();
         let mut this = Self { list, until: Instant::now(), read_to: String::new(), again };
         // Nothing depends on it.
         this.list.report.done();
         while asked.changed().await.is_ok() {
+            let reading = *asked.borrow_and_update();
             this.list.watched = OwnEvents { goes_on: true, ..OwnEvents::default() };
             let end = this.read(Instant::now() + MAX_LIST_TIME).await;
             // An API server that is away is asked until it is back. One that has too many gives what it has.
             if matches!(end, ReadEnd::Late) && this.list.watched.count == 0 {
                 asked.mark_changed();
+                continue;
             }
+            this.list.outlet.listed(Some(Observation::ReadBack { scope, reading })).await;
         }
         pending().await
     }

@@ -5,5 +5,6 @@ pub mod kills;
 mod ledger;
 pub mod proxy;
 mod rights;
+mod standby;
 pub mod storm;
 mod tenants;

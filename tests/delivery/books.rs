@@ -14,6 +14,7 @@ use finding::{AffectedPod, Finding, KillId, Workload};
 use kubernetes_oom_event_generator::{
     config::{Config, SinkConfig},
     fanout::{Fanout, Route},
+    leadership::Leadership,
     metrics::Metrics,
 };
 use sinks::{AttemptOutcome, Delivery, Sink, SinkContext, SinkLimits};
@@ -94,7 +95,11 @@ impl Books {
         let context = SinkContext { kubernetes: Some(kubernetes), only_stdout: false };
         let routes = config.sinks.into_iter().map(|sink| route(sink, &context)).collect();
         let metrics = Arc::new(Metrics::new());
-        Self { fanout: Fanout::start(routes, Arc::clone(&metrics)), metrics, sent: BTreeMap::new() }
+        Self {
+            fanout: Fanout::start(routes, Arc::clone(&metrics), &Leadership::alone()),
+            metrics,
+            sent: BTreeMap::new(),
+        }
     }
 
     pub fn send(&mut self, findings: impl IntoIterator<Item = Finding>) {

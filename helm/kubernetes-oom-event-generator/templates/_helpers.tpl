@@ -81,11 +81,24 @@ and a dict that gets them as `sinks`. (A template returns only text, and numbers
 {{- $_ := set (index . 1) "sinks" $sinks }}
 {{- end }}
 
+{{/* The name of the Lease by which several replicas choose the one that delivers. Empty: there is one replica, and no Lease. */}}
+{{- define "kubernetes-oom-event-generator.lease" -}}
+{{- $lease := default "" ((.Values.config).leader_election).lease }}
+{{- if $lease }}
+{{- $lease }}
+{{- else if gt (int .Values.replicas) 1 }}
+{{- include "kubernetes-oom-event-generator.fullname" . }}
+{{- end }}
+{{- end }}
+
 {{/* The configuration file. */}}
 {{- define "kubernetes-oom-event-generator.config" -}}
 {{- $config := deepCopy (default dict .Values.config) }}
 {{- if .Values.presets }}
 {{- include "kubernetes-oom-event-generator.sinks" (tuple . $config) }}
+{{- end }}
+{{- with include "kubernetes-oom-event-generator.lease" . }}
+{{- $_ := set $config "leader_election" (dict "lease" .) }}
 {{- end }}
 {{- toYaml $config }}
 {{- end }}

@@ -64,6 +64,22 @@ fn the_top_keys_are_those_that_the_reader_asks_for() {
 }
 
 #[test]
+fn a_lease_is_in_the_namespace_of_the_pod() {
+    let text = "leader_election: { lease: oom }";
+    let lease = load(text, &[("POD_NAMESPACE", "monitoring")]).unwrap().config.lease;
+    assert_eq!(lease, Some(LeaseName { namespace: "monitoring".to_owned(), name: "oom".to_owned() }));
+    for variables in [&[][..], &[("POD_NAMESPACE", "")]] {
+        assert_eq!(
+            load(text, variables).unwrap_err(),
+            "config.yaml: leader_election.lease: is \"oom\", but $POD_NAMESPACE is not set; \
+             expected $POD_NAMESPACE: the namespace of the Lease"
+        );
+        assert_eq!(load("leader_election: { lease: '' }", variables).unwrap().config.lease, None);
+    }
+    assert!(load("leader_election: { lease: Oom }", &[("POD_NAMESPACE", "monitoring")]).is_err());
+}
+
+#[test]
 fn every_key_is_read() {
     let config = config(
         r#"
@@ -158,7 +174,7 @@ fn a_wrong_value_is_explained() {
         (
             "lookbak: 1h",
             "lookbak: is no known key (did you mean lookback?); expected cluster, namespaces, lookback, \
-             report_unrestarted, honor_ignore, server, log, shutdown_grace, advice or sinks",
+             report_unrestarted, honor_ignore, server, log, shutdown_grace, advice, leader_election or sinks",
         ),
         (
             "advice: { bump_up_ratio: 0.9 }",

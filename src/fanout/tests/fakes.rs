@@ -200,9 +200,14 @@ pub(super) fn route(name: &str, sink: &Arc<FakeSink>) -> Route {
 
 /// Starts a fan-out with figures of its own, and an empty log.
 pub(super) fn start(routes: Vec<Route>) -> (Fanout, Arc<Metrics>) {
+    start_led(routes, &Leadership::alone())
+}
+
+/// As [`start`], in a replica that may have to stand by.
+pub(super) fn start_led(routes: Vec<Route>, leadership: &Leadership) -> (Fanout, Arc<Metrics>) {
     log::begin();
     let metrics = Arc::new(Metrics::new());
-    (Fanout::start(routes, Arc::clone(&metrics)), metrics)
+    (Fanout::start(routes, Arc::clone(&metrics), leadership), metrics)
 }
 
 /// Sends kills in as many Pods of a workload.

@@ -5,6 +5,7 @@ mod books;
 mod calls;
 mod drain;
 mod fakes;
+mod leadership;
 mod ledger;
 mod resolutions;
 mod retries;

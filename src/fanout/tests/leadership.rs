@@ -1,0 +1,63 @@
+//! What couriers do while another replica leads.
+
+use tokio::{sync::watch, time::advance};
+
+use super::fakes::*;
+use crate::leadership::Term;
+
+const TERM: Duration = Duration::from_secs(10);
+
+fn term() -> Term {
+    let now = Instant::now();
+    Term { from: now, until: now + TERM }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_call_begins_before_this_replica_leads() {
+    let sink = FakeSink::new(WIDE, [FakeBehaviour::Succeeds]);
+    let (terms, receiver) = watch::channel(None);
+    let (fanout, metrics) = start_led(vec![route("a", &sink)], &Leadership::by(receiver));
+    send(&fanout, 0..3);
+    advance(HOUR).await;
+    sleep(SECOND).await;
+    assert_eq!(sink.calls(), []);
+    terms.send_replace(Some(term()));
+    sleep(SECOND).await;
+    assert_eq!(shown(&metrics, "a").delivered, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_under_way_and_what_waits_is_handed_over_when_the_term_ends() {
+    let sink = FakeSink::new(NARROW, [FakeBehaviour::Hangs, FakeBehaviour::Succeeds]);
+    let (terms, receiver) = watch::channel(Some(term()));
+    let leadership = Leadership::by(receiver);
+    let (mut fanout, metrics) = start_led(vec![route("a", &sink), route("b", &sink)], &leadership);
+    send(&fanout, 0..3);
+    sleep(SECOND).await;
+    send(&fanout, 3..5);
+    leadership.lost().await;
+    let mut taken: Vec<_> = fanout.hand_over().await.iter().map(|finding| finding.message.clone()).collect();
+    taken.sort();
+    assert!(taken.len() >= 3 && taken.contains(&"4".to_owned()), "{taken:?}");
+    let account = shown(&metrics, "a");
+    assert_eq!((account.waiting, account.failed), (0, 0));
+    let calls = sink.calls().len();
+    sleep(HOUR).await;
+    assert_eq!(sink.calls().len(), calls);
+
+    terms.send_replace(Some(term()));
+    send(&fanout, 5..6);
+    sleep(SECOND).await;
+    assert!(sink.calls().len() > calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_without_leadership_hands_over_and_loses_nothing() {
+    let sink = FakeSink::new(WIDE, [FakeBehaviour::Succeeds]);
+    let (_terms, receiver) = watch::channel(None);
+    let (fanout, metrics) = start_led(vec![route("a", &sink)], &Leadership::by(receiver));
+    send(&fanout, 0..3);
+    let drained = fanout.drain(HOUR, CancellationToken::new()).await;
+    assert_eq!(drained.undelivered, 0);
+    assert_eq!(shown(&metrics, "a").handed_over, 3);
+}
