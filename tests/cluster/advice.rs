@@ -7,13 +7,19 @@ use std::{
 };
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Event;
 use kube::{
     Api, Client,
     api::PostParams,
     core::{ApiResource, DynamicObject, GroupVersionKind},
 };
 use serde_json::{Value, json};
-use support::{Error, pod_dsl::PodDsl, program::command, tools::tool};
+use support::{
+    Error, eventually,
+    pod_dsl::PodDsl,
+    program::{PATIENCE, Program, command},
+    tools::tool,
+};
 
 use super::kills::cluster;
 
@@ -124,5 +130,62 @@ async fn the_command_sets_the_limit_of_the_container_and_no_other() -> Result<()
             assert_eq!(after["spec"], before["spec"], "{kind} {container}");
         }
     }
+    Ok(())
+}
+
+/// The causes that the running program gives, by the names of the Pods.
+async fn causes(program: &Program, pods: &[&str]) -> Result<Vec<Value>, Error> {
+    eventually("a finding for each Pod", PATIENCE, async || {
+        let findings: Vec<Value> =
+            program.stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let of = |pod: &&str| findings.iter().find(|finding| finding["pod"]["name"] == **pod);
+        pods.iter().map(|pod| of(pod).map(|finding| finding["cause"].clone())).collect()
+    })
+    .await
+}
+
+#[tokio::test]
+async fn volumes_and_nodes_are_seen_in_a_real_cluster() -> Result<(), Error> {
+    let cluster = cluster().await;
+    let namespace = cluster.namespace("why").await?;
+    let program = Program::ready(&cluster.kubeconfig(), &["--sink", "stdout"], &[]).await;
+    let node = format!("node-{}", namespace.name());
+    let mut mounting = json!({"metadata": {"name": "mounting"}, "spec": {
+        "volumes": [{"name": "disk", "emptyDir": {}}, {"name": "tmp", "emptyDir": {"medium": "Memory"}}],
+        "containers": [{
+            "name": "app", "resources": {"limits": {"memory": "64Mi"}},
+            "volumeMounts": [{"name": "disk", "mountPath": "/d"}, {"name": "tmp", "mountPath": "/tmp"}],
+        }],
+    }});
+    let unlimited = json!({"metadata": {"name": "unlimited"}, "spec": {
+        "nodeName": node, "containers": [{"name": "app"}],
+    }});
+    mounting["spec"]["nodeName"] = node.clone().into();
+    let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let event: Event = serde_json::from_value(json!({
+        "metadata": {"name": format!("{node}.1"), "namespace": "default"},
+        "involvedObject": {"kind": "Node", "name": node, "uid": node},
+        "type": "Warning", "reason": "SystemOOM", "message": "System OOM encountered", "count": 1,
+        "firstTimestamp": now, "lastTimestamp": now, "source": {"component": "kubelet", "host": node},
+    }))
+    .unwrap();
+    let events = Api::<Event>::namespaced(cluster.client()?, "default");
+    events.create(&PostParams::default(), &event).await.unwrap();
+    eventually("the Event of the node", PATIENCE, async || {
+        let metrics = program.get("/metrics").await?;
+        metrics.contains(&format!("node_oom_total{{node=\"{node}\"}} 1")).then_some(())
+    })
+    .await?;
+    for pod in [mounting, unlimited] {
+        let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
+        namespace.create_pod(pod).await?;
+        namespace.shows(&name, &[&format!("app T(0,{name}-a)")]).await?;
+        namespace.shows(&name, &[&format!("app R(1,{name}-b)+L({name}-a)")]).await?;
+    }
+    let causes = causes(&program, &["mounting", "unlimited"]).await?;
+    assert_eq!(causes[0]["kind"], "container_limit");
+    assert!(causes[0]["text"].as_str().unwrap().contains("memory-backed emptyDir 'tmp'"), "{}", causes[0]);
+    assert_eq!(causes[1]["kind"], "node", "{}", causes[1]);
+    assert_eq!(program.stop().await, Some(0));
     Ok(())
 }
