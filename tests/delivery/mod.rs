@@ -4,6 +4,7 @@
 //! With fakes, on paused time, where it is about what they do; with a real API server, and the program as
 //! a process, where it is about how fast and how much.
 
+mod alertmanager;
 mod books;
 mod config_file;
 mod denials;
