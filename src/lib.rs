@@ -56,6 +56,9 @@
 //! | Pods of a group that are told apart | `MAX_NAMED_PODS = 200` | `src/fanout/rhythm.rs` | further ones are no news |
 //! | an answer about a right | `MAX_ANSWER_BYTES = 64 * 1024`, `MAX_REFUSALS = 10` | `cluster/src/review.rs`, `src/pipeline/rights.rs` | the right is unknown |
 //! | the list of `scan` | `MAX_FAILURES = 4` | `src/source/pod_list.rs` | it has failed |
+//! | an answer about the Lease | `MAX_LEASE_BYTES = 64 * 1024` | `src/leadership/lease.rs` | the request has failed |
+//! | findings that a standby keeps | `MAX_KEPT_FINDINGS = 2048` | `src/pipeline/standby.rs` | the namespace that has most loses its oldest |
+//! | how long a new leader reads own Events | `MAX_CATCH_UP_TIME = Duration::from_mins(1)` | `src/pipeline/duty.rs` | it delivers, and some findings may be told twice |
 //! | an answer of a receiver | `MAX_ANSWER_BYTES = 4096`, `MAX_SHOWN_CHARS = 200` | `sinks/src/receiver/client.rs`, `sinks/src/receiver/mask.rs` | the rest is not read |
 //! | a request of a webhook | `MAX_BATCH = 200`, `MAX_BODY_BYTES = 1 << 20`, `MAX_FUEL = 200_000` | `sinks/src/webhook.rs`, `sinks/src/webhook/body.rs` | it is refused when the program starts, or the finding is |
 //! | alerts that are sent again | `MAX_ACTIVE_ALERTS = 4096` | `sinks/src/alertmanager/active.rs` | the oldest is not sent again |

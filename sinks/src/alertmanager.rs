@@ -178,6 +178,10 @@ impl Sink for AlertmanagerSink {
         SinkLimits { batch: BATCH, concurrency: 1, interval: Duration::ZERO, timeout: TIMEOUT }
     }
 
+    fn stand_by(&self) {
+        self.shared.active(|active| *active = ActiveAlerts::default());
+    }
+
     /// Sends the alerts of a batch, each container once, to all replicas.
     ///
     /// # Cancel safety

@@ -58,6 +58,9 @@ pub trait Sink: Send + Sync + 'static {
         vec![AttemptOutcome::Refused { reason: reason.to_owned() }; resolved.len()]
     }
 
+    /// Takes in that another replica leads now: what the sink would still send by itself, it forgets.
+    fn stand_by(&self) {}
+
     /// Delivers a finding that is marked as a test, once, and returns what became of it.
     ///
     /// # Cancel safety

@@ -404,6 +404,7 @@ impl Courier {
     /// Aborts what is under way, and returns the findings of that and of all that waits. Their Events say to
     /// whom they are still owed; the replica that leads reads it there.
     fn hand_over(&mut self) -> Vec<Arc<Finding>> {
+        self.sink.stand_by();
         self.end_calls();
         let now = Instant::now();
         self.schedule.hurry(usize::MAX, now);

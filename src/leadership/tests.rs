@@ -11,12 +11,12 @@ const PEACE: u32 = 1200;
 
 /// The Lease at the API server.
 #[derive(Default)]
-struct Store {
+struct LeaseStore {
     lease: Option<LeaseState>,
     version: u32,
 }
 
-impl Store {
+impl LeaseStore {
     fn carry_out(&mut self, request: &LeaseRequest, who: &str) -> LeaseAnswer {
         let transitions = match (request, &self.lease) {
             (LeaseRequest::Read | LeaseRequest::Hold(_), None) => return LeaseAnswer::Missing,
@@ -50,7 +50,7 @@ struct Replica {
 fn contend(seed: u64) -> Result<BTreeMap<String, u32>, TestCaseError> {
     let mut random = fastrand::Rng::with_seed(seed);
     let begin = Instant::now();
-    let mut store = Store::default();
+    let mut store = LeaseStore::default();
     let names = ["a", "b", "c"].map(str::to_owned);
     let mut replicas = names.map(|name| Replica {
         election: ElectionState::new(name.clone(), begin),
