@@ -8,8 +8,9 @@
 //!
 //! | what | bound | in | beyond it |
 //! |---|---|---|---|
-//! | a page of a list | `MAX_PAGE_BYTES = 16 * 1024 * 1024`, `PAGE_TIMEOUT = Duration::from_secs(50)` | `src/source/request.rs` | it is asked for again with fewer objects |
-//! | a line of a watch | `MAX_LINE_BYTES = 16 * 1024 * 1024` | `src/source/lines.rs` | the watch ends, and a list follows |
+//! | a page of a list | `PAGE_TIMEOUT = Duration::from_secs(50)` | `src/source/items/mod.rs` | it is asked for again with fewer objects |
+//! | what of a page is no object | `MAX_ENVELOPE_BYTES = 64 * 1024` | `src/source/items/mod.rs` | it is no list |
+//! | an object in a list, a message of a watch, and what is held of all of them together | `MAX_PART_BYTES = 16 * 1024 * 1024` and `FREE_BYTES = 64 * 1024` for each | `src/source/answer.rs` | the object is passed over; the watch ends, and a list follows; the others wait |
 //! | a watch | `WATCH_LIFETIME_SECONDS = 40..=50` | `src/source/watch.rs` | another one follows |
 //! | answers that are of no use | `MAX_USELESS_ANSWERS = 5` | `src/source/setbacks.rs` | a list follows |
 //! | the pause that the API server asks for | `MAX_RETRY_AFTER = Duration::from_mins(10)` | `src/source/backoff.rs` | it is asked earlier |

@@ -11,6 +11,7 @@
 //! | [`send`] | one request and its answer |
 //! | [`Refusal`] | what an error of the API server means |
 //! | [`may`] | whether the program has a right |
+//! | [`protobuf`] | how messages are read that aren't JSON |
 //!
 //! What is asked for, and why, is not known here.
 
@@ -21,6 +22,7 @@ mod credentials;
 mod error;
 mod kubeconfig;
 mod plugin;
+pub mod protobuf;
 mod proxy;
 mod refusal;
 mod renewal;

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use tokio::time::timeout;
 use untrusted::{one_line, read_up_to, retry_after};
 
+use crate::protobuf::{WireMessage, WireValue, open_envelope};
+
 /// How much of an error's body is read.
 const MAX_BODY_BYTES: usize = 16 * 1024;
 
@@ -41,6 +43,18 @@ struct Status {
     details: Option<Details>,
 }
 
+impl WireMessage for Status {
+    fn field(&mut self, number: u64, value: WireValue<'_>) {
+        match number {
+            3 => self.message = value.text().into_owned(),
+            4 => self.reason = value.text().into_owned(),
+            5 => self.details = value.message(),
+            6 => self.code = value.number().and_then(|code| u16::try_from(code).ok()).unwrap_or_default(),
+            _ => {}
+        }
+    }
+}
+
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Details {
@@ -50,10 +64,28 @@ struct Details {
     causes: Option<Vec<StatusCause>>,
 }
 
-#[derive(Debug, Deserialize)]
+impl WireMessage for Details {
+    fn field(&mut self, number: u64, value: WireValue<'_>) {
+        match number {
+            4 => self.causes.get_or_insert_default().extend(value.message::<StatusCause>()),
+            5 => self.retry_after_seconds = value.number().and_then(|seconds| u64::try_from(seconds).ok()),
+            _ => {}
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
 struct StatusCause {
     #[serde(default)]
     reason: String,
+}
+
+impl WireMessage for StatusCause {
+    fn field(&mut self, number: u64, value: WireValue<'_>) {
+        if number == 1 {
+            self.reason = value.text().into_owned();
+        }
+    }
 }
 
 impl Refusal {
@@ -70,18 +102,37 @@ impl Refusal {
         if !whole {
             bytes.clear();
         }
-        let text = String::from_utf8_lossy(&bytes);
-        let refusal = Self::of_status(&text);
+        let refusal = Self::of_body(&bytes);
         // Proxies and the API server's own flow control answer in plain text.
-        let message = if refusal.message.is_empty() { text.into_owned() } else { refusal.message };
+        let message = match refusal.message {
+            nothing if nothing.is_empty() => String::from_utf8_lossy(&bytes).into_owned(),
+            message => message,
+        };
         let asked = retry_after(&head.headers).or(refusal.retry_after);
         let asked = asked.filter(|pause| !pause.is_zero());
         Self { code: head.status, message, retry_after: asked, ..refusal }
     }
 
-    /// Reads a status (JSON); one that can't be read is an error of the API server's.
-    pub fn of_status(json: &str) -> Self {
-        let Status { code, reason, message, details } = serde_json::from_str(json).unwrap_or_default();
+    /// Reads a status in JSON; one that can't be read is an error of the API server's.
+    pub fn of_json(json: &[u8]) -> Self {
+        Self::of(serde_json::from_slice(json).unwrap_or_default())
+    }
+
+    /// Reads a status in Protobuf, without its envelope; one that can't be read is an error of the API server's.
+    pub fn of_protobuf(bytes: &[u8]) -> Self {
+        Self::of(Status::decode(bytes).unwrap_or_default())
+    }
+
+    /// Reads a status, in JSON or in an envelope.
+    fn of_body(bytes: &[u8]) -> Self {
+        match open_envelope(bytes) {
+            Ok(status) => Self::of_protobuf(status),
+            Err(_) => Self::of_json(bytes),
+        }
+    }
+
+    fn of(status: Status) -> Self {
+        let Status { code, reason, message, details } = status;
         let Details { retry_after_seconds, causes } = details.unwrap_or_default();
         Self {
             code: StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
@@ -131,7 +182,7 @@ mod tests {
             r#"{"code": 504, "reason": "Timeout", "message": "Timeout: Too large resource version: 9, current: 5"}"#,
             r#"{"code": 504, "details": {"causes": [{"reason": "ResourceVersionTooLarge"}]}}"#,
         ] {
-            assert!(Refusal::of_status(status).is_expired(), "{status}");
+            assert!(Refusal::of_json(status.as_bytes()).is_expired(), "{status}");
         }
     }
 
@@ -142,8 +193,21 @@ mod tests {
             ("{}", 500),
             (r#"{"code": 65535}"#, 500),
         ] {
-            let refusal = Refusal::of_status(status);
+            let refusal = Refusal::of_json(status.as_bytes());
             assert!(!refusal.is_expired() && refusal.code == code, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_status_in_protobuf_says_the_same() {
+        let status = b"k8s\0\x0a\x0c\x0a\x02v1\x12\x06Status\x12\x40\x0a\x06\x0a\x00\x12\x00\x1a\x00\x12\x07Failure\
+                       \x1a\x02no\x22\x07Timeout\x2a\x1d\x22\x19\x0a\x17ResourceVersionTooLarge\x28\x07\x30\xf8\x03";
+        let refusal = Refusal::of_body(status);
+        assert_eq!((refusal.code.as_u16(), &*refusal.reason, &*refusal.message), (504, "Timeout", "no"));
+        assert_eq!(refusal.retry_after, Some(Duration::from_secs(7)));
+        assert!(refusal.is_expired());
+        for cut in 0..status.len() - 1 {
+            assert!(!Refusal::of_body(&status[..cut]).is_expired());
         }
     }
 }

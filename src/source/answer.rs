@@ -1,118 +1,234 @@
-//! What an API server answers: a page of a list, a line of a watch.
+//! The bytes of an answer, taken part by part as they come. A part is a line, a frame, or an object in a list.
 //!
-//! Both are generic in their objects. An answer is first decoded with its objects, so that each byte is
-//! read once. If that fails, which one odd object suffices for, it is decoded again with [`RawValue`]s as
-//! objects, and then each object by itself.
+//! A part that came in one piece is borrowed from it; one in several pieces is gathered first. All answers together
+//! gather no more than [`MAX_PART_BYTES`] beyond the little that each may, so large objects wait for each other.
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use std::{io, mem, sync::Arc};
 
-use super::objects::ObjectMetadata;
+use cluster::protobuf::PROTOBUF;
+use futures::{StreamExt, stream::BoxStream};
+use http::{HeaderMap, header::CONTENT_TYPE};
+use thiserror::Error;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::bytes::{Buf, Bytes};
 
-/// A page of a list.
-pub(super) struct ListPage<O> {
-    /// The version of the list.
-    pub version: String,
-    /// What to ask for the next page with.
-    pub next: Option<String>,
-    pub items: Vec<O>,
+/// How long a part may be. An object has at most 1.5 MiB in etcd, up to six times that in JSON (`<` is written
+/// `\u003c`), and rarely a hundredth of it.
+pub(super) const MAX_PART_BYTES: usize = 16 * 1024 * 1024;
+/// How much each answer may gather without asking.
+const FREE_BYTES: usize = 64 * 1024;
+
+/// What an answer is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AnswerEncoding {
+    Json,
+    Protobuf,
 }
 
-/// A line of a watch.
-#[derive(Deserialize)]
-pub(super) struct WatchLine<'a, O> {
-    /// `ADDED`, `MODIFIED`, `DELETED`, `BOOKMARK` or `ERROR`.
-    pub r#type: &'a str,
-    pub object: O,
+impl AnswerEncoding {
+    /// Returns what an answer with these headers is written in.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let content_type = headers.get(CONTENT_TYPE).map(http::HeaderValue::as_bytes).unwrap_or_default();
+        if content_type.starts_with(PROTOBUF.as_bytes()) { Self::Protobuf } else { Self::Json }
+    }
 }
 
-#[derive(Deserialize)]
-struct ListAnswer<O> {
-    metadata: ListAnswerMetadata,
-    #[serde(default = "Option::default")]
-    items: Option<Vec<O>>,
+/// Why a part wasn't taken.
+#[derive(Debug, Error)]
+pub(super) enum PartError {
+    /// It is longer than anything that an API server has.
+    #[error("an object of more than {MAX_PART_BYTES} bytes")]
+    TooLong,
+    /// It never came whole.
+    #[error(transparent)]
+    BrokenOff(#[from] io::Error),
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ListAnswerMetadata {
-    resource_version: String,
-    #[serde(default)]
-    r#continue: Option<String>,
+/// Where a part ends.
+pub(super) enum PartEnd<'a> {
+    /// After so many bytes.
+    After(usize),
+    /// Where this says, which sees all bytes once: in how many of these, if it ends in them.
+    At(&'a mut (dyn FnMut(&[u8]) -> Option<usize> + Send)),
 }
 
-#[derive(Deserialize)]
-struct AnyObject {
-    metadata: ObjectMetadata,
+/// How many bytes all answers together may gather. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct ByteBudget(Arc<Semaphore>);
+
+impl ByteBudget {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_PART_BYTES)))
+    }
+
+    /// Waits until so many bytes may be gathered.
+    async fn acquire(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes.min(MAX_PART_BYTES)).ok()?;
+        // It is never closed.
+        Arc::clone(&self.0).acquire_many_owned(bytes).await.ok()
+    }
 }
 
-impl<'a, O: Deserialize<'a>> ListPage<O> {
-    /// Decodes a page.
+/// The bytes of an answer that aren't taken yet.
+pub(super) struct AnswerBytes {
+    pieces: BoxStream<'static, io::Result<Bytes>>,
+    /// What came and isn't taken yet.
+    piece: Bytes,
+    /// The part that was taken last, if it came in one piece.
+    taken: Bytes,
+    /// The part that was taken last, if it came in several; or its beginning, if it isn't taken yet.
+    gathered: Vec<u8>,
+    is_taken: bool,
+    budget: ByteBudget,
+    /// For what is gathered.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl AnswerBytes {
+    pub(super) fn new(pieces: BoxStream<'static, io::Result<Bytes>>, budget: ByteBudget) -> Self {
+        Self {
+            pieces,
+            piece: Bytes::new(),
+            taken: Bytes::new(),
+            gathered: Vec::new(),
+            is_taken: false,
+            budget,
+            permit: None,
+        }
+    }
+
+    /// Waits for bytes, and returns those that came without taking them; none at the end.
     ///
     /// # Errors
     ///
-    /// It is no list. What has no version is none, and must not be taken for an empty one.
-    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, serde_json::Error> {
-        let ListAnswer { metadata, items } = decode(bytes)?;
-        if metadata.resource_version.is_empty() {
-            return Err(serde::de::Error::custom("the list has no resourceVersion"));
+    /// The answer breaks off.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub(super) async fn peek(&mut self) -> io::Result<&[u8]> {
+        while self.piece.is_empty() {
+            match self.pieces.next().await {
+                Some(piece) => self.piece = piece?,
+                None => break,
+            }
         }
-        Ok(Self {
-            version: metadata.resource_version,
-            next: metadata.r#continue.filter(|token| !token.is_empty()),
-            items: items.unwrap_or_default(),
-        })
+        Ok(&self.piece)
     }
-}
 
-/// Decodes JSON.
-///
-/// It checks the whole for UTF-8 first: that is faster than string by string, and all that is decoded
-/// then shares one kind of reader, which halves its code.
-pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, serde_json::Error> {
-    serde_json::from_str(str::from_utf8(bytes).map_err(serde::de::Error::custom)?)
-}
+    /// Takes so many of the bytes that came.
+    pub(super) fn advance(&mut self, bytes: usize) {
+        self.piece.advance(bytes.min(self.piece.len()));
+    }
 
-/// Returns the metadata of any object, if it can be read.
-pub(super) fn metadata(object: &RawValue) -> Option<ObjectMetadata> {
-    serde_json::from_str(object.get()).ok().map(|AnyObject { metadata }| metadata)
-}
-
-/// Returns whether a version comes before another: they count up (KEP 5504). Returns false unless both
-/// are numbers.
-pub(super) fn is_before(version: &str, other: &str) -> bool {
-    let number = |version: &str| version.parse::<u64>().ok();
-    number(version).zip(number(other)).is_some_and(|(version, other)| version < other)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_no_list_is_not_taken_for_an_empty_one() {
-        for answer in ["{}", "[]", "null", r#"{"items": []}"#, r#"{"metadata": {}, "items": []}"#] {
-            assert!(ListPage::<&RawValue>::read(answer.as_bytes()).is_err(), "{answer}");
+    /// Takes the next part, or what is left of one that the answer ends in. Returns `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// The answer breaks off, or the part is too long; [`skip`](Self::skip) takes the rest of it then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the beginning of the part is kept for the next call, which must be for the same part.
+    pub(super) async fn take(&mut self, end: &mut PartEnd<'_>) -> Result<Option<&[u8]>, PartError> {
+        if mem::take(&mut self.is_taken) {
+            self.release();
         }
-        assert!(
-            ListPage::<&RawValue>::read(br#"{"kind": "Status", "metadata": {"resourceVersion": ""}}"#)
-                .is_err()
-        );
+        loop {
+            if self.peek().await?.is_empty() {
+                break;
+            }
+            self.afford(end.length()).await?;
+            let ends = end.find(&self.piece, self.gathered.len());
+            let part = self.piece.split_to(ends.unwrap_or(self.piece.len()));
+            if ends.is_some() && self.gathered.is_empty() {
+                self.taken = part;
+                break;
+            }
+            self.gathered.extend_from_slice(&part);
+            if ends.is_some() {
+                break;
+            }
+        }
+        self.is_taken = true;
+        Ok(self.taken())
     }
 
-    #[test]
-    fn go_writes_an_empty_list_as_null() {
-        let page = ListPage::<&RawValue>::read(
-            br#"{"metadata": {"resourceVersion": "7", "continue": ""}, "items": null}"#,
-        )
-        .unwrap();
-        assert_eq!((page.version.as_str(), page.next, page.items.len()), ("7", None, 0));
+    /// Returns the part that was taken last.
+    pub(super) fn taken(&self) -> Option<&[u8]> {
+        let part = if self.gathered.is_empty() { &*self.taken } else { &*self.gathered };
+        Some(part).filter(|part| !part.is_empty())
     }
 
-    #[test]
-    fn versions_are_compared_as_numbers() {
-        assert!(is_before("99", "100"));
-        assert!(!is_before("100", "100"));
-        assert!(!is_before("a", "b"));
+    /// Passes over the rest of a part.
+    ///
+    /// # Errors
+    ///
+    /// The answer breaks off or ends before it.
+    pub(super) async fn skip(&mut self, end: &mut PartEnd<'_>) -> io::Result<()> {
+        let mut skipped = self.gathered.len();
+        self.release();
+        loop {
+            if self.peek().await?.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let ends = end.find(&self.piece, skipped);
+            let bytes = ends.unwrap_or(self.piece.len());
+            skipped += bytes;
+            self.advance(bytes);
+            if ends.is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sees to it that what came may be gathered, if it has to be. `length` is the part's, if it is known.
+    async fn afford(&mut self, length: Option<usize>) -> Result<(), PartError> {
+        let at_least = self.gathered.len() + self.piece.len();
+        let is_begun = !self.gathered.is_empty();
+        let expected = match length {
+            Some(length) if length > MAX_PART_BYTES => return Err(PartError::TooLong),
+            Some(length) if length <= at_least && !is_begun => return Ok(()),
+            Some(length) => length,
+            None if !is_begun => return Ok(()),
+            None if self.gathered.len() > MAX_PART_BYTES => return Err(PartError::TooLong),
+            // Nobody knows how long it is, and whoever waits for more must not keep what others wait for.
+            None if at_least > FREE_BYTES => MAX_PART_BYTES,
+            None => return Ok(()),
+        };
+        if expected > FREE_BYTES && self.permit.is_none() {
+            self.permit = self.budget.acquire(expected).await;
+        }
+        if length.is_some() {
+            self.gathered.reserve_exact(expected - self.gathered.len());
+        }
+        Ok(())
+    }
+
+    /// Forgets the part that was taken last.
+    fn release(&mut self) {
+        self.taken.clear();
+        self.gathered.clear();
+        if self.permit.take().is_some() {
+            self.gathered = Vec::new();
+        }
+    }
+}
+
+impl PartEnd<'_> {
+    /// Returns how long the part is, if that is known.
+    fn length(&self) -> Option<usize> {
+        match self {
+            Self::After(length) => Some(*length),
+            Self::At(_) => None,
+        }
+    }
+
+    /// Returns in how many of these bytes the part ends, if it does, after so many that came before.
+    fn find(&mut self, bytes: &[u8], before: usize) -> Option<usize> {
+        match self {
+            Self::After(all) => Some(*all - before).filter(|left| *left <= bytes.len()),
+            Self::At(find) => find(bytes),
+        }
     }
 }

@@ -39,9 +39,6 @@ pub(super) enum FailureCause {
     /// There was an answer, but it is of no use.
     #[error("the API server's answer is of no use: {}", with_causes(.0.as_ref()))]
     Unusable(#[source] Box<dyn Error + Send + Sync>),
-    /// The answer has more bytes than are taken in.
-    #[error("a page of more than {limit} bytes")]
-    TooLong { limit: usize },
 }
 
 /// What kind of failure it is.
@@ -61,8 +58,6 @@ pub(super) enum FailureKind {
     Silent,
     /// See [`FailureCause::Unusable`].
     Unusable,
-    /// See [`FailureCause::TooLong`].
-    TooLong,
 }
 
 impl RequestFailure {
@@ -75,7 +70,6 @@ impl RequestFailure {
             FailureCause::NotSent(_) => FailureKind::NotSent,
             FailureCause::Silent(_) => FailureKind::Silent,
             FailureCause::Unusable(_) => FailureKind::Unusable,
-            FailureCause::TooLong { .. } => FailureKind::TooLong,
         }
     }
 
@@ -115,7 +109,7 @@ mod tests {
     #[test]
     fn a_long_refusal_does_not_hide_what_to_do() {
         let refusal =
-            Refusal::of_status(&format!(r#"{{"code": 403, "message": "{}"}}"#, "long ".repeat(500)));
+            Refusal::of_json(format!(r#"{{"code": 403, "message": "{}"}}"#, "long ".repeat(500)).as_bytes());
         let cause = FailureCause::Refused { refusal, remedy: ". Grant the right".to_owned() };
         let shown = RequestFailure { tried: "list pods".to_owned(), cause }.to_string();
         assert!(shown.starts_with("can't list pods: the API server answers 403"), "{shown}");

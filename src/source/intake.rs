@@ -2,29 +2,30 @@
 
 use std::future::ready;
 
-use cluster::Refusal;
+use cluster::{Refusal, protobuf::WireMessage};
 use jiff::Timestamp;
-use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_json::value::RawValue;
+use serde::de::DeserializeOwned;
 
 use super::{
     Observation,
-    answer::{ListPage, WatchLine, decode, metadata},
+    answer::AnswerEncoding,
+    decode::{DecodeError, EncodedObject, WatchMessage},
     objects::ObjectMetadata,
     report::WatchReport,
     request::ListShape,
 };
 use crate::metrics::WatchedResource;
 
-/// An object with a resourceVersion, after which a watch may go on.
-pub(super) trait Versioned {
+/// An object as the API server has it.
+pub(super) trait ApiObject: DeserializeOwned + WireMessage + Send {
+    /// Returns where a watch may go on after it.
     fn resource_version(&self) -> &str;
 }
 
 /// What a resource is watched for, and how what it shows becomes observations.
 pub(super) trait Watched: Send {
     /// The type that its objects are decoded into.
-    type Object: DeserializeOwned + Versioned + Send;
+    type Object: ApiObject;
     /// Its name in the metrics.
     const RESOURCE: WatchedResource;
     /// Whether the API server sends bookmarks, one of them just before a watch ends. It does for all that
@@ -32,7 +33,7 @@ pub(super) trait Watched: Send {
     const HAS_BOOKMARKS: bool;
     /// Which part of a list is read.
     const LIST: ListShape;
-    /// Objects to a page. A page is held in memory until it is decoded.
+    /// Objects to a page.
     const PAGE_OBJECTS: u32;
 
     /// Returns the observation for the beginning of a list. `in_sync` is when the last watch was known to work.
@@ -66,7 +67,7 @@ pub(super) trait Watched: Send {
     }
 }
 
-/// What a line of a watch says.
+/// What a message of a watch says.
 pub(super) enum WatchWord<O> {
     /// An object was added or changed.
     Changed(O),
@@ -78,69 +79,50 @@ pub(super) enum WatchWord<O> {
     Error(Refusal),
 }
 
-/// Decodes a page of a list.
+/// Decodes a message of a watch, and moves `version` to where the watch may go on after it.
 ///
 /// # Errors
 ///
-/// It is no list.
-pub(super) fn read_page<W: Watched>(
-    page: &[u8],
-    report: &mut WatchReport,
-) -> Result<ListPage<W::Object>, serde_json::Error> {
-    if W::LIST == ListShape::Version {
-        let ListPage { version, .. } = ListPage::<IgnoredAny>::read(page)?;
-        return Ok(ListPage { version, next: None, items: Vec::new() });
-    }
-    if let Ok(page) = ListPage::<W::Object>::read(page) {
-        page.items.iter().for_each(|_| report.object());
-        return Ok(page);
-    }
-    let ListPage { version, next, items } = ListPage::<&RawValue>::read(page)?;
-    let items = items.into_iter().filter_map(|object| read_object(object, report)).collect();
-    Ok(ListPage { version, next, items })
-}
-
-/// Decodes a line of a watch, and moves `version` to where the watch may go on after it.
-///
-/// # Errors
-///
-/// It is no line of a watch.
-pub(super) fn read_line<O: DeserializeOwned + Versioned>(
-    line: &[u8],
+/// It is no message of a watch.
+pub(super) fn read_message<O: ApiObject>(
+    encoding: AnswerEncoding,
+    message: &[u8],
     version: &mut String,
     report: &mut WatchReport,
-) -> Result<WatchWord<O>, serde_json::Error> {
-    if let Ok(WatchLine { r#type: r#type @ ("ADDED" | "MODIFIED" | "DELETED"), object }) =
-        decode::<WatchLine<'_, O>>(line)
+) -> Result<WatchWord<O>, DecodeError> {
+    if let Ok(WatchMessage { r#type: r#type @ (b"ADDED" | b"MODIFIED" | b"DELETED"), object }) =
+        WatchMessage::<O>::decode_whole(encoding, message)
         && !object.resource_version().is_empty()
     {
         report.object();
         object.resource_version().clone_into(version);
         return Ok(word(r#type, object));
     }
-    let WatchLine { r#type, object } = decode::<WatchLine<'_, &RawValue>>(line)?;
-    if r#type == "ERROR" {
-        return Ok(WatchWord::Error(Refusal::of_status(object.get())));
+    let message = WatchMessage::decode(encoding, message)?;
+    let WatchMessage { r#type, object } = message;
+    if r#type == b"ERROR" {
+        return Ok(WatchWord::Error(message.refusal()));
     }
-    if let Some(metadata) = metadata(object).filter(|metadata| !metadata.resource_version.is_empty()) {
+    if let Some(metadata) = object.metadata().filter(|metadata| !metadata.resource_version.is_empty()) {
         *version = metadata.resource_version;
     }
-    if r#type == "BOOKMARK" {
+    if r#type == b"BOOKMARK" {
         return Ok(WatchWord::Nothing);
     }
     Ok(read_object(object, report).map_or(WatchWord::Nothing, |object| word(r#type, object)))
 }
 
-fn word<O>(r#type: &str, object: O) -> WatchWord<O> {
-    if r#type == "DELETED" { WatchWord::Deleted(object) } else { WatchWord::Changed(object) }
+fn word<O>(r#type: &[u8], object: O) -> WatchWord<O> {
+    if r#type == b"DELETED" { WatchWord::Deleted(object) } else { WatchWord::Changed(object) }
 }
 
-fn read_object<O: DeserializeOwned>(object: &RawValue, report: &mut WatchReport) -> Option<O> {
+/// Decodes an object. One that can't be read is counted.
+pub(super) fn read_object<O: ApiObject>(object: EncodedObject<'_>, report: &mut WatchReport) -> Option<O> {
     report.object();
-    match serde_json::from_str(object.get()) {
+    match object.decode() {
         Ok(object) => Some(object),
         Err(error) => {
-            let ObjectMetadata { namespace, name, .. } = metadata(object).unwrap_or_default();
+            let ObjectMetadata { namespace, name, .. } = object.metadata().unwrap_or_default();
             report.undecodable(&namespace, &name, &error);
             None
         }

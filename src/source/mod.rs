@@ -18,14 +18,17 @@
 //! | `backoff`, `setbacks` | how fast to ask; what has gone wrong lately |
 //! | `sync_moment`, `server_clock` | when all was last in sync; what time it is by the API server |
 //! | `request`, `failure` | one request, and why it failed |
-//! | `answer`, `lines`, `intake` | what its answer says |
+//! | `answer`, `messages`, `items` | its answer, cut into the messages of a watch or the objects of a list as they come |
+//! | `decode`, `intake` | what they say |
 //! | `report` | what the outside is told of a watch |
 
 mod answer;
 mod backoff;
+mod decode;
 mod failure;
 mod intake;
-mod lines;
+mod items;
+mod messages;
 pub mod objects;
 pub mod observe;
 mod outlet;

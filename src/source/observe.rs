@@ -6,7 +6,8 @@ use kube::Client;
 
 use super::{
     Observation, Scope,
-    intake::{Versioned, Watched},
+    answer::ByteBudget,
+    intake::{ApiObject, Watched},
     objects::{Event, NAMESPACE_OF_NODE_EVENTS, Pod},
     outlet::{Observations, Outlet},
     read_back::{OWN_EVENTS_SELECTOR, OwnEvents, ReadBack},
@@ -38,6 +39,7 @@ pub fn observe(
 ) -> Observations {
     let (outlet, mut observations) = Outlet::new();
     let clock = ServerClock::default();
+    let budget = ByteBudget::new();
     let scopes: Vec<Option<String>> = match namespaces {
         [] => vec![None],
         namespaces => namespaces.iter().cloned().map(Some).collect(),
@@ -50,6 +52,7 @@ pub fn observe(
             namespace: namespace.clone(),
             selector,
             clock: clock.clone(),
+            budget: budget.clone(),
         };
         let own_events = || {
             let endpoint = endpoint("own events", "events", Some(OWN_EVENTS_SELECTOR));
@@ -74,7 +77,7 @@ pub fn observe(
         observations.spawn(started.run());
     }
     if namespaces.is_empty() {
-        observations.spawn(node_events(client, clock, &outlet, metrics).run());
+        observations.spawn(node_events(client, clock, budget, &outlet, metrics).run());
     }
     observations
 }
@@ -85,6 +88,7 @@ pub fn observe(
 fn node_events(
     client: &Client,
     clock: ServerClock,
+    budget: ByteBudget,
     outlet: &Outlet,
     metrics: &Metrics,
 ) -> ResourceWatch<NodeEvents> {
@@ -95,6 +99,7 @@ fn node_events(
         namespace: Some(NAMESPACE_OF_NODE_EVENTS.to_owned()),
         selector: Some(NODE_WARNINGS_SELECTOR),
         clock,
+        budget,
     };
     let watched = NodeEvents { counters: metrics.node_ooms() };
     watch(watched, endpoint, outlet, metrics, &Readiness::new())
@@ -125,7 +130,7 @@ impl Pods {
     }
 }
 
-impl Versioned for Box<Pod> {
+impl ApiObject for Box<Pod> {
     fn resource_version(&self) -> &str {
         &self.metadata.resource_version
     }
@@ -136,7 +141,7 @@ impl Watched for Pods {
     const RESOURCE: WatchedResource = WatchedResource::Pods;
     const HAS_BOOKMARKS: bool = true;
     const LIST: ListShape = ListShape::Whole;
-    const PAGE_OBJECTS: u32 = 50;
+    const PAGE_OBJECTS: u32 = 500;
 
     fn list_begins(&self, in_sync: Timestamp) -> Option<Observation> {
         Some(Observation::ListBegins { scope: self.scope, in_sync })
@@ -174,7 +179,7 @@ impl Watched for Pods {
 /// don't, so only the list's version is asked for. One that its TTL takes away says nothing.
 struct StartedEvents;
 
-impl Versioned for Event {
+impl ApiObject for Event {
     fn resource_version(&self) -> &str {
         self.resource_version()
     }

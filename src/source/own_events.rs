@@ -3,12 +3,13 @@
 
 use std::fmt;
 
-use finding::{Finding, event_name};
+use cluster::protobuf::{WireMessage, WireValue};
+use finding::{FINDING_ANNOTATION, Finding, OWED_ANNOTATION, RENEWED_ANNOTATION, event_name};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, de::Visitor};
 use untrusted::is_deceptive;
 
-use super::{EventRecord, Observation, intake::Versioned};
+use super::{EventRecord, Observation, intake::ApiObject, objects::time_of};
 
 /// Longer than the finding in any Event of this program's.
 const MAX_FINDING_BYTES: usize = 16 * 1024;
@@ -18,12 +19,12 @@ const MAX_OWED_BYTES: usize = 4 * 1024;
 const MAX_OWED_SINKS: usize = 64;
 
 /// An own Event, as far as it is read.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 pub(super) struct OwnEvent {
     metadata: OwnEventMetadata,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct OwnEventMetadata {
     #[serde(default)]
@@ -39,7 +40,7 @@ struct OwnEventMetadata {
 }
 
 /// The annotations that the ledger is kept in. One that is too long counts as missing.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct LedgerAnnotations {
     #[serde(
         rename = "oom-event-generator/finding",
@@ -57,7 +58,45 @@ struct LedgerAnnotations {
     renewed: Option<String>,
 }
 
-impl Versioned for OwnEvent {
+impl WireMessage for OwnEvent {
+    fn field(&mut self, number: u64, value: WireValue<'_>) {
+        if number == 1 {
+            self.metadata = value.message().unwrap_or_default();
+        }
+    }
+}
+
+impl WireMessage for OwnEventMetadata {
+    fn field(&mut self, number: u64, value: WireValue<'_>) {
+        match number {
+            1 => self.name = value.text().into_owned(),
+            3 => self.namespace = value.text().into_owned(),
+            6 => self.resource_version = value.text().into_owned(),
+            8 => self.creation_timestamp = time_of(value),
+            12 => {
+                if let Some((key, value)) = value.entry() {
+                    self.annotations.get_or_insert_default().add(&key.text(), value);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl LedgerAnnotations {
+    /// Takes in an annotation, if the ledger is kept in it.
+    fn add(&mut self, key: &str, value: WireValue<'_>) {
+        let up_to = |bytes| Some(value.text().into_owned()).filter(|text| text.len() <= bytes);
+        match key {
+            FINDING_ANNOTATION => self.finding = up_to(MAX_FINDING_BYTES),
+            OWED_ANNOTATION => self.owed = up_to(MAX_OWED_BYTES),
+            RENEWED_ANNOTATION => self.renewed = up_to(MAX_OWED_BYTES),
+            _ => {}
+        }
+    }
+}
+
+impl ApiObject for OwnEvent {
     fn resource_version(&self) -> &str {
         &self.metadata.resource_version
     }
@@ -137,7 +176,6 @@ impl<const BYTES: usize> Visitor<'_> for TextUpTo<BYTES> {
 
 #[cfg(test)]
 mod tests {
-    use finding::{FINDING_ANNOTATION, OWED_ANNOTATION, RENEWED_ANNOTATION};
     use serde_json::{Value, json};
 
     use super::*;

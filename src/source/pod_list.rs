@@ -7,6 +7,7 @@ use kube::Client;
 
 use super::{
     Observation, Scope,
+    answer::ByteBudget,
     failure::{FailureKind, RequestFailure},
     intake::Watched,
     observe::{Pods, watch},
@@ -16,9 +17,6 @@ use super::{
     watch::ResourceWatch,
 };
 use crate::{health::Readiness, metrics::Metrics};
-
-/// Pods to a page. Larger than those of a watch: somebody waits for the end, and memory matters less.
-const PAGE_OBJECTS: u32 = 500;
 
 /// How many requests in a row may fail before the list does.
 const MAX_FAILURES: u32 = 4;
@@ -45,6 +43,7 @@ pub async fn list_pods(
         namespace: namespace.map(str::to_owned),
         selector: None,
         clock: ServerClock::default(),
+        budget: ByteBudget::new(),
     };
     let (outlet, mut observations) = Outlet::new();
     let pods = watch(Pods::of(Scope::WHOLE), endpoint, &outlet, &Metrics::new(), &Readiness::new());
@@ -60,11 +59,10 @@ pub async fn list_pods(
 }
 
 async fn list(mut pods: ResourceWatch<Pods>) -> Result<(), RequestFailure> {
-    let mut cursor = ListCursor::new(Pods::LIST, PAGE_OBJECTS);
-    let mut bytes = Vec::new();
+    let mut cursor = ListCursor::new(Pods::LIST, Pods::PAGE_OBJECTS);
     let (mut failures, mut came) = (0, false);
     loop {
-        match pods.page(&mut cursor, &mut bytes).await {
+        match pods.page(&mut cursor).await {
             Ok(None) => (failures, came) = (0, true),
             Ok(Some(_)) => return Ok(()),
             Err(failure) if failures + 1 == MAX_FAILURES || !may_pass(failure.kind(), came) => {
@@ -82,7 +80,7 @@ async fn list(mut pods: ResourceWatch<Pods>) -> Result<(), RequestFailure> {
 /// that never answered is probably the wrong one, which its caller should hear of at once.
 fn may_pass(kind: FailureKind, came: bool) -> bool {
     match kind {
-        FailureKind::Expired | FailureKind::TooLong => true,
+        FailureKind::Expired => true,
         FailureKind::Refused(code) => code == StatusCode::TOO_MANY_REQUESTS || code.is_server_error(),
         FailureKind::Unreachable | FailureKind::Silent | FailureKind::Unusable => came,
         FailureKind::NotSent | FailureKind::WentBack => false,

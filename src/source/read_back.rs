@@ -193,9 +193,8 @@ impl ReadBack {
 
     async fn read(&mut self, until: Instant) -> ReadEnd {
         let mut cursor = ListCursor::new(OwnEvents::LIST, OwnEvents::PAGE_OBJECTS);
-        let mut bytes = Vec::new();
         loop {
-            let Ok(page) = timeout_at(until, self.list.page(&mut cursor, &mut bytes)).await else {
+            let Ok(page) = timeout_at(until, self.list.page(&mut cursor)).await else {
                 return ReadEnd::Late;
             };
             match page {

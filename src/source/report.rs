@@ -6,6 +6,8 @@ use tokio::time::Instant;
 use untrusted::one_line;
 
 use super::{
+    answer::MAX_PART_BYTES,
+    decode::DecodeError,
     failure::{FailureKind, RequestFailure},
     request::Endpoint,
 };
@@ -62,12 +64,21 @@ impl WatchReport {
     }
 
     /// Tells of an object that can't be read and is passed over.
-    pub(super) fn undecodable(&mut self, namespace: &str, name: &str, error: &serde_json::Error) {
+    pub(super) fn undecodable(&mut self, namespace: &str, name: &str, error: &DecodeError) {
+        self.passed_over(&format!("{namespace}/{name}"), &format!("{error}. Please report this bug"));
+    }
+
+    /// Tells of an object that is too long and is passed over.
+    pub(super) fn too_long(&mut self) {
+        self.metrics.object();
+        self.passed_over("an object", &format!("it has more than {MAX_PART_BYTES} bytes"));
+    }
+
+    fn passed_over(&mut self, object: &str, why: &str) {
         self.metrics.undecodable();
+        let name = &self.name;
         let sentence = one_line(&format!(
-            "can't read {namespace}/{name} of the {}, so any kill that only it shows is missed: {error}. \
-             Please report this bug",
-            self.name
+            "can't read {object} of the {name}, so any kill that only it shows is missed: {why}"
         ));
         if self.undecodable.admits((), Instant::now()) {
             tracing::error!("{sentence}");

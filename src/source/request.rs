@@ -1,10 +1,10 @@
 //! One request of a watch to the API server.
 
-use std::{error::Error, fmt, io, time::Duration};
+use std::{error::Error, fmt, io};
 
-use cluster::{Refusal, RequestError, send};
+use cluster::{Refusal, RequestError, protobuf::PROTOBUF, send};
 use futures::{StreamExt, TryStreamExt};
-use http::StatusCode;
+use http::{HeaderValue, Response, StatusCode, header::ACCEPT};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
 use kube::{
@@ -16,21 +16,18 @@ use kube::{
         request,
     },
 };
-use tokio::time::timeout;
-use untrusted::{ReadError, read_up_to};
 
 use super::{
+    answer::{AnswerBytes, AnswerEncoding, ByteBudget},
     failure::{FailureCause, FailureKind, RequestFailure},
-    lines::WatchLines,
+    items::{PageEnd, PageError, PageItems, PagePart},
+    messages::WatchMessages,
     server_clock::ServerClock,
     sync_moment::SyncMoment,
 };
 
-/// How long a page of a list may take.
-const PAGE_TIMEOUT: Duration = Duration::from_secs(50);
-/// How long a page may be. It holds at least one object, which is at most 1.5 MiB in etcd, and up to six
-/// times that in JSON: `<` is written `\u003c`.
-const MAX_PAGE_BYTES: usize = 16 * 1024 * 1024;
+/// What makes an answer hold metadata alone.
+const METADATA_LIST: &str = ";as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
 /// What is listed and watched.
 pub(super) struct Endpoint {
@@ -45,6 +42,8 @@ pub(super) struct Endpoint {
     pub selector: Option<&'static str>,
     /// What its answers say of the time.
     pub clock: ServerClock,
+    /// What all answers share.
+    pub budget: ByteBudget,
 }
 
 /// What is wanted of a list.
@@ -91,16 +90,15 @@ impl ListCursor {
     pub(super) fn failed(&mut self, kind: FailureKind) {
         match kind {
             FailureKind::Expired => self.next = None,
-            FailureKind::TooLong => self.page_objects = (self.page_objects / 10).max(1),
+            FailureKind::Silent => self.page_objects = (self.page_objects / 10).max(1),
             _ => {}
         }
     }
 }
 
 impl Endpoint {
-    /// Asks for a page of the list, and puts the answer in the place of what `page` held. Whoever asks for
-    /// several keeps `page`: it grows to their size once, and the heap stays in one piece.
-    pub(super) async fn page(&self, cursor: &ListCursor, page: &mut Vec<u8>) -> Result<(), RequestFailure> {
+    /// Asks for a page of the list.
+    pub(super) async fn page(&self, cursor: &ListCursor) -> Result<PageItems, RequestFailure> {
         let selector = self.selector.filter(|_| cursor.shape != ListShape::Version);
         let params = ListParams {
             field_selector: selector.map(str::to_owned),
@@ -108,17 +106,21 @@ impl Endpoint {
             continue_token: cursor.next.clone(),
             ..ListParams::default()
         };
-        let request = Request::new(self.path());
-        let request = match cursor.shape {
-            ListShape::Whole => request.list(&params),
-            ListShape::Metadata | ListShape::Version => request.list_metadata(&params),
-        };
-        let read = async {
-            let body = self.send("list", request).await?;
-            read_up_to(body, MAX_PAGE_BYTES, page).await.map_err(|error| self.failed("list", error.into()))
-        };
-        let silent = |_| self.failed("list", FailureCause::Silent(PAGE_TIMEOUT));
-        timeout(PAGE_TIMEOUT, read).await.map_err(silent)?
+        let parameter = if cursor.shape == ListShape::Whole { "" } else { METADATA_LIST };
+        let answer = self.send("list", Request::new(self.path()).list(&params), parameter).await?;
+        let encoding = AnswerEncoding::of(answer.headers());
+        Ok(PageItems::new(self.bytes(answer), encoding))
+    }
+
+    /// Asks for the version of a list of now.
+    pub(super) async fn version(&self) -> Result<String, RequestFailure> {
+        let mut page = self.page(&ListCursor::new(ListShape::Version, 1)).await?;
+        loop {
+            let part = page.next().await.map_err(|error| self.failed("list", error.into()))?;
+            if let PagePart::End(PageEnd { version, .. }) = part {
+                return Ok(version);
+            }
+        }
     }
 
     /// Opens a watch that begins after `version` and that the API server ends after `lifetime_seconds`.
@@ -126,14 +128,21 @@ impl Endpoint {
         &self,
         version: &str,
         lifetime_seconds: u32,
-    ) -> Result<WatchLines, RequestFailure> {
+    ) -> Result<WatchMessages, RequestFailure> {
         let params = WatchParams {
             field_selector: self.selector.map(str::to_owned),
             timeout: Some(lifetime_seconds),
             ..WatchParams::default()
         };
-        let body = self.send("watch", Request::new(self.path()).watch(&params, version)).await?;
-        Ok(WatchLines::new(body.into_data_stream().map_err(io::Error::other).boxed()))
+        let request = Request::new(self.path()).watch(&params, version);
+        let answer = self.send("watch", request, ";stream=watch").await?;
+        let encoding = AnswerEncoding::of(answer.headers());
+        Ok(WatchMessages::new(self.bytes(answer), encoding))
+    }
+
+    fn bytes(&self, answer: Response<Body>) -> AnswerBytes {
+        let pieces = answer.into_body().into_data_stream().map_err(io::Error::other);
+        AnswerBytes::new(pieces.boxed(), self.budget.clone())
     }
 
     fn path(&self) -> String {
@@ -143,18 +152,26 @@ impl Endpoint {
         }
     }
 
+    /// Sends a request. The answer may be in Protobuf with that parameter, or in JSON.
     async fn send(
         &self,
         verb: &'static str,
         request: Result<http::Request<Vec<u8>>, request::Error>,
-    ) -> Result<Body, RequestFailure> {
-        let request = request.map_err(|error| self.failed(verb, FailureCause::Unreachable(error.into())))?;
+        parameter: &str,
+    ) -> Result<Response<Body>, RequestFailure> {
+        let unsent =
+            |error: Box<dyn Error + Send + Sync>| self.failed(verb, FailureCause::Unreachable(error));
+        let mut request = request.map_err(|error| unsent(error.into()))?;
+        let json = if parameter == METADATA_LIST { METADATA_LIST } else { "" };
+        let accept = format!("{PROTOBUF}{parameter}, application/json{json}");
+        let accept = HeaderValue::try_from(accept).map_err(|error| unsent(error.into()))?;
+        request.headers_mut().insert(ACCEPT, accept);
         match send(&self.client, request).await {
             Ok(response) => {
                 if let Some(date) = untrusted::date(response.headers()) {
                     self.clock.heard(date, Timestamp::now());
                 }
-                Ok(response.into_body())
+                Ok(response)
             }
             Err(RequestError::Refused(refusal)) => Err(self.refused(verb, refusal)),
             Err(RequestError::Silent(limit)) => Err(self.failed(verb, FailureCause::Silent(limit))),
@@ -213,11 +230,12 @@ impl fmt::Display for Endpoint {
     }
 }
 
-impl From<ReadError> for FailureCause {
-    fn from(error: ReadError) -> Self {
+impl From<PageError> for FailureCause {
+    fn from(error: PageError) -> Self {
         match error {
-            ReadError::TooLong { limit } => Self::TooLong { limit },
-            ReadError::BrokenOff(_) => Self::Unreachable(error.into()),
+            PageError::Silent(limit) => Self::Silent(limit),
+            PageError::BrokenOff(error) => Self::Unreachable(error.into()),
+            PageError::NoList(why) => Self::Unusable(why),
         }
     }
 }

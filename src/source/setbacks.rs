@@ -37,7 +37,7 @@ impl Setbacks {
             FailureKind::Expired => self.expired += 1,
             FailureKind::Silent => self.silent += 1,
             FailureKind::Unreachable | FailureKind::NotSent | FailureKind::WentBack => {}
-            FailureKind::Refused(_) | FailureKind::Unusable | FailureKind::TooLong => self.useless += 1,
+            FailureKind::Refused(_) | FailureKind::Unusable => self.useless += 1,
         }
         if kind == FailureKind::Expired && self.expired == 1 { Severity::Routine } else { Severity::Trouble }
     }

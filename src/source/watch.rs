@@ -7,7 +7,7 @@
 //! | a watch | is | what follows |
 //! |---|---|---|
 //! | lasted 5 seconds or longer and ended well | [`WatchEnd::Certain`] | the next watch, from that version; three to five hours after the last list, a list, which finds what no watch has shown |
-//! | did so, but without a line, though a bookmark was due or it ended before its time | [`WatchEnd::Uncertain`] | a question whether the API server has reached that version, then the next watch |
+//! | did so, but without a message, though a bookmark was due or it ended before its time | [`WatchEnd::Uncertain`] | a question whether the API server has reached that version, then the next watch |
 //! | was refused, broke, ended sooner, or was silent for 55 seconds | [`WatchEnd::Failed`] | a pause, the same question, then the next watch; after five useless answers since the last list or working watch, a list |
 //! | was to begin at a version that is too old, or that the API server hasn't reached (410 or another word for it) | [`WatchEnd::Expired`] | a list |
 //!
@@ -20,15 +20,15 @@
 
 use std::{convert::Infallible, ops::RangeInclusive, time::Duration};
 
-use serde::de::IgnoredAny;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    answer::{ListPage, is_before},
     backoff::Backoff,
+    decode::EncodedObject,
     failure::{FailureCause, FailureKind, RequestFailure},
-    intake::{WatchWord, Watched, read_line, read_page},
-    lines::WatchLines,
+    intake::{WatchWord, Watched, read_message, read_object},
+    items::{PageEnd, PagePart},
+    messages::WatchMessages,
     outlet::Outlet,
     report::WatchReport,
     request::{Endpoint, ListCursor, ListShape},
@@ -55,6 +55,13 @@ fn next_relist() -> Instant {
     Instant::now() + Duration::from_mins(fastrand::u64(RELIST_MINUTES))
 }
 
+/// Returns whether a version comes before another: they count up (KEP 5504). Returns false unless both
+/// are numbers.
+fn is_before(version: &str, other: &str) -> bool {
+    let number = |version: &str| version.parse::<u64>().ok();
+    number(version).zip(number(other)).is_some_and(|(version, other)| version < other)
+}
+
 /// What became of one watch.
 enum WatchEnd {
     /// It ended well, and the API server has reached its version.
@@ -67,9 +74,9 @@ enum WatchEnd {
     Expired(RequestFailure),
 }
 
-/// What came of waiting for a line.
+/// What came of waiting for a message.
 enum Heard {
-    Line,
+    Message,
     End,
     Nothing,
 }
@@ -113,9 +120,8 @@ impl<W: Watched> ResourceWatch<W> {
     /// Takes in the whole list; returns its version.
     async fn list(&mut self) -> String {
         let mut cursor = ListCursor::new(W::LIST, W::PAGE_OBJECTS);
-        let mut bytes = Vec::new();
         loop {
-            match self.page(&mut cursor, &mut bytes).await {
+            match self.page(&mut cursor).await {
                 Ok(None) => {}
                 Ok(Some(version)) => {
                     self.report.watching();
@@ -127,29 +133,35 @@ impl<W: Watched> ResourceWatch<W> {
     }
 
     /// Takes in the next page of the list; returns the list's version if it was the last.
-    pub(super) async fn page(
-        &mut self,
-        cursor: &mut ListCursor,
-        bytes: &mut Vec<u8>,
-    ) -> Result<Option<String>, RequestFailure> {
+    pub(super) async fn page(&mut self, cursor: &mut ListCursor) -> Result<Option<String>, RequestFailure> {
         self.backoff.ready().await;
-        let is_first = cursor.is_at_start();
-        if is_first {
+        let mut begins = cursor.is_at_start();
+        if begins {
             cursor.begun = SyncMoment::now();
         }
-        self.endpoint.page(cursor, bytes).await?;
-        let page = read_page::<W>(bytes, &mut self.report);
-        let ListPage { version, next, items } =
-            page.map_err(|error| self.endpoint.unusable("list", error))?;
-        if is_first {
-            let in_sync = self.endpoint.clock.at(self.in_sync.timestamp());
-            self.outlet.listed(self.watched.list_begins(in_sync)).await;
-        }
-        for object in items {
-            self.watched.before(&object).await;
-            self.outlet.listed(self.watched.listed(object)).await;
-        }
-        if let Some(next) = next {
+        let mut page = self.endpoint.page(cursor).await?;
+        let encoding = page.encoding();
+        let PageEnd { version, next } = loop {
+            let part = page.next().await.map_err(|error| self.endpoint.failed("list", error.into()))?;
+            if std::mem::take(&mut begins) {
+                let in_sync = self.endpoint.clock.at(self.in_sync.timestamp());
+                self.outlet.listed(self.watched.list_begins(in_sync)).await;
+            }
+            let object = match part {
+                PagePart::End(end) => break end,
+                _ if W::LIST == ListShape::Version => None,
+                PagePart::Item(object) => read_object(EncodedObject::of(encoding, object), &mut self.report),
+                PagePart::LongItem => {
+                    self.report.too_long();
+                    None
+                }
+            };
+            if let Some(object) = object {
+                self.watched.before(&object).await;
+                self.outlet.listed(self.watched.listed(object)).await;
+            }
+        };
+        if let Some(next) = next.filter(|_| W::LIST != ListShape::Version) {
             cursor.advance(next);
             self.backoff.page_came();
             return Ok(None);
@@ -219,10 +231,7 @@ impl<W: Watched> ResourceWatch<W> {
     /// Asks whether the API server has reached `version`.
     async fn confirm(&mut self, version: &str) -> Result<(), RequestFailure> {
         self.backoff.ready().await;
-        let mut bytes = Vec::new();
-        self.endpoint.page(&ListCursor::new(ListShape::Version, 1), &mut bytes).await?;
-        let page = ListPage::<IgnoredAny>::read(&bytes);
-        let newest = page.map_err(|error| self.endpoint.unusable("list", error))?.version;
+        let newest = self.endpoint.version().await?;
         if is_before(&newest, version) {
             let went_back = FailureCause::WentBack { from: version.to_owned(), to: newest };
             return Err(self.endpoint.failed("watch", went_back));
@@ -231,17 +240,17 @@ impl<W: Watched> ResourceWatch<W> {
         Ok(())
     }
 
-    /// Watches once, from the beginning to the end, and moves `version` on with each line.
+    /// Watches once, from the beginning to the end, and moves `version` on with each message.
     async fn watch(&mut self, version: &mut String) -> Result<WatchEnd, RequestFailure> {
         self.backoff.ready().await;
         let begun = SyncMoment::now();
         let lifetime_seconds = fastrand::u32(WATCH_LIFETIME_SECONDS);
-        let mut lines = self.endpoint.watch(version, lifetime_seconds).await?;
+        let mut messages = self.endpoint.watch(version, lifetime_seconds).await?;
         let opened = Instant::now();
         let mut last_word = None;
         loop {
-            match self.hear(&mut lines, version, opened + MIN_WATCH_LIFETIME).await? {
-                Heard::Line => last_word = Some(Instant::now()),
+            match self.hear(&mut messages, version, opened + MIN_WATCH_LIFETIME).await? {
+                Heard::Message => last_word = Some(Instant::now()),
                 Heard::Nothing => break,
                 Heard::End => return Err(self.endpoint.unusable("watch", "it ended within 5 seconds")),
             }
@@ -250,8 +259,8 @@ impl<W: Watched> ResourceWatch<W> {
             self.works();
         }
         loop {
-            match self.hear(&mut lines, version, last_word.unwrap_or(opened) + WATCH_SILENCE).await? {
-                Heard::Line => last_word = Some(Instant::now()),
+            match self.hear(&mut messages, version, last_word.unwrap_or(opened) + WATCH_SILENCE).await? {
+                Heard::Message => last_word = Some(Instant::now()),
                 Heard::Nothing => {
                     return Err(self.endpoint.failed("watch", FailureCause::Silent(WATCH_SILENCE)));
                 }
@@ -267,18 +276,19 @@ impl<W: Watched> ResourceWatch<W> {
         Ok(if is_certain { WatchEnd::Certain } else { WatchEnd::Uncertain })
     }
 
-    /// Takes in the next line of a watch, if one comes by then.
+    /// Takes in the next message of a watch, if one comes by then.
     async fn hear(
         &mut self,
-        lines: &mut WatchLines,
+        messages: &mut WatchMessages,
         version: &mut String,
         until: Instant,
     ) -> Result<Heard, RequestFailure> {
-        let Ok(line) = timeout_at(until, lines.next()).await else { return Ok(Heard::Nothing) };
-        let Some(line) = line.map_err(|error| self.endpoint.unusable("watch", error))? else {
+        let encoding = messages.encoding();
+        let Ok(message) = timeout_at(until, messages.next()).await else { return Ok(Heard::Nothing) };
+        let Some(message) = message.map_err(|error| self.endpoint.unusable("watch", error))? else {
             return Ok(Heard::End);
         };
-        let word = read_line(line, version, &mut self.report);
+        let word = read_message(encoding, message, version, &mut self.report);
         let observation = match word.map_err(|error| self.endpoint.unusable("watch", error))? {
             WatchWord::Changed(object) => self.watched.changed(object),
             WatchWord::Deleted(object) => self.watched.deleted(object),
@@ -286,7 +296,7 @@ impl<W: Watched> ResourceWatch<W> {
             WatchWord::Error(refusal) => return Err(self.endpoint.refused("watch", refusal)),
         };
         self.outlet.changed(observation).await;
-        Ok(Heard::Line)
+        Ok(Heard::Message)
     }
 
     /// Takes in that a watch works.
@@ -316,5 +326,17 @@ impl From<RequestFailure> for WatchEnd {
             FailureKind::Expired | FailureKind::WentBack => Self::Expired(failure),
             _ => Self::Failed(failure),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_before;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert!(is_before("99", "100"));
+        assert!(!is_before("100", "100"));
+        assert!(!is_before("a", "b"));
     }
 }

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use ::cluster::protobuf::WireMessage;
 use finding::{AdvicePolicy, Finding};
 use jiff::Timestamp;
 use kubernetes_oom_event_generator::{
@@ -16,7 +17,10 @@ use kubernetes_oom_event_generator::{
     },
 };
 use serde_json::{Value, json};
-use support::pod_dsl::{PodDsl, id};
+use support::{
+    pod_dsl::{PodDsl, id},
+    protobuf,
+};
 
 /// A filter, what it has seen of a Pod so far, and what it found. What the notation for the Pod knows, it
 /// knows too.
@@ -142,8 +146,16 @@ impl Case {
 
     /// The Pod with these containers, as the source decodes it.
     pub fn status(&mut self, containers: &[&str]) -> Box<Pod> {
-        serde_json::from_value(self.object(containers)).unwrap()
+        decoded(&self.object(containers))
     }
+}
+
+/// Returns the Pod as the source decodes it, which is the same in both encodings.
+pub fn decoded(pod: &Value) -> Box<Pod> {
+    let of_json: Box<Pod> = serde_json::from_str(&pod.to_string()).unwrap();
+    let of_protobuf = Pod::decode(&protobuf::object("Pod", pod)).unwrap();
+    assert_eq!(format!("{of_json:?}"), format!("{of_protobuf:?}"), "{pod}");
+    of_json
 }
 
 /// What a configuration without a word in it tells the filter.

@@ -1,6 +1,8 @@
 //! What becomes of kills when the API server has a bad day: whatever it does, nothing is lost, nothing
 //! told twice, it is asked at most once a second, and all goes on by itself when it is over.
 //!
+//! All of it is compiled twice (`source_in_json`): an API server answers in Protobuf, or knows JSON alone.
+//!
 //! Time is paused: "an hour later" takes no time, and comes only when there is nothing left to do.
 
 mod answers;
@@ -70,6 +72,9 @@ impl Watching {
     /// As [`begin`](Self::begin), these namespaces alone.
     async fn begin_in(server: &ApiServer, namespaces: &[&str]) -> Self {
         log::begin();
+        if module_path!().contains("json") {
+            server.speak_json();
+        }
         let (metrics, readiness) = (Arc::new(Metrics::new()), Readiness::new());
         let found = Arc::new(Mutex::new(Vec::new()));
         let namespaces: Vec<_> = namespaces.iter().map(|name| (*name).to_owned()).collect();

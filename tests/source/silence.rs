@@ -38,7 +38,7 @@ async fn freezes_while_it_is_watched() {
 #[tokio::test(start_paused = true)]
 async fn freezes_in_the_middle_of_a_line() {
     let server = ApiServer::new();
-    server.misbehave_times(1, Behaviour::loses(Answer::FreezesAfter(300)), |asked| asked.is_watch("pods"));
+    server.misbehave_times(1, Behaviour::loses(Answer::FreezesAfter(150)), |asked| asked.is_watch("pods"));
     let day = Watching::begin(&server).await;
     server.put("pods", restarted("cart", 1));
     sleep(SECOND * 50).await;
@@ -79,7 +79,7 @@ async fn freezes_before_the_head_of_an_answer() {
 async fn freezes_in_the_middle_of_a_list() {
     let server = ApiServer::new();
     server.put("pods", restarted("cart", 1));
-    server.misbehave(Behaviour::loses(Answer::FreezesAfter(300)), |asked| asked.is_list("pods"));
+    server.misbehave(Behaviour::loses(Answer::FreezesAfter(150)), |asked| asked.is_list("pods"));
     let day = Watching::begin(&server).await;
     sleep(SECOND * 50).await;
     has_noticed(&day);

@@ -11,11 +11,11 @@ use super::{
 
 /// An Event that says that a container was started, as far as it is read. Of v1, or of `events.k8s.io/v1`,
 /// which has other names for the same fields.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
     #[serde(default, deserialize_with = "record_or_default")]
-    metadata: EventMetadata,
+    pub(super) metadata: EventMetadata,
     /// The container that it is about.
     #[serde(alias = "regarding", default, deserialize_with = "record_or_default")]
     pub involved_object: InvolvedObject,
@@ -26,32 +26,32 @@ pub struct Event {
     #[serde(alias = "note", default, deserialize_with = "scalar_or_default")]
     pub message: String,
     #[serde(alias = "deprecatedLastTimestamp", default, deserialize_with = "time_or_none")]
-    last_timestamp: Option<Timestamp>,
+    pub(super) last_timestamp: Option<Timestamp>,
     #[serde(rename = "eventTime", default, deserialize_with = "time_or_none")]
-    time: Option<Timestamp>,
+    pub(super) time: Option<Timestamp>,
     /// How often it happened, dropped Events included.
     #[serde(alias = "deprecatedCount", default, deserialize_with = "scalar_or_default")]
-    count: i64,
+    pub(super) count: i64,
     #[serde(default, deserialize_with = "record_or_default")]
-    series: EventSeries,
+    pub(super) series: EventSeries,
     /// Who wrote it.
     #[serde(alias = "deprecatedSource", default, deserialize_with = "record_or_default")]
-    source: EventSource,
+    pub(super) source: EventSource,
     /// The same, in newer clusters. Kubelets up to 1.27 leave it empty.
     #[serde(alias = "reportingController", default, deserialize_with = "cut_name_or_empty")]
-    reporting_component: String,
+    pub(super) reporting_component: String,
 }
 
 /// `metadata` of an [`Event`].
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct EventMetadata {
+pub(super) struct EventMetadata {
     /// The Pod's namespace, too: an API server stores no Event about an object of another one, but for
     /// those of `events.k8s.io/v1`.
     #[serde(default, deserialize_with = "cut_name_or_empty")]
-    namespace: String,
+    pub(super) namespace: String,
     #[serde(default, deserialize_with = "scalar_or_default")]
-    resource_version: String,
+    pub(super) resource_version: String,
 }
 
 /// What an [`Event`] is about.
@@ -77,17 +77,17 @@ pub struct InvolvedObject {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct EventSeries {
+pub(super) struct EventSeries {
     #[serde(default, deserialize_with = "scalar_or_default")]
-    count: i64,
+    pub(super) count: i64,
     #[serde(default, deserialize_with = "time_or_none")]
-    last_observed_time: Option<Timestamp>,
+    pub(super) last_observed_time: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-struct EventSource {
+pub(super) struct EventSource {
     #[serde(default, deserialize_with = "cut_name_or_empty")]
-    component: String,
+    pub(super) component: String,
 }
 
 /// Who starts containers, and tells of it.

@@ -12,7 +12,10 @@ use serde::{
     de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor},
 };
 
-use super::{lenient::record, text::cut_label_or_none};
+use super::{
+    lenient::record,
+    text::{cut_label_or_none, short_name},
+};
 
 /// The labels that tell which workload a Pod belongs to.
 const WORKLOAD_LABELS: [&str; 4] = [
@@ -28,6 +31,18 @@ static ASKED_LABELS: RwLock<BTreeSet<String>> = RwLock::new(BTreeSet::new());
 /// Has labels with these keys kept in all Pods that are decoded from now on.
 pub fn keep_labels(keys: impl IntoIterator<Item = String>) {
     ASKED_LABELS.write().unwrap_or_else(PoisonError::into_inner).extend(keys);
+}
+
+/// Returns whether anybody asks for labels with this key.
+fn is_asked(key: &str, asked: &BTreeSet<String>) -> bool {
+    WORKLOAD_LABELS.contains(&key) || asked.contains(key)
+}
+
+/// Adds a label if it is asked for.
+pub(super) fn add_label(labels: &mut BTreeMap<String, String>, key: &str, value: &str) {
+    if is_asked(key, &ASKED_LABELS.read().unwrap_or_else(PoisonError::into_inner)) {
+        labels.insert(key.to_owned(), short_name(value));
+    }
 }
 
 /// Reads the labels that are asked for.
@@ -91,8 +106,7 @@ impl Visitor<'_> for AskedKey<'_> {
     }
 
     fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        let is_asked = WORKLOAD_LABELS.contains(&key) || self.0.contains(key);
-        Ok(is_asked.then(|| key.to_owned()))
+        Ok(is_asked(key, self.0).then(|| key.to_owned()))
     }
 }
 

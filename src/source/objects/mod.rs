@@ -8,6 +8,7 @@ mod event;
 mod labels;
 mod lenient;
 mod pod;
+mod protobuf;
 mod quantity;
 mod text;
 mod volumes;
@@ -23,6 +24,8 @@ pub use pod::{
     MemoryAmount, OwnerReference, Phase, Pod, PodMetadata, PodSpec, PodStatus, Resources, RestartAction,
     RestartPolicy, RestartRule, Running, Terminated,
 };
+
+pub(in crate::source) use protobuf::time_of;
 
 /// `metadata` of any object: what tells it from others, and its version.
 #[derive(Debug, Default, Deserialize)]

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// A Pod, as far as it is read.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Pod {
     /// Who it is.
     pub metadata: PodMetadata,
@@ -114,13 +114,13 @@ pub struct PodSpec {
     #[serde(default, deserialize_with = "scalar_or_default")]
     pub restart_policy: RestartPolicy,
     #[serde(rename = "volumes", default, deserialize_with = "memory_volumes")]
-    memory_volumes: Vec<String>,
+    pub(super) memory_volumes: Vec<String>,
     #[serde(default, deserialize_with = "records")]
-    containers: Vec<ContainerSpec>,
+    pub(super) containers: Vec<ContainerSpec>,
     #[serde(default, deserialize_with = "records")]
-    init_containers: Vec<ContainerSpec>,
+    pub(super) init_containers: Vec<ContainerSpec>,
     #[serde(default, deserialize_with = "records")]
-    ephemeral_containers: Vec<ContainerSpec>,
+    pub(super) ephemeral_containers: Vec<ContainerSpec>,
     /// What the Pod as a whole may use.
     #[serde(default, deserialize_with = "record_or_default")]
     pub resources: Resources,
@@ -164,7 +164,7 @@ pub enum RestartPolicy {
 }
 
 /// What happens when a container exits with certain codes.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RestartRule {
     /// What happens.
@@ -189,7 +189,7 @@ pub enum RestartAction {
 }
 
 /// The exit codes that a [`RestartRule`] is for.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct ExitCodes {
     /// Whether it is for the values or for all others.
     #[serde(default, deserialize_with = "scalar_or_default")]

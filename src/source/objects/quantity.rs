@@ -13,6 +13,11 @@ pub(super) fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
     Ok(deserializer.deserialize_any(Quantity)?.filter(|bytes| *bytes > 0))
 }
 
+/// As [`bytes`], of a text.
+pub(super) fn bytes_of(text: &str) -> Option<u64> {
+    parse_quantity(text).filter(|bytes| *bytes > 0)
+}
+
 /// Takes whatever stands there. An untagged enum would do in a line, and take a twentieth of the time
 /// that a whole Pod takes.
 struct Quantity;

@@ -48,6 +48,23 @@ pub(super) fn is_true<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool
     Ok(cut::<_, { "true".len() }>(deserializer)?.is_some_and(|text| text == "true"))
 }
 
+/// Returns a name, which ends in `…` if it is too long.
+pub(super) fn short_name(name: &str) -> String {
+    shortened::<MAX_NAME_BYTES>(name)
+}
+
+/// Returns a reference to an image, as [`short_name`] does.
+pub(super) fn short_image(image: &str) -> String {
+    shortened::<MAX_IMAGE_BYTES>(image)
+}
+
+fn shortened<const MAX_BYTES: usize>(text: &str) -> String {
+    if text.len() <= MAX_BYTES {
+        return text.to_owned();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(MAX_BYTES)])
+}
+
 fn cut<'de, D: Deserializer<'de>, const MAX_BYTES: usize>(
     deserializer: D,
 ) -> Result<Option<String>, D::Error> {
@@ -73,10 +90,7 @@ impl<const MAX_BYTES: usize> Visitor<'_> for CutVisitor<MAX_BYTES> {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        if text.len() <= MAX_BYTES {
-            return Ok(CutText(text.to_owned()));
-        }
-        Ok(CutText(format!("{}…", &text[..text.floor_char_boundary(MAX_BYTES)])))
+        Ok(CutText(shortened::<MAX_BYTES>(text)))
     }
 }
 

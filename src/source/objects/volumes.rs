@@ -9,7 +9,7 @@ use super::{
 };
 
 /// How many names are kept of each list.
-const MAX_VOLUMES: usize = 64;
+pub(super) const MAX_VOLUMES: usize = 64;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]

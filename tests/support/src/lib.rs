@@ -15,6 +15,7 @@ mod control_plane;
 pub mod log;
 pub mod pod_dsl;
 pub mod program;
+pub mod protobuf;
 pub mod slack;
 pub mod sockets;
 pub mod tools;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use http::{Method, request::Parts};
+use http::{Method, header::ACCEPT, request::Parts};
 use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::bytes::Bytes;
@@ -23,6 +23,8 @@ pub struct Asked {
     pub patch: Option<Value>,
     /// What is asked whether it is allowed: `verb`, `resource` and `namespace`.
     pub review: Option<Value>,
+    /// What may be answered, in the order of preference.
+    pub accept: String,
     /// Whether this very request was heeded.
     pub stored: bool,
     /// Whether the client was told so.
@@ -54,6 +56,12 @@ impl Asked {
             object: (head.method == Method::POST && !is_review).then(sent),
             patch: (head.method == Method::PATCH).then(sent),
             review: is_review.then(|| sent()["spec"]["resourceAttributes"].take()),
+            accept: head
+                .headers
+                .get(ACCEPT)
+                .and_then(|accept| accept.to_str().ok())
+                .unwrap_or_default()
+                .to_owned(),
             stored: false,
             answered: false,
         }
@@ -87,6 +95,7 @@ impl Asked {
     /// Whether only the version of the list is wanted.
     pub fn is_of_version(&self) -> bool {
         self.query.get("limit").is_some_and(|limit| limit == "1")
+            && self.accept.contains("as=PartialObjectMetadataList")
     }
 
     /// Whether it is asked if this verb on this resource is allowed.
@@ -101,6 +110,20 @@ impl Asked {
     /// The Pod that an Event is about.
     pub fn pod(&self) -> &str {
         self.object.as_ref().and_then(|event| event["involvedObject"]["name"].as_str()).unwrap_or_default()
+    }
+
+    /// Whether the answer may be in Protobuf.
+    pub fn accepts_protobuf(&self) -> bool {
+        self.accept.starts_with("application/vnd.kubernetes.protobuf")
+    }
+
+    /// The kind of the objects in the answer.
+    pub fn kind(&self) -> &'static str {
+        match &*self.resource {
+            _ if self.accept.contains("as=PartialObjectMetadataList") => "PartialObjectMetadata",
+            "pods" => "Pod",
+            _ => "Event",
+        }
     }
 
     /// The value of a parameter that is a number.

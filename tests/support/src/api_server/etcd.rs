@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 use tokio_util::bytes::Bytes;
 
-use super::{AnswerBody, Asked, Store, gone, status, streamed, whole};
+use super::{AnswerBody, Asked, Store, gone, status, streamed, translated, whole};
 
 /// The objects of a cluster. Clones are the same.
 #[derive(Clone)]
@@ -59,11 +59,12 @@ impl Store for Etcd {
             return self.patch(asked, name, patch);
         }
         assert!(!asked.resource.contains('/') && asked.name.is_none(), "asked for {asked:?}");
-        match &asked.object {
+        let answer = match &asked.object {
             Some(object) => self.create(asked, object),
             None if asked.watches() => self.watch(asked),
             None => self.state().list(asked),
-        }
+        };
+        translated(asked, answer)
     }
 }
 

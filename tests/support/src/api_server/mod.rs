@@ -1,6 +1,9 @@
 //! An API server that misbehaves as it is told, and remembers every request with its time. What it
 //! should say is the affair of the [`Store`] behind it: [`Etcd`] holds Pods and Events in memory.
 //!
+//! It answers and misbehaves in Protobuf where that is accepted, unless it is told to speak [JSON](ApiServer::speak_json)
+//! alone.
+//!
 //! A `kube::Client` speaks to it without a socket, so that time can be paused and an hour of trouble
 //! takes no time. [`ApiServer::listen`] puts it behind a socket as well.
 
@@ -19,7 +22,7 @@ use std::{
 };
 
 use futures::{StreamExt, stream};
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Collected, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{body::Frame, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -37,9 +40,15 @@ use tokio_util::{
     io::{InspectReader, InspectWriter},
 };
 
-use crate::behaviour::{Answer, Behaviour};
+use crate::{
+    behaviour::{Answer, Behaviour},
+    protobuf,
+};
 pub use asked::Asked;
 pub use etcd::{Etcd, EtcdBackup};
+
+/// What an answer in Protobuf is called.
+pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// The body of an answer.
 pub type AnswerBody = UnsyncBoxBody<Bytes, io::Error>;
@@ -69,6 +78,8 @@ struct ServerState {
     token: Option<String>,
     sockets: JoinSet<()>,
     ahead: Option<SignedDuration>,
+    /// Whether it knows nothing of Protobuf.
+    only_json: bool,
 }
 
 type RequestRule = Box<dyn FnMut(&Asked) -> Option<Behaviour> + Send>;
@@ -91,6 +102,35 @@ pub fn whole(code: StatusCode, body: impl Into<Bytes>) -> Response<AnswerBody> {
 /// Returns an answer that comes in parts.
 pub fn streamed(parts: impl stream::Stream<Item = Bytes> + Send + 'static) -> Response<AnswerBody> {
     response(StatusCode::OK, StreamBody::new(parts.map(|part| Ok(Frame::data(part)))).boxed_unsync())
+}
+
+/// Returns an answer in Protobuf, if the client accepts that and the answer is what an API server says. Of a watch, what
+/// it isn't stays as it is.
+fn translated(asked: &Asked, response: Response<AnswerBody>) -> Response<AnswerBody> {
+    if !asked.accepts_protobuf() {
+        return response;
+    }
+    let (kind, is_watch) = (asked.kind(), asked.watches() && response.status().is_success());
+    let mut response = response.map(|body| {
+        body.map_frame(move |frame| {
+            frame.map_data(|data| translate(kind, is_watch, &data).map_or(data, Bytes::from))
+        })
+        .boxed_unsync()
+    });
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
+    response
+}
+
+/// Returns in Protobuf what stands there in JSON, if an API server would say it.
+fn translate(kind: &str, is_watch: bool, json: &[u8]) -> Option<Vec<u8>> {
+    if !is_watch {
+        return protobuf::answer(kind, &serde_json::from_slice(json).ok()?);
+    }
+    let lines = json.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines
+        .map(|line| protobuf::frame(kind, &serde_json::from_slice(line).ok()?))
+        .collect::<Option<Vec<_>>>()
+        .map(|frames| frames.concat())
 }
 
 fn response(code: StatusCode, body: AnswerBody) -> Response<AnswerBody> {
@@ -180,6 +220,11 @@ impl<S: Store> ApiServer<S> {
         self.state().token = Some(token.to_owned());
     }
 
+    /// Answers in JSON, whatever is accepted.
+    pub fn speak_json(&self) {
+        self.state().only_json = true;
+    }
+
     /// Listens on a port of its own until told to [`hang_up`](Self::hang_up).
     pub async fn listen(&self, tls: Option<TlsAcceptor>) -> SocketAddr {
         self.listen_on("127.0.0.1:0".parse().unwrap(), tls).await
@@ -234,7 +279,10 @@ impl<S: Store> ApiServer<S> {
     async fn answer<B: hyper::body::Body>(self, request: Request<B>) -> io::Result<Response<AnswerBody>> {
         let (head, body) = request.into_parts();
         let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
-        let asked = Asked::read(&head, &body);
+        let mut asked = Asked::read(&head, &body);
+        if self.state().only_json {
+            asked.accept = asked.accept.replace(PROTOBUF, "");
+        }
         let (number, behaviour) = self.state().take(&asked, head.headers.get(header::AUTHORIZATION));
         if !behaviour.after.is_zero() {
             sleep(behaviour.after).await;
@@ -248,7 +296,11 @@ impl<S: Store> ApiServer<S> {
             Answer::Never => pending().await,
             Answer::Breaks | Answer::BreaksUnread => return Err(io::ErrorKind::ConnectionReset.into()),
             Answer::Says { code, retry_after, body } => {
-                let mut response = whole(StatusCode::from_u16(code).unwrap(), body);
+                let code = StatusCode::from_u16(code).unwrap();
+                let is_watch = asked.watches() && code.is_success();
+                let is_said = translate(asked.kind(), is_watch, body.as_bytes()).is_some();
+                let said = whole(code, body);
+                let mut response = if is_said { translated(&asked, said) } else { said };
                 response
                     .headers_mut()
                     .extend(retry_after.map(|seconds| (header::RETRY_AFTER, seconds.into())));
@@ -268,7 +320,7 @@ impl<S: Store> ApiServer<S> {
             let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&(Timestamp::now() + ahead));
             answer.headers_mut().insert(header::DATE, date.unwrap().parse().unwrap());
         }
-        Ok(answer)
+        Ok(answer.map(in_pieces))
     }
 
     fn state(&self) -> MutexGuard<'_, ServerState> {
@@ -290,6 +342,22 @@ impl ServerState {
         };
         (self.asked.len() - 1, behaviour)
     }
+}
+
+/// A body in pieces as they come out of a socket.
+fn in_pieces(body: AnswerBody) -> AnswerBody {
+    const PIECE: usize = 32 * 1024;
+    let pieces = body.into_data_stream().flat_map(|data| {
+        let pieces: Vec<_> = match data {
+            Ok(data) => {
+                let starts = (0..data.len().max(1)).step_by(PIECE);
+                starts.map(|at| Ok(Frame::data(data.slice(at..data.len().min(at + PIECE))))).collect()
+            }
+            Err(error) => vec![Err(error)],
+        };
+        stream::iter(pieces)
+    });
+    StreamBody::new(pieces).boxed_unsync()
 }
 
 /// The first bytes of a body, and then something else.
