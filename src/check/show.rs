@@ -119,6 +119,8 @@ shutdown_grace: 20s                      # default
 advice:
   bump_up_ratio: 1.2                     # default
   min_bump_up: 100Mi                     # default
+leader_election:
+  lease: ""                              # default
 sinks:
   team:
     type: slack                          # config.yaml
@@ -133,6 +135,8 @@ sinks:
     group_interval: 1h                   # default
     retry_for: 1h                        # default
     queue_capacity: 4096                 # default
+    send_resolved: false                 # default
+    link: ""                             # default
     webhook_url: "***"                   # config.yaml
 "#
         );

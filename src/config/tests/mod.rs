@@ -245,8 +245,8 @@ fn a_wrong_value_of_a_sink_is_explained() {
         ),
         (
             "sinks: { log: { type: stdout, webhook_url: x } }",
-            "sinks.log.webhook_url: is no known key; expected type, match, group_wait, group_interval, retry_for or \
-             queue_capacity",
+            "sinks.log.webhook_url: is no known key; expected type, match, group_wait, group_interval, retry_for, \
+             queue_capacity or send_resolved",
         ),
         (
             "sinks: { team: { type: slack } }",
