@@ -40,7 +40,8 @@ async fn an_event_of_another_namespace_confirms_no_kill() -> Result<(), Error> {
     evil.api::<Event>().create(&kube::api::PostParams::default(), &forged).await.unwrap();
     kill_once(&evil, "marker").await;
     // Other tests use the same cluster.
-    let found_in = |namespace: &str| program.findings().iter().any(|finding| finding["namespace"] == namespace);
+    let found_in =
+        |namespace: &str| program.findings().iter().any(|finding| finding["namespace"] == namespace);
     let marked = async || found_in(evil.name()).then_some(());
     eventually("the kill after it", PATIENCE, marked).await.unwrap();
     assert!(!found_in(shop.name()), "{}", program.stdout());
