@@ -86,7 +86,8 @@ impl Watching {
             while let Some(observation) = observations.next(true).await {
                 for conclusion in filter.observe(observation, Some(Timestamp::now())) {
                     if let Conclusion::Finding(finding) = conclusion {
-                        findings.lock().unwrap().push(finding.killed.container_id.unwrap());
+                        // Whoever writes a Pod may leave the ID out.
+                        findings.lock().unwrap().push(finding.killed.container_id.unwrap_or_default());
                     }
                 }
             }

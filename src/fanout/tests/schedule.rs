@@ -269,9 +269,12 @@ fn only_so_many_groups_are_remembered_and_the_greedy_namespace_forgets_first() {
     schedule.add(pending("shop", "app", 0), start);
     take(&mut schedule, start + HOURLY.wait);
     let now = start + SECOND * 10;
+    let mut at = now;
     for number in 0..50 {
-        schedule.add(pending("hostile", &number.to_string(), number), now);
-        take(&mut schedule, now + HOURLY.wait);
+        schedule.add(pending("hostile", &number.to_string(), number), at);
+        take(&mut schedule, at + HOURLY.wait);
+        // Groups that are due at the same time are forgotten in any order.
+        at += Duration::from_millis(1);
     }
     let later = now + SECOND * 10;
     schedule.add(pending("shop", "app", 1), later);
