@@ -14,7 +14,7 @@ use support::{
     program::{PATIENCE, Program, command},
 };
 
-const REASON: &str = "PreviousContainerWasOOMKilled";
+pub const REASON: &str = "PreviousContainerWasOOMKilled";
 
 pub async fn cluster() -> &'static ControlPlane {
     ControlPlane::shared().await.unwrap()

@@ -10,7 +10,8 @@ use support::{
 };
 use tokio::{task::JoinSet, time::sleep};
 
-const REASON: &str = "PreviousContainerWasOOMKilled";
+use super::kills::REASON;
+
 const OWED: &str = "oom-event-generator/owed";
 const FINDING: &str = "oom-event-generator/finding";
 

@@ -16,9 +16,8 @@ use support::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::kills::{cluster, kill_once};
+use super::kills::{REASON, cluster, kill_once};
 
-const REASON: &str = "PreviousContainerWasOOMKilled";
 const LEASE: &str = "oom";
 
 /// Starts a replica, which posts to a path of its own.

@@ -8,7 +8,8 @@ use support::{
     program::{PATIENCE, Program},
 };
 
-const REASON: &str = "PreviousContainerWasOOMKilled";
+use super::kills::REASON;
+
 pub const CONTAINERS: usize = 50;
 
 /// Creates a Pod of 50 containers.
