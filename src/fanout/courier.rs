@@ -45,7 +45,7 @@ use super::{
 use crate::{leadership::Leadership, logging::LogThrottle, metrics::DeliveryOutcome};
 
 /// The pauses before retries. Jitter at most doubles them, so the longest is 60 s.
-const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
+pub(super) const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
     .with_min_delay(Duration::from_secs(1))
     .with_max_delay(Duration::from_secs(30))
     .without_max_times()
@@ -251,20 +251,16 @@ impl Courier {
 
     fn end_call(&mut self, ended: Result<(task::Id, Option<Vec<AttemptOutcome>>), JoinError>) {
         let (id, outcomes) = match ended {
-            Ok((id, outcomes)) => (id, Ok(outcomes)),
-            Err(error) => (error.id(), Err(error)),
+            Ok((id, outcomes)) => (id, outcomes.map(Ok)),
+            Err(error) => (error.id(), Some(Err(error))),
         };
         let Some(DeliveryCall { batch, began }) = self.carried.remove(&id) else { return };
-        let outcomes = match outcomes {
-            Ok(Some(outcomes)) => Ok(outcomes),
-            Ok(None) => {
-                let now = Instant::now();
-                for pending in batch {
-                    self.schedule.retry(pending, now);
-                }
-                return;
+        let Some(outcomes) = outcomes else {
+            let now = Instant::now();
+            for pending in batch {
+                self.schedule.retry(pending, now);
             }
-            Err(error) => Err(error),
+            return;
         };
         self.books.account.attempt_took(began.elapsed());
         let wrong = match &outcomes {
@@ -405,40 +401,40 @@ impl Courier {
     /// whom they are still owed; the replica that leads reads it there.
     fn hand_over(&mut self) -> Vec<Arc<Finding>> {
         self.sink.stand_by();
-        self.end_calls();
-        let now = Instant::now();
-        self.schedule.hurry(usize::MAX, now);
-        let waiting = self.schedule.take(usize::MAX, now, |_| true);
-        let carried = mem::take(&mut self.carried).into_values().flat_map(|call| call.batch);
-        let all = waiting.into_iter().chain(carried);
+        let (waiting, carried) = self.take_all();
         let settle = |pending: PendingDelivery| {
             let finding = Arc::clone(&pending.delivery.finding);
             pending.settle(DeliveryOutcome::HandedOver);
             finding
         };
-        all.map(settle).collect()
+        waiting.into_iter().chain(carried).map(settle).collect()
     }
 
-    /// Lets the calls that have ended by now still count, and aborts the others.
-    fn end_calls(&mut self) {
+    /// Lets the calls that have ended by now still count, and aborts the others. Returns what waits, and what was
+    /// under way.
+    fn take_all(&mut self) -> (Vec<PendingDelivery>, Vec<PendingDelivery>) {
         while let Some(ended) = self.calls.try_join_next_with_id() {
             self.end_call(ended);
         }
         self.calls = JoinSet::new();
+        let now = Instant::now();
+        self.schedule.hurry(usize::MAX, now);
+        let waiting = self.schedule.take(usize::MAX, now, |_| true);
+        let carried = mem::take(&mut self.carried).into_values().flat_map(|call| call.batch);
+        (waiting, carried.collect())
     }
 
     /// Gives up everything that is left, or leaves it to the next start.
     fn leave(mut self) {
         if !self.leadership.leads() {
             self.hand_over();
+            return;
         }
-        self.end_calls();
-        let now = Instant::now();
-        self.schedule.hurry(usize::MAX, now);
-        for pending in self.schedule.take(usize::MAX, now, |_| true) {
+        let (waiting, carried) = self.take_all();
+        for pending in waiting {
             abandon(pending, "it had not been tried yet");
         }
-        for pending in mem::take(&mut self.carried).into_values().flat_map(|call| call.batch) {
+        for pending in carried {
             abandon(pending, "no answer had come yet; it may have arrived all the same");
         }
     }

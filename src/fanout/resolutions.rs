@@ -3,26 +3,20 @@
 
 use std::{mem, sync::Arc, time::Duration};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::BackoffBuilder;
 use finding::ResolvedIncident;
 use sinks::{AttemptOutcome, Sink, SinkLimits};
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
+use super::courier::PAUSES;
 use crate::metrics::{DeliveryOutcome, ResolvedAccount};
 
 /// How many resolved incidents may wait for a sink.
 const CAPACITY: usize = 1024;
-
-/// The pauses before retries. Jitter at most doubles them, so the longest is 60 s.
-const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
-    .with_min_delay(Duration::from_secs(1))
-    .with_max_delay(Duration::from_secs(30))
-    .without_max_times()
-    .with_jitter();
 
 /// The resolved incidents that wait for one sink, and the task that tells them.
 pub(super) struct ResolvedQueue {
@@ -64,7 +58,7 @@ impl ResolvedQueue {
         drop(waiting);
         tokio::select! {
             _ = &mut task => {}
-            () = tokio::time::sleep_until(until) => task.abort(),
+            () = sleep_until(until) => task.abort(),
             () = at_once => task.abort(),
         }
     }
