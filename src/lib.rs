@@ -55,9 +55,8 @@
 //! | incidents | `MAX_INCIDENTS = 4096`, `MAX_KILLED_PODS = 128`, `MAX_INSTANCES = 8`, `MAX_LIMITS = 8`, `MAX_RECENT = 200` | `src/incidents/mod.rs`, `src/incidents/running.rs`, `src/incidents/running.rs`, `src/incidents/limits.rs`, `src/incidents/day.rs` | the oldest is forgotten |
 //! | findings that are known to the ledger | `MAX_KNOWN = 16 * 1024`, `MAX_RECOVERED_PER_NAMESPACE = 8 * 1024` | `src/fanout/ledger/known.rs` | the rest is not recovered |
 //! | Pods of a group that are told apart | `MAX_NAMED_PODS = 200` | `src/fanout/rhythm.rs` | further ones are no news |
-//! | an answer about a right | `MAX_ANSWER_BYTES = 64 * 1024`, `MAX_REFUSALS = 10` | `cluster/src/review.rs`, `src/pipeline/rights.rs` | the right is unknown |
+//! | an answer about a right or the Lease | `MAX_ANSWER_BYTES = 64 * 1024`, `MAX_REFUSALS = 10` | `cluster/src/lib.rs`, `src/pipeline/rights.rs` | the right is unknown, or the request has failed |
 //! | the list of `scan` | `MAX_FAILURES = 4` | `src/source/pod_list.rs` | it has failed |
-//! | an answer about the Lease | `MAX_LEASE_BYTES = 64 * 1024` | `src/leadership/lease.rs` | the request has failed |
 //! | findings that a standby keeps | `MAX_KEPT_FINDINGS = 2048` | `src/pipeline/standby.rs` | the namespace that has most loses its oldest |
 //! | how long a new leader reads own Events | `MAX_CATCH_UP_TIME = Duration::from_mins(1)` | `src/pipeline/duty.rs` | it delivers, and some findings may be told twice |
 //! | an answer of a receiver | `MAX_ANSWER_BYTES = 4096`, `MAX_SHOWN_CHARS = 200` | `sinks/src/receiver/client.rs`, `sinks/src/receiver/mask.rs` | the rest is not read |

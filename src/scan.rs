@@ -20,7 +20,7 @@ use crate::{
     cli::{ScanArguments, SortOrder, TableFormat},
     config::Namespaces,
     filter::{Conclusion, Filter, FilterSettings},
-    source::{Observation, RequestFailure, Scope, list_pods, objects::Pod},
+    source::{Observation, RequestFailure, Scope, list_pods, objects::Pod, scopes},
     table::{KillRow, ListedKill, RowSubject, rows, text},
 };
 
@@ -63,10 +63,7 @@ pub async fn run(arguments: &ScanArguments, mut settings: FilterSettings) -> Res
     if let Some(name) = &arguments.namespace {
         settings.namespaces = Namespaces::only(name);
     }
-    let namespaces: Vec<Option<String>> = match settings.namespaces.include() {
-        [] => vec![None],
-        names => names.iter().cloned().map(Some).collect(),
-    };
+    let namespaces = scopes(settings.namespaces.include());
     let mut survey = Survey::new(settings);
     for namespace in &namespaces {
         survey.list(&client, namespace.as_deref()).await?;

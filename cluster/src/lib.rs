@@ -31,11 +31,13 @@ mod service_account;
 mod transport;
 mod yaml;
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use http::{Request, Response};
 use kube::{Client, client::Body};
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
+use untrusted::read_up_to;
 
 pub use access::ClusterSite;
 pub use authorization::TokenError;
@@ -50,6 +52,33 @@ pub use yaml::YamlError;
 
 /// How long an API server may take to begin an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How much is read of an answer that is one small object.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// Reads an answer that is one small object.
+///
+/// # Errors
+///
+/// It is longer than 64 KiB, breaks off, or is not what is asked for.
+///
+/// # Cancel safety
+///
+/// The answer is lost.
+pub async fn read_json<T: DeserializeOwned>(
+    response: Response<Body>,
+) -> Result<T, Box<dyn Error + Send + Sync>> {
+    let mut bytes = Vec::new();
+    read_up_to(response.into_body(), MAX_ANSWER_BYTES, &mut bytes).await?;
+    Ok(serde_json::from_slice(&bytes)?)
+}
+
+/// Returns the rule of a Role that allows a verb, as errors name it; on the object of this name alone if one is
+/// given.
+pub fn rbac_rule(group: &str, resource: &str, name: Option<&str>, verb: &str) -> String {
+    let names = name.map(|name| format!(", resourceNames [{name:?}]")).unwrap_or_default();
+    format!("apiGroups [{group:?}], resources [{resource:?}]{names}, verbs [{verb:?}]")
+}
 
 /// Sends a request and returns the answer, if it is a success.
 ///

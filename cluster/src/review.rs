@@ -4,15 +4,11 @@ use http::Request;
 use kube::Client;
 use serde::Deserialize;
 use serde_json::json;
-use untrusted::read_up_to;
 
-use crate::{RequestError, send};
+use crate::{RequestError, read_json, send};
 
 /// The path of `SelfSubjectAccessReview`s.
 const PATH: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-
-/// How much of an answer is read.
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// What may be allowed or not: a verb on a resource of the core group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,10 +51,7 @@ pub async fn may(client: &Client, question: &AccessQuestion) -> Result<bool, Req
     });
     let request = Request::post(PATH).header("content-type", "application/json");
     let request = request.body(review.to_string().into_bytes()).map_err(unusable)?;
-    let mut answer = Vec::new();
-    let body = send(client, request).await?.into_body();
-    read_up_to(body, MAX_ANSWER_BYTES, &mut answer).await.map_err(unusable)?;
-    let Review { status } = serde_json::from_slice(&answer).map_err(unusable)?;
+    let Review { status } = read_json(send(client, request).await?).await.map_err(unusable)?;
     Ok(status.allowed)
 }
 

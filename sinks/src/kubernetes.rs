@@ -12,7 +12,7 @@ mod test_event;
 use std::{collections::BTreeMap, error::Error, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use cluster::{Refusal, RequestError, send};
+use cluster::{Refusal, RequestError, rbac_rule, send};
 use finding::{
     EVENT_COMPONENT, EVENT_REASON, FINDING_ANNOTATION, Finding, OWED_ANNOTATION, TestFinding, event_name,
 };
@@ -218,9 +218,9 @@ fn forbidden_remedy(namespace: &str, message: &str, verb: &str) -> String {
         Some((home, name)) => format!("ServiceAccount {}/{}", one_line(home), one_line(name)),
         None => format!("user {}", one_line(user)),
     };
+    let rule = rbac_rule("", "events", None, verb);
     format!(
-        ". Grant it to {grantee}: a Role in namespace {namespace}, or a ClusterRole, with the rule \
-         apiGroups [\"\"], resources [\"events\"], verbs [\"{verb}\"]"
+        ". Grant it to {grantee}: a Role in namespace {namespace}, or a ClusterRole, with the rule {rule}"
     )
 }
 

@@ -1,8 +1,8 @@
 //! Sends what an [`ElectionState`](super::election::ElectionState) asks for to the API server.
 
-use std::{fmt, time::Duration};
+use std::{error::Error, fmt, time::Duration};
 
-use cluster::{RequestError, send};
+use cluster::{RequestError, rbac_rule, read_json, send};
 use http::StatusCode;
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -16,15 +16,11 @@ use kube::{
 };
 use thiserror::Error;
 use tokio::time::timeout;
-use untrusted::read_up_to;
 
 use super::election::{LEASE_DURATION, LeaseAnswer, LeaseRequest, LeaseState};
 
 /// How long a request may take. A leader has time for several before its term ends.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// How much of an answer is read. A Lease has some 500 bytes.
-const MAX_LEASE_BYTES: usize = 64 * 1024;
 
 /// A Lease, and who asks for it.
 #[derive(Clone)]
@@ -52,7 +48,7 @@ pub(super) enum LeaseError {
     Request(#[from] RequestError),
     /// The answer can't be read.
     #[error("the answer is no Lease: {0}")]
-    Answer(String),
+    Answer(Box<dyn Error + Send + Sync>),
 }
 
 impl LeaseClient {
@@ -105,17 +101,14 @@ impl LeaseClient {
         if !matches!(error, LeaseError::Request(error) if error.is_forbidden()) {
             return String::new();
         }
-        let (verb, names) = match request {
-            LeaseRequest::Read => ("get", format!(", resourceNames [{:?}]", self.lease)),
+        let (verb, name) = match request {
+            LeaseRequest::Read => ("get", Some(self.lease.as_str())),
             // Kubernetes can't limit the right to create by name.
-            LeaseRequest::Create => ("create", String::new()),
-            LeaseRequest::Hold(_) => ("update", format!(", resourceNames [{:?}]", self.lease)),
+            LeaseRequest::Create => ("create", None),
+            LeaseRequest::Hold(_) => ("update", Some(self.lease.as_str())),
         };
-        format!(
-            ". Grant it in a Role in namespace {}: apiGroups [\"coordination.k8s.io\"], resources [\"leases\"]{names}, \
-             verbs [{verb:?}]",
-            self.namespace
-        )
+        let rule = rbac_rule("coordination.k8s.io", "leases", name, verb);
+        format!(". Grant it in a Role in namespace {}: {rule}", self.namespace)
     }
 
     fn build(&self, request: &LeaseRequest, now: Timestamp) -> Result<http::Request<Vec<u8>>, LeaseError> {
@@ -164,11 +157,7 @@ impl LeaseClient {
 
     async fn send(&self, request: http::Request<Vec<u8>>) -> Result<LeaseState, LeaseError> {
         let response = send(&self.client, request).await?;
-        let mut bytes = Vec::new();
-        let read = read_up_to(response.into_body(), MAX_LEASE_BYTES, &mut bytes).await;
-        read.map_err(|error| LeaseError::Answer(error.to_string()))?;
-        let lease: Lease =
-            serde_json::from_slice(&bytes).map_err(|error| LeaseError::Answer(error.to_string()))?;
+        let lease: Lease = read_json(response).await.map_err(LeaseError::Answer)?;
         let spec = lease.spec.unwrap_or_default();
         Ok(LeaseState {
             version: lease.metadata.resource_version.unwrap_or_default(),

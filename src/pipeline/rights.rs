@@ -2,12 +2,12 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use cluster::{AccessQuestion, RequestError, may};
+use cluster::{AccessQuestion, RequestError, may, rbac_rule};
 use futures::{StreamExt, stream};
 use kube::Client;
 use tokio::time::sleep;
 
-use crate::{config::Config, fanout::LedgerRights};
+use crate::{config::Config, fanout::LedgerRights, source::scopes};
 
 /// How many questions are asked at once.
 const CONCURRENCY: usize = 8;
@@ -61,13 +61,9 @@ fn needs_ledger(config: &Config) -> bool {
 ///
 /// Cancel safe.
 pub(super) async fn ask(client: &Client, config: &Config) -> Option<LedgerRights> {
-    let scopes: Vec<Option<String>> = match config.namespaces.include() {
-        [] => vec![None],
-        names => names.iter().cloned().map(Some).collect(),
-    };
     let rights = needed(config);
     let mut questions = Vec::new();
-    for namespace in scopes {
+    for namespace in scopes(config.namespaces.include()) {
         questions.extend(rights.iter().map(|right| ask_one(client, *right, namespace.clone())));
     }
     let answers: Vec<_> = stream::iter(questions).buffered(CONCURRENCY).collect().await;
@@ -130,7 +126,5 @@ fn remedy(AccessQuestion { verb, resource, namespace }: &AccessQuestion) -> Stri
         Some(namespace) => format!("a Role in namespace {namespace}"),
         None => "a ClusterRole".to_owned(),
     };
-    format!(
-        "Grant it by {role} with the rule apiGroups [\"\"], resources [\"{resource}\"], verbs [\"{verb}\"]"
-    )
+    format!("Grant it by {role} with the rule {}", rbac_rule("", resource, None, verb))
 }

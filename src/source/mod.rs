@@ -103,6 +103,14 @@ pub struct EventRecord {
     pub written: Option<Timestamp>,
 }
 
+/// Returns what is listed and watched apart: each of these namespaces, or without any the whole cluster (`None`).
+pub fn scopes(namespaces: &[String]) -> Vec<Option<String>> {
+    match namespaces {
+        [] => vec![None],
+        names => names.iter().cloned().map(Some).collect(),
+    }
+}
+
 /// What one list and watch of Pods covers: the whole cluster, or one of the included namespaces.
 /// Scopes never overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

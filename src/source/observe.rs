@@ -13,6 +13,7 @@ use super::{
     read_back::{OWN_EVENTS_SELECTOR, OwnEvents, ReadBack},
     report::WatchReport,
     request::{Endpoint, ListShape},
+    scopes,
     server_clock::ServerClock,
     watch::ResourceWatch,
 };
@@ -40,11 +41,7 @@ pub fn observe(
     let (outlet, mut observations) = Outlet::new();
     let clock = ServerClock::default();
     let budget = ByteBudget::new();
-    let scopes: Vec<Option<String>> = match namespaces {
-        [] => vec![None],
-        namespaces => namespaces.iter().cloned().map(Some).collect(),
-    };
-    for (number, namespace) in (0..).zip(scopes) {
+    for (number, namespace) in (0..).zip(scopes(namespaces)) {
         let endpoint = |name, resource, selector| Endpoint {
             client: client.clone(),
             name,
