@@ -6,8 +6,7 @@ use finding::{AdvicePolicy, Finding};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    config::{Config, Namespaces},
-    fanout::Fanout,
+    config::Config,
     filter::{Conclusion, Filter},
     incidents::{Incidents, QuietIncident, RecentIncidents},
     metrics::Metrics,
@@ -22,8 +21,6 @@ pub(super) struct Detection {
     filter: Filter,
     incidents: Incidents,
     advice: Option<AdvicePolicy>,
-    cluster: Option<String>,
-    namespaces: Namespaces,
     /// Since when the program has seen the cluster.
     sighted_since: Option<Timestamp>,
     metrics: Arc<Metrics>,
@@ -36,8 +33,6 @@ impl Detection {
             filter: Filter::new(super::settings(config)),
             incidents: Incidents::default(),
             advice: config.advice,
-            cluster: config.cluster.clone(),
-            namespaces: config.namespaces.clone(),
             sighted_since: None,
             metrics: Arc::clone(metrics),
         }
@@ -55,17 +50,9 @@ impl Detection {
         conclusions.into_iter().filter_map(|conclusion| self.conclude(conclusion)).collect()
     }
 
-    /// Takes in what an earlier run found, if an observation tells of it, so that incidents count on, and nothing is
-    /// told as new that `fanout` has told.
-    pub(super) fn remember(&mut self, observation: &Observation, fanout: &Fanout, now: Timestamp) {
-        let Observation::Reported { record: Some(record), .. } = observation else { return };
-        if self.namespaces.selects(&record.finding.namespace) {
-            let mut finding = record.finding.clone();
-            // No Event may say otherwise.
-            finding.cluster.clone_from(&self.cluster);
-            self.incidents.remember(&finding, now);
-            fanout.remember(&finding, &record.owed);
-        }
+    /// Takes in what an earlier run found, so that incidents count on.
+    pub(super) fn remember(&mut self, finding: &Finding, now: Timestamp) {
+        self.incidents.remember(finding, now);
     }
 
     /// Returns the incidents that are over, unless the program can't see the cluster, or only has for less than a

@@ -34,16 +34,15 @@ pub(super) struct Duty {
     kept: KeptFindings,
     /// How many scopes have own Events.
     scopes: usize,
-    /// Those whose own Events are read, while this replica catches up.
-    read: HashSet<Scope>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum DutyState {
     StandsBy,
-    /// Waits for this reading of own Events.
+    /// Waits for this reading of own Events, which these scopes have ended.
     CatchesUp {
         reading: u64,
+        read: HashSet<Scope>,
         until: Instant,
     },
     Leads,
@@ -53,17 +52,17 @@ impl Duty {
     /// The only replica leads from the start. Own Events are read of so many scopes.
     pub(super) fn new(leadership: Leadership, scopes: usize) -> Self {
         let state = if leadership.leads() { DutyState::Leads } else { DutyState::StandsBy };
-        Self { leadership, state, kept: KeptFindings::default(), scopes, read: HashSet::new() }
+        Self { leadership, state, kept: KeptFindings::default(), scopes }
     }
 
     /// Returns whether findings are delivered as they come.
     pub(super) fn leads(&self) -> bool {
-        self.state == DutyState::Leads
+        matches!(self.state, DutyState::Leads)
     }
 
     /// Returns whether what is owed may be delivered.
     pub(super) fn recovers(&self) -> bool {
-        self.state != DutyState::StandsBy
+        !matches!(self.state, DutyState::StandsBy)
     }
 
     /// Returns the finding if it is to be delivered; otherwise keeps it.
@@ -107,8 +106,8 @@ impl Duty {
         match self.state {
             DutyState::StandsBy if self.leadership.leads() => {
                 let reading = observations.read_back_again();
-                self.read.clear();
-                self.state = DutyState::CatchesUp { reading, until: now + MAX_CATCH_UP_TIME };
+                let until = now + MAX_CATCH_UP_TIME;
+                self.state = DutyState::CatchesUp { reading, read: HashSet::new(), until };
                 return true;
             }
             DutyState::StandsBy => {}
@@ -136,12 +135,12 @@ impl Duty {
 
     /// Takes in an observation: perhaps all own Events have been read.
     pub(super) fn notice(&mut self, observation: &Observation, backlog: &mut Backlog, detection: &Detection) {
-        if let (DutyState::CatchesUp { reading, .. }, Observation::ReadBack { scope, reading: read }) =
-            (self.state, observation)
-            && *read >= reading
+        if let Observation::ReadBack { scope, reading: ended } = observation
+            && let DutyState::CatchesUp { reading, read, .. } = &mut self.state
+            && *ended >= *reading
         {
-            self.read.insert(*scope);
-            if self.read.len() == self.scopes {
+            read.insert(*scope);
+            if read.len() == self.scopes {
                 self.lead(backlog, detection);
             }
         }

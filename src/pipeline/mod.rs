@@ -23,7 +23,7 @@ use self::{
     backlog::Backlog,
     detection::Detection,
     duty::{Duty, LedEventLedger},
-    recovery::OwedReader,
+    recovery::{OwedReader, record_of},
 };
 use crate::{
     config::Config,
@@ -34,7 +34,7 @@ use crate::{
     leadership::{Election, Leadership},
     metrics::Metrics,
     server::{self, BindError, PageSource},
-    source::{objects::keep_labels, observe::observe},
+    source::{objects::keep_labels, observe::observe, scopes},
     stop::Stop,
 };
 
@@ -99,7 +99,7 @@ pub async fn run(
     let (leadership, election) = stand_for_election(&config, &client, &metrics);
     let mut fanout = Fanout::start(routes, Arc::clone(&metrics), &leadership);
     let mut backlog = Backlog::default();
-    let mut owed = OwedReader::new(config.cluster.clone(), config.namespaces.clone());
+    let mut owed = OwedReader::new();
     let mut heartbeat = heartbeat();
     // Lists wait until it is known where the ledger may be kept.
     let (mut rights, mut rights_known) = (pin!(rights::ask(&client, &config)), false);
@@ -109,7 +109,7 @@ pub async fn run(
             fanout.keep(ledger(rights, &client, &config, &metrics, &leadership));
         }
     };
-    let mut duty = Duty::new(leadership.clone(), config.namespaces.include().len().max(1));
+    let mut duty = Duty::new(leadership.clone(), scopes(config.namespaces.include()).len());
     let ended = loop {
         tokio::select! {
             () = stop.asked() => break Ok(()),
@@ -142,10 +142,14 @@ pub async fn run(
             observation = observations.next(rights_known && backlog.is_empty()) => {
                 let Some(observation) = observation else { break Err(PipelineError::Source) };
                 let is_of_list = backlog.notice(&observation);
-                if duty.recovers() {
-                    owed.notice(&observation, &fanout);
+                if let Some(record) = record_of(&observation, &config) {
+                    if duty.recovers() {
+                        owed.notice(&record, &fanout);
+                    }
+                    detection.remember(&record.finding, Timestamp::now());
+                    // So that nothing is told as new that was told before.
+                    fanout.remember(&record.finding, &record.owed);
                 }
-                detection.remember(&observation, &fanout, Timestamp::now());
                 duty.notice(&observation, &mut backlog, &detection);
                 let found = detection.observe(observation, Timestamp::now());
                 for finding in found.into_iter().filter_map(|finding| duty.admit(finding)) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::{
-    config::Namespaces,
+    config::Config,
     fanout::{Fanout, OwedFinding, Recovery},
     source::{EventRecord, Observation, Observations},
 };
@@ -14,12 +14,19 @@ use crate::{
 /// The least time between two readings of the program's own Events.
 const MIN_READING_PAUSE: Duration = Duration::from_secs(15);
 
+/// Returns what an own Event says that an earlier run found, if an observation is of one and its namespace counts.
+pub(super) fn record_of(observation: &Observation, config: &Config) -> Option<EventRecord> {
+    let Observation::Reported { record: Some(record), .. } = observation else { return None };
+    let mut record =
+        config.namespaces.selects(&record.finding.namespace).then(|| EventRecord::clone(record))?;
+    // No Event may say otherwise.
+    record.finding.cluster.clone_from(&config.cluster);
+    Some(record)
+}
+
 /// Takes in what the program's own Events say is owed.
 #[derive(Debug)]
 pub(super) struct OwedReader {
-    /// The cluster's name, which no Event may say otherwise.
-    cluster: Option<String>,
-    namespaces: Namespaces,
     /// Since this was last logged.
     recovered: u64,
     /// Owed to sinks that don't exist any more, or don't want it.
@@ -30,21 +37,17 @@ pub(super) struct OwedReader {
 }
 
 impl OwedReader {
-    pub(super) fn new(cluster: Option<String>, namespaces: Namespaces) -> Self {
-        let (recovered, unwanted, left_behind) = (0, 0, false);
-        Self { cluster, namespaces, recovered, unwanted, left_behind, read_at: Instant::now() }
+    pub(super) fn new() -> Self {
+        Self { recovered: 0, unwanted: 0, left_behind: false, read_at: Instant::now() }
     }
 
-    /// Delivers what an observation says is owed.
-    pub(super) fn notice(&mut self, observation: &Observation, fanout: &Fanout) {
-        let Observation::Reported { record: Some(record), .. } = observation else { return };
-        let EventRecord { finding, owed, written } = &**record;
-        if owed.is_empty() || !self.namespaces.selects(&finding.namespace) {
+    /// Delivers what an own Event says is owed.
+    pub(super) fn notice(&mut self, record: &EventRecord, fanout: &Fanout) {
+        let EventRecord { finding, owed, written } = record;
+        if owed.is_empty() {
             return;
         }
-        let mut finding = finding.clone();
-        finding.cluster.clone_from(&self.cluster);
-        let owed = OwedFinding { finding, sinks: owed.clone(), written: *written };
+        let owed = OwedFinding { finding: finding.clone(), sinks: owed.clone(), written: *written };
         match fanout.recover(owed) {
             Recovery::Taken => self.recovered += 1,
             Recovery::Unwanted => self.unwanted += 1,
