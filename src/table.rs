@@ -9,7 +9,7 @@ use anstyle::{Effects, Style};
 use finding::{CauseKind, Finding, bytes};
 use jiff::{SignedDuration, Timestamp};
 use tabwriter::TabWriter;
-use untrusted::clean;
+use untrusted::{clean, cut};
 
 use crate::cli::SortOrder;
 
@@ -121,7 +121,9 @@ pub fn text(rows: &[KillRow], subject: RowSubject, now: Timestamp, width: Option
             if last_column + MIN_ADVICE_CHARS > width {
                 paragraphs(rows, now)
             } else {
-                emphasized(&table.lines().map(|line| cut(line, width) + "\n").collect::<String>())
+                emphasized(
+                    &table.lines().map(|line| cut(line, width).into_owned() + "\n").collect::<String>(),
+                )
             }
         }
         Some(width) if widest > width => paragraphs(rows, now),
@@ -268,13 +270,6 @@ pub fn age(span: SignedDuration) -> String {
     match UNITS.into_iter().find(|(size, _)| seconds >= *size) {
         Some((size, unit)) => format!("{}{unit}", seconds / size),
         None => format!("{seconds}s"),
-    }
-}
-
-fn cut(line: &str, width: usize) -> String {
-    match line.char_indices().nth(width) {
-        Some(_) => line.chars().take(width.saturating_sub(1)).chain(['…']).collect(),
-        None => line.to_owned(),
     }
 }
 

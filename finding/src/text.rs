@@ -7,19 +7,18 @@ pub(crate) const MAX_TEXT_BYTES: usize = 4 * 1024;
 
 /// Reads a text that is not too long.
 pub(crate) fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    if text.len() > MAX_TEXT_BYTES { Err(D::Error::custom("a text is too long")) } else { Ok(text) }
+    up_to_bound(String::deserialize(deserializer)?)
 }
 
 /// Reads a text that may be missing and is not too long.
 pub(crate) fn bounded_or_none<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<String>, D::Error> {
-    let text = Option::<String>::deserialize(deserializer)?;
-    match text {
-        Some(text) if text.len() > MAX_TEXT_BYTES => Err(D::Error::custom("a text is too long")),
-        text => Ok(text),
-    }
+    Option::<String>::deserialize(deserializer)?.map(up_to_bound).transpose()
+}
+
+fn up_to_bound<E: Error>(text: String) -> Result<String, E> {
+    if text.len() > MAX_TEXT_BYTES { Err(E::custom("a text is too long")) } else { Ok(text) }
 }
 
 /// Reads 32 hexadecimal digits.

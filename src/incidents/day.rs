@@ -72,7 +72,7 @@ impl RecentIncidents {
     pub(super) fn add(&self, key: IncidentKey, finding: &Arc<Finding>, at: Timestamp) {
         let mut days = self.days();
         let day = days.entry(key).or_insert_with(|| RememberedDay::new(Arc::clone(finding), at));
-        day.add(at, || Arc::clone(finding));
+        day.add(at, finding);
         if days.len() > MAX_RECENT {
             forget_one(&mut days);
         }
@@ -95,10 +95,10 @@ impl RememberedDay {
         Self { last, last_kill: at, quarter: quarter_of(at), kills: [0; QUARTERS] }
     }
 
-    fn add(&mut self, at: Timestamp, finding: impl FnOnce() -> Arc<Finding>) {
+    fn add(&mut self, at: Timestamp, finding: &Arc<Finding>) {
         if at >= self.last_kill {
             self.last_kill = at;
-            self.last = finding();
+            self.last = Arc::clone(finding);
         }
         self.advance(quarter_of(at));
         let age = usize::try_from(self.quarter - quarter_of(at)).unwrap_or_default();

@@ -129,6 +129,16 @@ impl ElectionState {
         self.term
     }
 
+    /// Returns whether a term of this replica has not ended, though it may not have begun.
+    fn holds_term(&self, now: Instant) -> bool {
+        self.term.is_some_and(|term| now < term.until)
+    }
+
+    /// Returns whether this replica leads.
+    pub fn leads(&self, now: Instant) -> bool {
+        self.term.is_some_and(|term| term.covers(now))
+    }
+
     /// Returns the Lease, if this replica holds it as far as it knows.
     pub fn held(&self) -> Option<&LeaseState> {
         match &self.lease {
@@ -147,7 +157,6 @@ impl ElectionState {
 
     /// Returns what to ask next, and when.
     pub fn next(&self, now: Instant) -> (Instant, LeaseRequest) {
-        let holds_term = self.term.is_some_and(|term| now < term.until);
         let is_due = now >= self.unchanged_since + LEASE_DURATION;
         let request = match &self.lease {
             _ if self.is_stale => LeaseRequest::Read,
@@ -156,7 +165,7 @@ impl ElectionState {
                 if is_own || is_due { LeaseRequest::Hold(lease.clone()) } else { LeaseRequest::Read }
             }
             KnownLease::NeverSeen => LeaseRequest::Create,
-            KnownLease::Gone if holds_term || is_due => LeaseRequest::Create,
+            KnownLease::Gone if is_due || self.holds_term(now) => LeaseRequest::Create,
             KnownLease::Gone | KnownLease::Unknown => LeaseRequest::Read,
         };
         let at = self.not_before.max(now);
@@ -175,7 +184,7 @@ impl ElectionState {
             LeaseAnswer::Stored(lease) if is_write => {
                 self.note_creation(&lease, now);
                 let from = match (self.term, self.created) {
-                    (Some(term), _) if now < term.until => term.from,
+                    (Some(term), _) if self.holds_term(now) => term.from,
                     (_, Some(created)) => now.max(created + TENURE),
                     (_, None) => now,
                 };
@@ -196,8 +205,7 @@ impl ElectionState {
             LeaseAnswer::Missing => {
                 self.created = None;
                 let never_seen = matches!(self.lease, KnownLease::Unknown | KnownLease::NeverSeen);
-                let leads = self.term.is_some_and(|term| now < term.until);
-                if never_seen || leads {
+                if never_seen || self.holds_term(now) {
                     self.not_before = now;
                 }
                 self.see(if never_seen { KnownLease::NeverSeen } else { KnownLease::Gone }, now);

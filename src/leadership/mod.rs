@@ -9,7 +9,14 @@ mod lease;
 #[cfg(test)]
 mod tests;
 
-use std::{env, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    env,
+    future::{pending, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use kube::Client;
@@ -71,7 +78,7 @@ impl Leadership {
             tokio::select! {
                 changed = term.changed() => if changed.is_err() {
                     // The election has ended, so nothing is gained any more.
-                    std::future::pending::<()>().await;
+                    pending::<()>().await;
                 },
                 () = sleep_until(from.unwrap_or_else(Instant::now)), if from.is_some() => {}
             }
@@ -84,7 +91,7 @@ impl Leadership {
     ///
     /// Cancel safe.
     pub async fn lost(&self) {
-        let Some(mut term) = self.term.clone() else { return std::future::pending().await };
+        let Some(mut term) = self.term.clone() else { return pending().await };
         loop {
             let current = *term.borrow_and_update();
             let Some(until) = current.filter(|term| term.covers(Instant::now())).map(|term| term.until)
@@ -183,9 +190,8 @@ impl Candidate {
             });
             let now = Instant::now();
             election.answered(&request, answer, sent, now);
-            let term = election.term();
-            self.terms.send_replace(term);
-            self.metrics.leads(term.is_some_and(|term| term.covers(now)));
+            self.terms.send_replace(election.term());
+            self.metrics.leads(election.leads(now));
             log.tell(&election, now);
         }
         self.terms.send_replace(None);
@@ -217,7 +223,7 @@ impl ElectionLog {
     }
 
     fn tell(&mut self, election: &ElectionState, now: Instant) {
-        let leads = election.term().is_some_and(|term| term.covers(now));
+        let leads = election.leads(now);
         let holder = election.held_by_other();
         if leads != self.leads {
             self.leads = leads;

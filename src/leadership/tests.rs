@@ -111,7 +111,7 @@ fn contend(seed: u64) -> Result<BTreeMap<String, u32>, TestCaseError> {
                 }
             }
         }
-        let leads = |replica: &&Replica| replica.election.term().is_some_and(|term| term.covers(now));
+        let leads = |replica: &&Replica| replica.election.leads(now);
         let leaders: Vec<_> = replicas.iter().filter(leads).map(|replica| replica.name.clone()).collect();
         prop_assert!(leaders.len() <= 1, "{leaders:?} lead at once, {:?} after the start", now - begin);
         // After 45 seconds of peace.

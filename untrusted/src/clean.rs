@@ -34,6 +34,14 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
+/// Returns at most so many characters of a text, of which the last is `…` if there are more.
+pub fn cut(text: &str, max_chars: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(max_chars) {
+        Some(_) => text.chars().take(max_chars.saturating_sub(1)).chain(['…']).collect(),
+        None => text.into(),
+    }
+}
+
 /// Returns JSON with each deceptive character escaped. In JSON that has no white space but spaces, they stand
 /// only in strings, so it means the same.
 pub fn clean_json(json: &str) -> Cow<'_, str> {

@@ -7,4 +7,4 @@ mod clean;
 
 pub use answer::{ReadError, date, read_up_to, retry_after};
 pub use causes::{causes, with_causes};
-pub use clean::{MAX_SHOWN_CHARS, clean, clean_json, is_deceptive, one_line};
+pub use clean::{MAX_SHOWN_CHARS, clean, clean_json, cut, is_deceptive, one_line};

@@ -10,7 +10,7 @@ use finding::{Finding, ResolvedIncident, bytes};
 use minijinja::{Environment, Error as TemplateError, ErrorKind, Template, UndefinedBehavior, value::Value};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
-use untrusted::{clean, clean_json, is_deceptive};
+use untrusted::{clean, clean_json, cut, is_deceptive};
 
 use super::fields::value;
 
@@ -76,7 +76,7 @@ impl BodyTemplate {
         environment.set_fuel(Some(MAX_FUEL));
         environment.set_debug(true);
         environment.add_filter("bytes", |amount: Option<u64>| amount.map(bytes));
-        environment.add_filter("cut", cut);
+        environment.add_filter("cut", |text: String, length: usize| cut(&text, length).into_owned());
         environment.add_filter("markdown", markdown);
         environment
             .add_template_owned(NAME, source.to_owned())
@@ -215,17 +215,9 @@ impl BodyError {
             (kind, None) => kind.to_string(),
         };
         if !expression.is_empty() {
-            text = format!("{text} (`{}`)", cut(expression.replace('\n', " "), 80));
+            text = format!("{text} (`{}`)", cut(&expression.replace('\n', " "), 80));
         }
         Self { place, text }
-    }
-}
-
-/// The filter `cut`: returns at most so many characters, the last of which is `…` if there are more.
-fn cut(text: String, length: usize) -> String {
-    match text.char_indices().nth(length) {
-        Some(_) => text.chars().take(length.saturating_sub(1)).chain(['…']).collect(),
-        None => text,
     }
 }
 
