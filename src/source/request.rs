@@ -89,7 +89,8 @@ impl ListCursor {
     /// same page is next.
     pub(super) fn failed(&mut self, kind: FailureKind) {
         match kind {
-            FailureKind::Expired => self.next = None,
+            // It may be the token that the API server can't read, though it gave it.
+            FailureKind::Expired | FailureKind::Refused(StatusCode::BAD_REQUEST) => self.next = None,
             FailureKind::Silent => self.page_objects = (self.page_objects / 10).max(1),
             _ => {}
         }

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ::cluster::{Refusal, protobuf::WireMessage};
 use fastrand::Rng;
 use jiff::Timestamp;
 use kubernetes_oom_event_generator::{
@@ -21,9 +22,11 @@ use kubernetes_oom_event_generator::{
         recording,
     },
 };
-use mutation::{mutate, spoil};
+use mutation::{mutate, mutate_message, spoil};
 use serde_json::{Value, json};
-use support::{api_server::ApiServer, behaviour::Behaviour, program::Program, sockets::FakeCluster};
+use support::{
+    api_server::ApiServer, behaviour::Behaviour, program::Program, protobuf, sockets::FakeCluster,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -72,6 +75,21 @@ fn objects() -> Vec<Value> {
     lines.map(|mut line: Value| line["object"].take()).collect()
 }
 
+/// Returns the kind of an object of a recording.
+fn kind_of(object: &Value) -> &'static str {
+    if object.get("spec").is_some() || object.get("status").is_some() { "Pod" } else { "Event" }
+}
+
+/// Returns one of these answers in Protobuf with changes in its depth.
+fn mutate_answer(rng: &mut Rng, answers: &[Vec<u8>]) -> Vec<u8> {
+    let answer = &answers[rng.usize(..answers.len())];
+    match answer.split_first_chunk::<4>() {
+        // A frame has its length before it.
+        Some(([0, ..], message)) => protobuf::framed(&mutate_message(rng, message, answers)),
+        _ => mutate_message(rng, answer, answers),
+    }
+}
+
 /// Shows it to a filter, and looks at what comes out.
 fn show(filter: &mut Filter, observation: Observation) {
     for conclusion in filter.observe(observation, Some(Timestamp::UNIX_EPOCH)) {
@@ -109,9 +127,7 @@ fn an_odd_value_never_costs_more_than_itself() {
                 spoil(rng, &mut object, &identity);
             }
             let text = object.to_string();
-            let kind =
-                if object.get("spec").is_some() || object.get("status").is_some() { "Pod" } else { "Event" };
-            if kind == "Pod" {
+            if kind_of(&object) == "Pod" {
                 let pod: Box<Pod> =
                     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
                 show(&mut filter, Observation::Changed(Scope::WHOLE, pod));
@@ -129,29 +145,49 @@ fn an_odd_value_never_costs_more_than_itself() {
 }
 
 #[test]
+fn protobuf_is_read_whatever_stands_in_it() {
+    let objects: Vec<_> = objects().iter().map(|object| protobuf::object(kind_of(object), object)).collect();
+    fuzz(|rng| {
+        let mut filter = Filter::new(settings());
+        for _ in 0..20 {
+            let object = &objects[rng.usize(..objects.len())];
+            let object = mutate_message(rng, object, &objects);
+            if let Ok(pod) = Pod::decode(&object) {
+                show(&mut filter, Observation::Changed(Scope::WHOLE, Box::new(pod)));
+            }
+            if let Some(started) = Event::decode(&object).ok().and_then(Event::into_started) {
+                show(&mut filter, Observation::Started(started));
+            }
+            Refusal::of_protobuf(&object);
+        }
+        filter.finish();
+    });
+}
+
+#[test]
 fn a_watch_recovers_from_whatever_an_api_server_answers() {
     let pod = restarted("cart", 1);
     let page = json!({"kind": "PodList", "metadata": {"resourceVersion": "1000", "continue": "1000/a"}, "items": [pod]});
-    let line = |kind: &str| json!({"type": kind, "object": pod}).to_string() + "\n";
+    let words = ["ADDED", "DELETED", "BOOKMARK", "ERROR"].map(|word| json!({"type": word, "object": pod}));
     let refusal = support::api_server::status(503, "ServiceUnavailable", "no");
-    let answers = [
-        page.to_string(),
-        line("ADDED"),
-        line("DELETED"),
-        line("BOOKMARK"),
-        line("ERROR"),
-        refusal.to_string(),
-    ];
-    let answers = answers.map(String::into_bytes).to_vec();
+    let whole = [page.to_string(), refusal.to_string()];
+    let lines = words.each_ref().map(|word| word.to_string() + "\n");
+    let json: Vec<_> = whole.into_iter().chain(lines).map(String::into_bytes).collect();
+    let whole = [protobuf::enveloped("PodList", &page), protobuf::enveloped("Status", &refusal)];
+    let frames = words.each_ref().map(|word| protobuf::frame("Pod", word).unwrap());
+    let protobuf: Vec<_> = whole.into_iter().chain(frames).collect();
     fuzz(|rng| {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let server = ApiServer::new();
             for _ in 0..rng.usize(1..=8) {
-                let text = mutate(rng, &answers);
                 let code = [200, 200, 200, 403, 410, 500][rng.usize(..6)];
-                let behaviour = Behaviour::says(code, String::from_utf8_lossy(&text).into_owned());
+                let behaviour = match rng.u8(..3) {
+                    0 => Behaviour::says(code, String::from_utf8_lossy(&mutate(rng, &json)).into_owned()),
+                    1 => Behaviour::says_in_protobuf(code, mutate(rng, &protobuf)),
+                    _ => Behaviour::says_in_protobuf(code, mutate_answer(rng, &protobuf)),
+                };
                 let skipped = rng.usize(0..6);
                 let mut seen = 0;
                 server.script(move |_| {

@@ -1,10 +1,12 @@
 //! What hostile or broken input looks like: real input, changed at random.
 
+use ::cluster::protobuf::{ENVELOPE_MARK, WireFields, WireValue};
 use fastrand::Rng;
 use serde_json::{Value, json};
+use support::protobuf::varint;
 
 /// Bytes and numbers that decoders tend to stumble over.
-const ODD: [&[u8]; 14] = [
+const ODD: [&[u8]; 19] = [
     b"\0",
     b"{",
     b"}",
@@ -19,11 +21,51 @@ const ODD: [&[u8]; 14] = [
     b"18446744073709551616",
     b"\r\n",
     b"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[",
+    // Of Protobuf: numbers of 64 bits and of more, a length of 2 GB, a group, an envelope.
+    b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+    b"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80",
+    b"\x0a\xff\xff\xff\xff\x07",
+    b"\x0b",
+    &ENVELOPE_MARK,
 ];
 
 /// Returns one of the texts with up to eight random changes; parts of the others may be among them.
 pub fn mutate(rng: &mut Rng, texts: &[Vec<u8>]) -> Vec<u8> {
-    let mut text = texts[rng.usize(..texts.len())].clone();
+    let text = texts[rng.usize(..texts.len())].clone();
+    changed(rng, text, texts)
+}
+
+/// Returns a message of Protobuf with random changes somewhere in its depth. The lengths of what stands around them
+/// fit, so that they are come upon.
+pub fn mutate_message(rng: &mut Rng, message: &[u8], others: &[Vec<u8>]) -> Vec<u8> {
+    if let Some(enveloped) = message.strip_prefix(&ENVELOPE_MARK) {
+        return [&ENVELOPE_MARK, mutate_message(rng, enveloped, others).as_slice()].concat();
+    }
+    let mut fields = WireFields(message);
+    let mut inner = Vec::new();
+    loop {
+        let begin = message.len() - fields.0.len();
+        match fields.next_field() {
+            Ok(Some((number, WireValue::Bytes(value)))) => {
+                inner.push((begin..message.len() - fields.0.len(), number, value));
+            }
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => break,
+        }
+    }
+    if inner.is_empty() || rng.u8(..5) == 0 {
+        return changed(rng, message.to_vec(), others);
+    }
+    let (place, number, value) = inner.swap_remove(rng.usize(..inner.len()));
+    let value = mutate_message(rng, value, others);
+    let mut field = Vec::new();
+    varint(number << 3 | 2, &mut field);
+    varint(value.len() as u64, &mut field);
+    [&message[..place.start], &field, &value, &message[place.end..]].concat()
+}
+
+/// Returns the text with up to eight random changes; parts of the others may be among them.
+fn changed(rng: &mut Rng, mut text: Vec<u8>, texts: &[Vec<u8>]) -> Vec<u8> {
     for _ in 0..rng.usize(1..=8) {
         let at = rng.usize(0..=text.len());
         let end = (at + rng.usize(0..=64)).min(text.len());

@@ -242,3 +242,16 @@ async fn answers_some_pages_of_a_long_list_with_an_error() {
     let failed = day.metric("watch_errors_total", "pods");
     assert!((1..=30).contains(&failed), "{failed} times a page failed");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_the_api_server_gave_and_cannot_read_leads_to_a_new_list() {
+    let server = ApiServer::new();
+    let instances = pods(&server, 2);
+    let page =
+        json!({"kind": "PodList", "metadata": {"resourceVersion": "2", "continue": "odd"}, "items": []});
+    server.misbehave_times(1, Behaviour::says(200, page.to_string()), |asked| asked.is_list("pods"));
+    let day = Watching::begin(&server).await;
+    sleep(MINUTE).await;
+    assert_eq!(pages(&server), ["", "odd", ""]);
+    day.finds(&found(&instances));
+}

@@ -21,6 +21,8 @@ pub enum Answer {
     Right,
     /// This instead.
     Says { code: u16, retry_after: Option<u32>, body: String },
+    /// These bytes instead, which are said to be Protobuf.
+    SaysInProtobuf { code: u16, bytes: Vec<u8> },
     /// Nothing, and the connection stays.
     Never,
     /// What it should say, so many bytes of it; then nothing more, and the connection stays.
@@ -42,6 +44,11 @@ impl Behaviour {
     /// Does nothing, and says this.
     pub fn says(code: u16, body: impl Into<String>) -> Self {
         Self::fails(Answer::Says { code, retry_after: None, body: body.into() })
+    }
+
+    /// Does nothing, and says this, which is said to be Protobuf.
+    pub fn says_in_protobuf(code: u16, bytes: Vec<u8>) -> Self {
+        Self::fails(Answer::SaysInProtobuf { code, bytes })
     }
 
     /// Does nothing, and answers with this `metav1.Status`.

@@ -185,7 +185,10 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 return pending().await;
             }
             Answer::BreaksAfter(bytes) => return stream.write_all(&right[..right.len() - 2 + bytes]).await,
-            Answer::Breaks | Answer::BreaksUnread => return reset(stream.get_ref()),
+            // It speaks no Protobuf.
+            Answer::Breaks | Answer::BreaksUnread | Answer::SaysInProtobuf { .. } => {
+                return reset(stream.get_ref());
+            }
         }
     }
     Ok(())

@@ -212,9 +212,14 @@ impl Etcd {
 
 impl EtcdState {
     fn list(&self, asked: &Asked) -> Response<AnswerBody> {
-        let (version, after) = match asked.query.get("continue").map(|token| token.split_once('/').unwrap()) {
-            Some((version, after)) => (version.parse().unwrap(), after),
-            None => (self.now.version, ""),
+        let read = |token: &'_ String| {
+            let (version, after) = token.split_once('/')?;
+            Some((version.parse().ok()?, after.to_owned()))
+        };
+        let (version, after) = match asked.query.get("continue").map(read) {
+            Some(Some(token)) => token,
+            Some(None) => return refusal(&status(400, "BadRequest", "continue key is not valid")),
+            None => (self.now.version, String::new()),
         };
         if version < self.now.compacted {
             return refusal(&status(410, "Expired", "The provided continue parameter is too old"));
@@ -226,7 +231,7 @@ impl EtcdState {
             .iter()
             .filter(|((resource, namespace, _), object)| asked.covers(resource, namespace, object))
             .map(|((_, namespace, name), object)| (format!("{namespace}.{name}"), object))
-            .filter(|(key, _)| key.as_str() > after)
+            .filter(|(key, _)| *key > after)
             .peekable();
         let (mut items, mut next) = (Vec::new(), None);
         while let Some((key, object)) = selected.next() {

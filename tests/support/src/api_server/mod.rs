@@ -111,12 +111,17 @@ fn translated(asked: &Asked, response: Response<AnswerBody>) -> Response<AnswerB
         return response;
     }
     let (kind, is_watch) = (asked.kind(), asked.watches() && response.status().is_success());
-    let mut response = response.map(|body| {
+    let response = response.map(|body| {
         body.map_frame(move |frame| {
             frame.map_data(|data| translate(kind, is_watch, &data).map_or(data, Bytes::from))
         })
         .boxed_unsync()
     });
+    in_protobuf(response)
+}
+
+/// Says of an answer that it is Protobuf.
+pub fn in_protobuf(mut response: Response<AnswerBody>) -> Response<AnswerBody> {
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
     response
 }
@@ -305,6 +310,9 @@ impl<S: Store> ApiServer<S> {
                     .headers_mut()
                     .extend(retry_after.map(|seconds| (header::RETRY_AFTER, seconds.into())));
                 response
+            }
+            Answer::SaysInProtobuf { code, bytes } => {
+                in_protobuf(whole(StatusCode::from_u16(code).unwrap(), bytes))
             }
             Answer::Right => right.unwrap(),
             Answer::FreezesAfter(bytes) => right.unwrap().map(|body| cut(body, bytes, stream::pending())),
