@@ -335,8 +335,7 @@ impl SinkQueue {
         let courier =
             tokio::spawn(Courier::new(&route, Arc::clone(&books), leadership.clone()).run(incoming));
         let resolved = route.send_resolved.then(|| {
-            let (sink, name) = (Arc::clone(&route.sink), Arc::clone(&books.sink));
-            ResolvedQueue::start(name, sink, route.retry_for, metrics.open_resolved(&route.name))
+            ResolvedQueue::start(&route, leadership.clone(), metrics.open_resolved(&route.name))
         });
         let is_prompt = route.grouping == Grouping::NONE;
         Self {

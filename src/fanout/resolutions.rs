@@ -1,5 +1,5 @@
 //! Tells one sink that incidents are over, outside the books of findings. It goes on beside the sink's courier,
-//! and waits, retries and gives up as that does.
+//! and waits, retries and gives up as that does, and tells nothing while another replica leads.
 
 use std::{mem, sync::Arc, time::Duration};
 
@@ -12,8 +12,11 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-use super::courier::PAUSES;
-use crate::metrics::{DeliveryOutcome, ResolvedAccount};
+use super::{Route, courier::PAUSES};
+use crate::{
+    leadership::Leadership,
+    metrics::{DeliveryOutcome, ResolvedAccount},
+};
 
 /// How many resolved incidents may wait for a sink.
 const CAPACITY: usize = 1024;
@@ -26,16 +29,17 @@ pub(super) struct ResolvedQueue {
 }
 
 impl ResolvedQueue {
-    /// Starts a task that tells a sink of this name, in the current Tokio runtime.
-    pub(super) fn start(
-        name: Arc<str>,
-        sink: Arc<dyn Sink>,
-        retry_for: Duration,
-        account: ResolvedAccount,
-    ) -> Self {
+    /// Starts a task that tells the sink of a route while this replica leads, in the current Tokio runtime.
+    pub(super) fn start(route: &Route, leadership: Leadership, account: ResolvedAccount) -> Self {
         let (waiting, incoming) = mpsc::channel(CAPACITY);
-        let limits = sink.limits();
-        let teller = ResolvedTeller { name, sink, limits, retry_for, account: account.clone() };
+        let teller = ResolvedTeller {
+            name: route.name.clone(),
+            sink: Arc::clone(&route.sink),
+            limits: route.sink.limits(),
+            retry_for: route.retry_for,
+            leadership,
+            account: account.clone(),
+        };
         Self { waiting, task: tokio::spawn(teller.run(incoming)), account }
     }
 
@@ -65,10 +69,11 @@ impl ResolvedQueue {
 }
 
 struct ResolvedTeller {
-    name: Arc<str>,
+    name: String,
     sink: Arc<dyn Sink>,
     limits: SinkLimits,
     retry_for: Duration,
+    leadership: Leadership,
     account: ResolvedAccount,
 }
 
@@ -81,11 +86,21 @@ impl ResolvedTeller {
         }
     }
 
-    /// Tells incidents until each has ended in one outcome.
+    /// Tells incidents until each has ended in one outcome, or another replica leads.
     async fn tell(&self, mut batch: Vec<ResolvedIncident>) {
         let (begun, mut pauses) = (Instant::now(), PAUSES.build());
         loop {
-            let outcomes = self.attempt(&batch).await;
+            let Some(outcomes) = self.attempt(&batch).await else {
+                tracing::info!(
+                    sink = %self.name,
+                    incidents = batch.len(),
+                    "not told that incidents are over: another replica leads"
+                );
+                for _ in &batch {
+                    self.account.count(DeliveryOutcome::HandedOver);
+                }
+                return;
+            };
             let (mut again, mut asked) = (Vec::new(), Duration::ZERO);
             let is_late = begun.elapsed() >= self.retry_for;
             for (resolved, outcome) in batch.into_iter().zip(outcomes) {
@@ -110,12 +125,17 @@ impl ResolvedTeller {
         }
     }
 
-    /// Returns one outcome per incident. A sink that hangs or panics harms nothing else.
-    async fn attempt(&self, batch: &[ResolvedIncident]) -> Vec<AttemptOutcome> {
+    /// Returns one outcome per incident; `None` if another replica leads. A sink that hangs or panics harms nothing
+    /// else.
+    async fn attempt(&self, batch: &[ResolvedIncident]) -> Option<Vec<AttemptOutcome>> {
         let (sink, resolved, limit) = (Arc::clone(&self.sink), batch.to_vec(), self.limits.timeout);
-        let call = tokio::spawn(async move { timeout(limit, sink.resolve(&resolved)).await });
-        let (mut outcomes, missing) = match call.await {
+        let leadership = self.leadership.clone();
+        let call = tokio::spawn(async move {
+            leadership.while_leading(timeout(limit, sink.resolve(&resolved))).await
+        });
+        let (mut outcomes, missing) = match call.await.map(Option::transpose) {
             Ok(Ok(outcomes)) => {
+                let outcomes = outcomes?;
                 let reason = "the sink answered too few outcomes; please report this bug".to_owned();
                 (outcomes, AttemptOutcome::Refused { reason })
             }
@@ -129,7 +149,7 @@ impl ResolvedTeller {
             }
         };
         outcomes.resize(batch.len(), missing);
-        outcomes
+        Some(outcomes)
     }
 
     fn fail(&self, resolved: &ResolvedIncident, reason: &str) {

@@ -1,5 +1,6 @@
 //! What couriers do while another replica leads.
 
+use finding::ResolvedIncident;
 use tokio::{sync::watch, time::advance};
 
 use super::fakes::*;
@@ -60,4 +61,26 @@ async fn a_drain_without_leadership_hands_over_and_loses_nothing() {
     let drained = fanout.drain(HOUR, CancellationToken::new()).await;
     assert_eq!(drained.undelivered, 0);
     assert_eq!(shown(&metrics, "a").handed_over, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_an_incident_is_over_is_told_only_while_this_replica_leads() {
+    for behaviour in [FakeBehaviour::Hangs, FakeBehaviour::FailsInPart(vec![retry()])] {
+        let sink = FakeSink::new(NARROW, [behaviour]);
+        let (terms, receiver) = watch::channel(Some(term()));
+        let resolving = Route { send_resolved: true, ..route("a", &sink) };
+        let (fanout, metrics) = start_led(vec![resolving], &Leadership::by(receiver));
+        fanout.resolve(&ResolvedIncident::full(), &finding("shop", "app", 0));
+        sleep(TERM + SECOND).await;
+        let told = sink.resolved.lock().unwrap().len();
+        assert!(told > 0);
+        // The longest pause before it is tried again.
+        sleep(60 * SECOND).await;
+        terms.send_replace(Some(term()));
+        sleep(HOUR).await;
+        assert_eq!(sink.resolved.lock().unwrap().len(), told, "it was handed over");
+        let handed_over = "resolved_total{sink=\"a\",outcome=\"handed_over\"} 1";
+        assert!(metrics.render(Instant::now()).contains(handed_over));
+        assert_eq!(logged(&["ERROR"]), [""; 0]);
+    }
 }
