@@ -10,13 +10,17 @@ use crate::{RequestError, read_json, send};
 /// The path of `SelfSubjectAccessReview`s.
 const PATH: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
 
-/// What may be allowed or not: a verb on a resource of the core group.
+/// What may be allowed or not: a verb on a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessQuestion {
     /// Such as `list`.
     pub verb: &'static str,
+    /// Such as `coordination.k8s.io`; empty is the core group.
+    pub group: &'static str,
     /// Such as `pods`.
     pub resource: &'static str,
+    /// Of which object; `None` is of all.
+    pub name: Option<String>,
     /// Where; `None` is everywhere.
     pub namespace: Option<String>,
 }
@@ -42,8 +46,10 @@ struct ReviewStatus {
 ///
 /// Cancel safe.
 pub async fn may(client: &Client, question: &AccessQuestion) -> Result<bool, RequestError> {
-    let AccessQuestion { verb, resource, namespace } = question;
-    let attributes = json!({ "verb": verb, "resource": resource, "namespace": namespace });
+    let AccessQuestion { verb, group, resource, name, namespace } = question;
+    let attributes = json!({
+        "verb": verb, "group": group, "resource": resource, "name": name, "namespace": namespace,
+    });
     let review = json!({
         "kind": "SelfSubjectAccessReview",
         "apiVersion": "authorization.k8s.io/v1",

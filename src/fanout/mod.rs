@@ -334,9 +334,9 @@ impl SinkQueue {
         let (orders, incoming) = mpsc::unbounded_channel();
         let courier =
             tokio::spawn(Courier::new(&route, Arc::clone(&books), leadership.clone()).run(incoming));
-        let resolved = route.send_resolved.then(|| {
-            ResolvedQueue::start(&route, leadership.clone(), metrics.open_resolved(&route.name))
-        });
+        let resolved = route
+            .send_resolved
+            .then(|| ResolvedQueue::start(&route, leadership.clone(), metrics.open_resolved(&route.name)));
         let is_prompt = route.grouping == Grouping::NONE;
         Self {
             matches: route.matches,

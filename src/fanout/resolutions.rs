@@ -130,9 +130,10 @@ impl ResolvedTeller {
     async fn attempt(&self, batch: &[ResolvedIncident]) -> Option<Vec<AttemptOutcome>> {
         let (sink, resolved, limit) = (Arc::clone(&self.sink), batch.to_vec(), self.limits.timeout);
         let leadership = self.leadership.clone();
-        let call = tokio::spawn(async move {
-            leadership.while_leading(timeout(limit, sink.resolve(&resolved))).await
-        });
+        let call =
+            tokio::spawn(
+                async move { leadership.while_leading(timeout(limit, sink.resolve(&resolved))).await },
+            );
         let (mut outcomes, missing) = match call.await.map(Option::transpose) {
             Ok(Ok(outcomes)) => {
                 let outcomes = outcomes?;

@@ -7,7 +7,11 @@ use futures::{StreamExt, stream};
 use kube::Client;
 use tokio::time::sleep;
 
-use crate::{config::Config, fanout::LedgerRights, source::scopes};
+use crate::{
+    config::{Config, LeaseName},
+    fanout::LedgerRights,
+    source::scopes,
+};
 
 /// How many questions are asked at once.
 const CONCURRENCY: usize = 8;
@@ -18,34 +22,59 @@ const MAX_PAUSE: Duration = Duration::from_secs(15);
 /// How often an API server may answer a question with an error before it counts as unanswered.
 const MAX_REFUSALS: u32 = 10;
 
-/// A right that the program needs wherever it watches.
-#[derive(Clone, Copy, Debug)]
+/// A right that the program needs.
+#[derive(Clone, Debug)]
 struct NeededRight {
-    verb: &'static str,
-    resource: &'static str,
+    question: AccessQuestion,
     /// What happens without it.
     cost: &'static str,
 }
 
 /// Returns the rights that this configuration needs.
 fn needed(config: &Config) -> Vec<NeededRight> {
-    let right = |verb, resource, cost| NeededRight { verb, resource, cost };
     let blind = "without it, the program finds no kills there";
     let late = "without it, kills are found late, or reported again after a restart";
     let mut rights = vec![
-        right("list", "pods", blind),
-        right("watch", "pods", blind),
-        right("list", "events", late),
-        right("watch", "events", late),
+        ("list", "pods", blind),
+        ("watch", "pods", blind),
+        ("list", "events", late),
+        ("watch", "events", late),
     ];
     if config.sinks.iter().any(|sink| sink.sink_type.remembers) {
-        rights.push(right("create", "events", "without it, the sink kubernetes can't write Events"));
+        rights.push(("create", "events", "without it, the sink kubernetes can't write Events"));
     }
     if needs_ledger(config) {
         let lost = "without it, what waits for sinks other than Kubernetes is lost if the program is killed";
-        rights.push(right("patch", "events", lost));
+        rights.push(("patch", "events", lost));
     }
-    rights
+    let scopes = scopes(config.namespaces.include()).into_iter();
+    let everywhere = scopes.flat_map(|namespace| {
+        rights.iter().map(move |(verb, resource, cost)| {
+            let namespace = namespace.clone();
+            NeededRight {
+                question: AccessQuestion { verb, group: "", resource, name: None, namespace },
+                cost,
+            }
+        })
+    });
+    everywhere.chain(needed_for_lease(config)).collect()
+}
+
+/// Returns the rights that leader election needs, if there are several replicas.
+fn needed_for_lease(config: &Config) -> impl Iterator<Item = NeededRight> {
+    let right = |lease: &LeaseName, verb, is_named: bool| NeededRight {
+        question: AccessQuestion {
+            verb,
+            group: "coordination.k8s.io",
+            resource: "leases",
+            name: is_named.then(|| lease.name.clone()),
+            namespace: Some(lease.namespace.clone()),
+        },
+        cost: "without it, this replica may never deliver",
+    };
+    // Kubernetes can't limit the right to create by name.
+    let verbs = [("create", false), ("get", true), ("update", true)];
+    config.lease.iter().flat_map(move |lease| verbs.map(|(verb, is_named)| right(lease, verb, is_named)))
 }
 
 /// Returns whether a ledger is of use: a sink writes Events, and there is another.
@@ -61,11 +90,7 @@ fn needs_ledger(config: &Config) -> bool {
 ///
 /// Cancel safe.
 pub(super) async fn ask(client: &Client, config: &Config) -> Option<LedgerRights> {
-    let rights = needed(config);
-    let mut questions = Vec::new();
-    for namespace in scopes(config.namespaces.include()) {
-        questions.extend(rights.iter().map(|right| ask_one(client, *right, namespace.clone())));
-    }
+    let questions = needed(config).into_iter().map(|right| ask_one(client, right));
     let answers: Vec<_> = stream::iter(questions).buffered(CONCURRENCY).collect().await;
     let patch = answers.into_iter().filter(|(question, allowed)| question.verb == "patch" && *allowed);
     let patch: HashSet<Option<String>> = patch.map(|(question, _)| question.namespace).collect();
@@ -75,9 +100,8 @@ pub(super) async fn ask(client: &Client, config: &Config) -> Option<LedgerRights
     })
 }
 
-async fn ask_one(client: &Client, right: NeededRight, namespace: Option<String>) -> (AccessQuestion, bool) {
-    let NeededRight { verb, resource, cost } = right;
-    let question = AccessQuestion { verb, resource, namespace };
+async fn ask_one(client: &Client, right: NeededRight) -> (AccessQuestion, bool) {
+    let NeededRight { question, cost } = right;
     let allowed = match answer(client, &question).await {
         Ok(allowed) => {
             if !allowed {
@@ -86,6 +110,7 @@ async fn ask_one(client: &Client, right: NeededRight, namespace: Option<String>)
             allowed
         }
         Err(error) => {
+            let AccessQuestion { verb, resource, .. } = &question;
             tracing::warn!("can't ask whether this account may {verb} {resource}: {error}");
             false
         }
@@ -113,7 +138,7 @@ async fn answer(client: &Client, question: &AccessQuestion) -> Result<bool, Requ
     }
 }
 
-fn missing(AccessQuestion { verb, resource, namespace }: &AccessQuestion) -> String {
+fn missing(AccessQuestion { verb, resource, namespace, .. }: &AccessQuestion) -> String {
     let place = match namespace {
         Some(namespace) => format!("in the namespace {namespace}"),
         None => "in the whole cluster".to_owned(),
@@ -121,10 +146,10 @@ fn missing(AccessQuestion { verb, resource, namespace }: &AccessQuestion) -> Str
     format!("this account may not {verb} {resource} {place}")
 }
 
-fn remedy(AccessQuestion { verb, resource, namespace }: &AccessQuestion) -> String {
+fn remedy(AccessQuestion { verb, group, resource, name, namespace }: &AccessQuestion) -> String {
     let role = match namespace {
         Some(namespace) => format!("a Role in namespace {namespace}"),
         None => "a ClusterRole".to_owned(),
     };
-    format!("Grant it by {role} with the rule {}", rbac_rule("", resource, None, verb))
+    format!("Grant it by {role} with the rule {}", rbac_rule(group, resource, name.as_deref(), verb))
 }

@@ -129,6 +129,9 @@ async fn installed_for_the_whole_cluster_it_finds_a_kill_and_needs_each_rule_it_
     works(&release, &[&elsewhere, &release.namespace]).await?;
     delivers_a_test_finding(&release).await;
     needs_each_rule(&release, &elsewhere).await;
+    let values = json!({"config": {"sinks": {"events": {"type": "kubernetes"}, "log": {"type": "stdout"}}}});
+    let with_ledger = Release::install(&cluster, cluster.namespace("chart").await?, &values).await;
+    needs_each_rule(&with_ledger, &with_ledger.namespace).await;
     Ok(())
 }
 
@@ -159,6 +162,27 @@ async fn with_another_sink_beside_kubernetes_it_may_patch_events_and_needs_to() 
         rule
     });
     lacks(&release, &shop, &without.collect::<Vec<_>>(), "patch", "events").await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn with_two_replicas_it_may_hold_a_lease_and_needs_each_rule_of_it() -> Result<(), Error> {
+    let shop = cluster().await.namespace("chart-shop").await?;
+    let values = json!({"replicas": 2, "config": {"namespaces": {"include": [shop.name()]}}});
+    let release = Release::install(cluster().await, cluster().await.namespace("chart").await?, &values).await;
+    works(&release, &[&shop]).await?;
+    let rules = release.lease_rules().await;
+    for (index, rule) in rules.iter().enumerate() {
+        for verb in &rule.verbs {
+            let mut fewer = rules.clone();
+            fewer[index].verbs.retain(|other| other != verb);
+            fewer.retain(|rule| !rule.verbs.is_empty());
+            release.allow_lease(&fewer).await;
+            let program = release.start();
+            let rule = format!("verbs [\"{verb}\"]");
+            logs(&program, &[&format!("this account may not {verb} leases"), &rule]).await;
+        }
+    }
     Ok(())
 }
 

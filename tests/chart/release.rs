@@ -143,42 +143,63 @@ impl<'a> Release<'a> {
 
     /// Waits until the API server's authorizer, which watches the roles, allows the account exactly this.
     pub async fn until_allowed(&self, rules: &[PolicyRule]) {
-        for verb in ["list", "watch", "create"] {
-            for resource in ["pods", "events"] {
-                let allowed = rules.iter().any(|rule| {
-                    rule.verbs.contains(&verb.to_owned())
-                        && rule.resources.as_ref().unwrap().contains(&resource.to_owned())
-                });
-                self.until(verb, resource, allowed).await;
-            }
-        }
-    }
-
-    async fn until(&self, verb: &str, resource: &str, allowed: bool) {
         let whole_cluster = [None];
         let namespaces: Vec<_> = self.watched.iter().map(Some).collect();
         for namespace in if namespaces.is_empty() { &whole_cluster[..] } else { &namespaces } {
-            let review = SubjectAccessReview {
-                spec: SubjectAccessReviewSpec {
-                    user: Some(self.account()),
-                    resource_attributes: Some(ResourceAttributes {
+            for verb in ["list", "watch", "create", "patch"] {
+                for resource in ["pods", "events"] {
+                    let of_core = ResourceAttributes {
                         namespace: namespace.cloned(),
                         verb: Some(verb.to_owned()),
                         resource: Some(resource.to_owned()),
                         ..ResourceAttributes::default()
-                    }),
-                    ..SubjectAccessReviewSpec::default()
-                },
-                ..SubjectAccessReview::default()
-            };
-            let reviews = Api::<SubjectAccessReview>::all(self.cluster.client().unwrap());
-            eventually(format!("{verb} {resource} allowed: {allowed}"), PATIENCE, async || {
-                let answer = reviews.create(&PostParams::default(), &review).await.unwrap();
-                (answer.status.unwrap().allowed == allowed).then_some(())
-            })
-            .await
-            .unwrap();
+                    };
+                    self.until(of_core, allow(rules, verb, resource)).await;
+                }
+            }
         }
+    }
+
+    /// What its Role for the Lease allows.
+    pub async fn lease_rules(&self) -> Vec<PolicyRule> {
+        self.roles(self.namespace.name()).get(&lease_role()).await.unwrap().rules.unwrap()
+    }
+
+    /// Replaces what its Role for the Lease allows, and waits until the API server's authorizer knows.
+    pub async fn allow_lease(&self, rules: &[PolicyRule]) {
+        let patch = Patch::Merge(json!({ "rules": rules }));
+        let roles = self.roles(self.namespace.name());
+        roles.patch(&lease_role(), &PatchParams::default(), &patch).await.unwrap();
+        for (verb, name) in [("create", None), ("get", Some(NAME)), ("update", Some(NAME))] {
+            let of_lease = ResourceAttributes {
+                namespace: Some(self.namespace.name().to_owned()),
+                verb: Some(verb.to_owned()),
+                group: Some("coordination.k8s.io".to_owned()),
+                resource: Some("leases".to_owned()),
+                name: name.map(str::to_owned),
+                ..ResourceAttributes::default()
+            };
+            self.until(of_lease, allow(rules, verb, "leases")).await;
+        }
+    }
+
+    async fn until(&self, attributes: ResourceAttributes, allowed: bool) {
+        let what = format!("{attributes:?} allowed: {allowed}");
+        let review = SubjectAccessReview {
+            spec: SubjectAccessReviewSpec {
+                user: Some(self.account()),
+                resource_attributes: Some(attributes),
+                ..SubjectAccessReviewSpec::default()
+            },
+            ..SubjectAccessReview::default()
+        };
+        let reviews = Api::<SubjectAccessReview>::all(self.cluster.client().unwrap());
+        eventually(what, PATIENCE, async || {
+            let answer = reviews.create(&PostParams::default(), &review).await.unwrap();
+            (answer.status.unwrap().allowed == allowed).then_some(())
+        })
+        .await
+        .unwrap();
     }
 
     fn cluster_role(&self) -> String {
@@ -192,6 +213,19 @@ impl<'a> Release<'a> {
     fn roles(&self, namespace: &str) -> Api<Role> {
         Api::namespaced(self.cluster.client().unwrap(), namespace)
     }
+}
+
+fn lease_role() -> String {
+    format!("{NAME}-lease")
+}
+
+/// Whether rules allow a verb on a resource.
+fn allow(rules: &[PolicyRule], verb: &str, resource: &str) -> bool {
+    let allows = |rule: &PolicyRule| {
+        rule.verbs.contains(&verb.to_owned())
+            && rule.resources.as_ref().unwrap().contains(&resource.to_owned())
+    };
+    rules.iter().any(allows)
 }
 
 /// Writes what the container's mounts show into the folder, which stands for its root.
