@@ -168,8 +168,8 @@ impl<'a> Release<'a> {
     /// Replaces what its Role for the Lease allows, and waits until the API server's authorizer knows.
     pub async fn allow_lease(&self, rules: &[PolicyRule]) {
         let patch = Patch::Merge(json!({ "rules": rules }));
-        let roles = self.roles(self.namespace.name());
-        roles.patch(&lease_role(), &PatchParams::default(), &patch).await.unwrap();
+        let of_release = self.roles(self.namespace.name());
+        of_release.patch(&lease_role(), &PatchParams::default(), &patch).await.unwrap();
         for (verb, name) in [("create", None), ("get", Some(NAME)), ("update", Some(NAME))] {
             let of_lease = ResourceAttributes {
                 namespace: Some(self.namespace.name().to_owned()),
