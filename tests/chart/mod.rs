@@ -1,6 +1,7 @@
 //! The Helm chart against a real API server: what it installs lets the program work, and nothing more;
 //! and the API server takes every object that it can render.
 
+mod mistakes;
 mod release;
 mod schema;
 

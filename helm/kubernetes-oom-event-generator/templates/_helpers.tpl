@@ -231,6 +231,21 @@ and a dict that gets them as `sinks`. (A template returns only text, and numbers
 {{- $all := dict }}
 {{- include "kubernetes-oom-event-generator.sinks" (tuple . $all) }}
 {{- range $name, $sink := $all.sinks }}
+{{- with get (dict "slack" "webhook_url" "webhook" "url") $sink.type }}
+{{- $file := printf "%s_file" . }}
+{{- $variable := printf "OOM_SINKS__%s__%s" (upper $name) (upper .) }}
+{{- $given := list }}
+{{- if hasKey $sink . }}{{- $given = append $given . }}{{- end }}
+{{- if hasKey $sink $file }}{{- $given = append $given $file }}{{- end }}
+{{- range $.Values.extraEnv }}
+{{- if hasPrefix $variable (upper .name) }}{{- $given = append $given .name }}{{- end }}
+{{- end }}
+{{- if not $given }}
+{{- fail (printf "config.sinks.%s of type %s has no URL: put it into a Secret, name that in secrets.existing, and set config.sinks.%s.%s to /etc/oom/secrets/KEY" $name $sink.type $name $file) }}
+{{- else if gt (len $given) 1 }}
+{{- fail (printf "config.sinks.%s has more than one URL: give only one of %s" $name (join " and " $given)) }}
+{{- end }}
+{{- end }}
 {{- $files := dict }}
 {{- range tuple "webhook_url_file" "url_file" "signing_secret_file" }}
 {{- $_ := set $files . (default "" (get $sink .)) }}
