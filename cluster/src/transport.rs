@@ -45,6 +45,9 @@ use crate::{access::ClusterAccess, proxy::ProxyRoute};
 /// How long it may take to connect to the API server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a connection may have been idle that is used again. Whatever is on the way may have lost it since.
+const MAX_IDLE_TIME: Duration = Duration::from_secs(10);
+
 /// How much is read at a time. A record of TLS has 16 KB at most.
 const MAX_BUFFER_BYTES: usize = 32 * 1024;
 
@@ -85,7 +88,8 @@ impl Transport {
         let mut client = legacy::Client::builder(TokioExecutor::new());
         let proxy = access.proxy.as_ref().filter(|proxy| forwards(proxy, &access.address));
         let proxy_authorization = proxy.and_then(|proxy| proxy.authorization.clone());
-        let client = client.http1_max_buf_size(MAX_BUFFER_BYTES).build(dialer);
+        let client =
+            client.http1_max_buf_size(MAX_BUFFER_BYTES).pool_idle_timeout(MAX_IDLE_TIME).build(dialer);
         Ok(Self { client, proxy_authorization })
     }
 

@@ -5,6 +5,7 @@ pub mod kills;
 mod ledger;
 pub mod proxy;
 mod rights;
+mod siege;
 mod standby;
 pub mod storm;
 mod tenants;

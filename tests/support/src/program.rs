@@ -27,8 +27,12 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 const ENVIRONMENT: [&str; 5] =
     ["KUBECONFIG", "KUBERNETES_SERVICE_HOST", "POD_NAME", "POD_NAMESPACE", "VERBOSE"];
 
-/// Returns the program's path: Cargo builds it before the tests that ask, into the folder above theirs.
+/// Returns the program's path: `TESTED_PROGRAM`, or else what Cargo builds before the tests that ask, into the folder
+/// above theirs.
 pub fn path() -> PathBuf {
+    if let Some(path) = std::env::var_os("TESTED_PROGRAM") {
+        return path.into();
+    }
     let test = std::env::current_exe().unwrap();
     test.ancestors().nth(2).unwrap().join("kubernetes-oom-event-generator")
 }

@@ -1,10 +1,22 @@
 //! The whole program, and the misbehaving API server behind real sockets and certificates.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    future::pending,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer},
@@ -116,4 +128,58 @@ impl Authority {
             .unwrap();
         TlsAcceptor::from(Arc::new(config))
     }
+}
+
+/// The way of one program to an API server. While it is cut, no byte passes; connections that were open then never pass
+/// one again.
+pub struct CutLine {
+    kubeconfig: PathBuf,
+    is_cut: watch::Sender<bool>,
+    _directory: TempDir,
+    _connections: JoinSet<()>,
+}
+
+impl CutLine {
+    /// A way that is open to the API server of a kubeconfig, which is on this machine.
+    pub async fn to(kubeconfig: &Path) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let content = fs::read_to_string(kubeconfig).unwrap();
+        let address = content.split("https://").nth(1).unwrap().split('"').next().unwrap();
+        let target: SocketAddr = address.parse().unwrap();
+        let through = content.replace(address, &listener.local_addr().unwrap().to_string());
+        let directory = TempDir::new().unwrap();
+        let kubeconfig = directory.path().join("kubeconfig");
+        fs::write(&kubeconfig, through).unwrap();
+        let (is_cut, cut) = watch::channel(false);
+        let mut connections = JoinSet::new();
+        connections.spawn(async move {
+            let mut open = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                open.spawn(pass(stream, target, cut.clone()));
+            }
+        });
+        Self { kubeconfig, is_cut, _directory: directory, _connections: connections }
+    }
+
+    /// The kubeconfig of one who goes this way.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Cuts the line, or opens it again.
+    pub fn cut(&self, is_cut: bool) {
+        self.is_cut.send_replace(is_cut);
+    }
+}
+
+async fn pass(mut stream: TcpStream, target: SocketAddr, mut cut: watch::Receiver<bool>) {
+    cut.wait_for(|is_cut| !is_cut).await.unwrap();
+    let mut server = TcpStream::connect(target).await.unwrap();
+    let was_cut = async { cut.wait_for(|is_cut| *is_cut).await.map(drop) };
+    tokio::select! {
+        // How a connection ends is the affair of both ends.
+        _ = copy_bidirectional(&mut stream, &mut server) => return,
+        _ = was_cut => {}
+    }
+    pending::<()>().await;
 }
