@@ -34,13 +34,18 @@ pub enum YamlError {
 /// It is not YAML.
 pub(crate) fn first_document(bytes: &[u8]) -> Result<Value, YamlError> {
     let text = decode(bytes).ok_or(YamlError::NotText)?;
-    let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins };
-    let mut reader = text.as_bytes();
-    let mut documents = serde_saphyr::read_with_options::<_, Json>(&mut reader, options);
-    match documents.next() {
-        None => Ok(Value::Null),
-        Some(Ok(Json(value))) => Ok(value),
-        Some(Err(error)) => Err(match error.location() {
+    let options =
+        serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins, with_snippet: false };
+    let mut first = None;
+    let read = serde_saphyr::with_deserializer_from_str_with_options(&text, options, |document| {
+        first = Some(Json::deserialize(document)?);
+        Ok(())
+    });
+    match (first, read) {
+        // What comes after the first document is of no matter, an error there neither.
+        (Some(Json(value)), _) => Ok(value),
+        (None, Ok(())) => Ok(Value::Null),
+        (None, Err(error)) => Err(match error.location() {
             Some(place) => YamlError::Syntax { line: place.line(), column: place.column() },
             None => YamlError::NotText,
         }),

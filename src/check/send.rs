@@ -1,7 +1,5 @@
 //! Delivers a test finding to each sink, and prints in a line what became of it.
 
-use std::env;
-
 use cluster::{ConnectError, current_namespace};
 use finding::TestFinding;
 use futures::{StreamExt, stream};
@@ -40,7 +38,7 @@ pub async fn send(
     connect: impl Fn() -> Result<Client, ConnectError>,
 ) -> Result<(), CheckError> {
     print("\n")?;
-    let test = test(config.cluster.clone());
+    let test = test(config);
     let tests = config.sinks.iter().map(async |sink| (sink, deliver(sink, &test, &connect).await));
     let mut tested = stream::iter(tests).buffered(config.sinks.len());
     let mut failed = Vec::new();
@@ -53,15 +51,14 @@ pub async fn send(
     if failed.is_empty() { Ok(()) } else { Err(CheckError::Undelivered(failed)) }
 }
 
-/// Makes a test finding about the Pod that the downward API names, else about the namespace that kubectl
+/// Makes a test finding about the Pod that the program runs in, else about the namespace that kubectl
 /// would use.
-fn test(cluster: Option<String>) -> TestFinding {
-    let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
-    let namespace = variable("POD_NAMESPACE").or_else(current_namespace);
+fn test(config: &Config) -> TestFinding {
+    let namespace = config.own_pod.namespace.clone().or_else(current_namespace);
     TestFinding {
-        cluster,
+        cluster: config.cluster.clone(),
         namespace: namespace.unwrap_or_else(|| "default".to_owned()),
-        pod: variable("POD_NAME"),
+        pod: config.own_pod.name.clone(),
         sent_at: Timestamp::now(),
     }
 }

@@ -9,6 +9,7 @@ mod globs;
 mod layers;
 mod matching;
 mod namespaces;
+mod replica;
 mod selector;
 
 use std::{
@@ -28,9 +29,7 @@ use crate::logging::LogFormat;
 use layers::GatheredLayers;
 pub use matching::FindingMatch;
 pub use namespaces::{Namespaces, is_namespace_name};
-
-/// The environment variable with the namespace of the Pod that the program runs in.
-const POD_NAMESPACE: &str = "POD_NAMESPACE";
+pub use replica::{LeaseName, OwnPod};
 
 /// The API server's default for `--event-ttl`.
 const DEFAULT_EVENT_TTL: Duration = Duration::from_hours(1);
@@ -73,6 +72,8 @@ pub struct Config {
     pub advice: Option<AdvicePolicy>,
     /// The Lease by which several replicas choose the one that delivers; `None` if there is one replica.
     pub lease: Option<LeaseName>,
+    /// The Pod that the program runs in.
+    pub own_pod: OwnPod,
     /// The sinks, sorted by name; at least one.
     pub sinks: Vec<SinkConfig>,
 }
@@ -84,15 +85,6 @@ pub struct ServerConfig {
     pub address: SocketAddr,
     /// Whether it has a page for people.
     pub page: bool,
-}
-
-/// Where the Lease is by which replicas choose their leader.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeaseName {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
 }
 
 /// A sink and what its courier needs to know.
@@ -167,21 +159,20 @@ impl Config {
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<LoadedConfig, ConfigErrors> {
         let environment: Vec<_> = environment.into_iter().collect();
-        let pod_namespace = environment.iter().find(|(name, _)| name == POD_NAMESPACE);
-        let pod_namespace = pod_namespace.and_then(|(_, value)| value.to_str()).map(str::to_owned);
+        let own_pod = OwnPod::read(&environment);
         let GatheredLayers { layers, problems, mut warnings, left_out } =
             GatheredLayers::new(file, sinks, environment)?;
         let (config, resolved) = settings::read(layers, |root| {
             for problem in problems {
                 root.note(problem);
             }
-            Self::read(root, types, pod_namespace)
+            Self::read(root, types, own_pod)
         })?;
         warnings.extend(config.warnings());
         Ok(LoadedConfig { config, warnings, resolved, left_out })
     }
 
-    fn read(root: &mut ConfigSection<'_>, types: &[SinkType], pod_namespace: Option<String>) -> Self {
+    fn read(root: &mut ConfigSection<'_>, types: &[SinkType], own_pod: OwnPod) -> Self {
         let read_sink = |name: &str, section: &mut ConfigSection<'_>| SinkConfig::read(name, section, types);
         let cluster = root.get_or("cluster", String::new(), "text, in quotes if it looks like a number");
         Self {
@@ -198,7 +189,8 @@ impl Config {
             log: root.section("log", |log| log.get_or("format", LogFormat::Text, "text or json")),
             shutdown_grace: root.duration("shutdown_grace", Duration::from_secs(20)),
             advice: if root.is_null("advice") { None } else { Some(root.section("advice", advice::read)) },
-            lease: root.section("leader_election", |section| read_lease(section, pod_namespace)),
+            lease: root.section("leader_election", |section| LeaseName::read(section, &own_pod)),
+            own_pod,
             sinks: root.sections("sinks", read_sink).into_iter().flatten().collect(),
         }
     }
@@ -241,31 +233,6 @@ impl Config {
         warnings.extend(of_sinks.map(|(name, warning)| format!("the sink {name} {warning}")));
         warnings
     }
-}
-
-fn read_lease(section: &mut ConfigSection<'_>, pod_namespace: Option<String>) -> Option<LeaseName> {
-    let expected = "the name of a Lease: at most 253 of a-z, 0-9, - and .";
-    let name: String = section.get_or("lease", String::new(), expected);
-    if name.is_empty() {
-        return None;
-    }
-    let is_inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let is_name = name.len() <= 253
-        && name.bytes().all(|byte| is_inside(byte) || b"-.".contains(&byte))
-        && name.bytes().next().is_some_and(is_inside)
-        && name.bytes().last().is_some_and(is_inside);
-    if !is_name {
-        section.error("lease", format!("is {}", quote(&name)), expected);
-        return None;
-    }
-    if pod_namespace.as_deref().is_none_or(str::is_empty) {
-        section.error(
-            "lease",
-            format!("is {}, but ${POD_NAMESPACE} is not set", quote(&name)),
-            format!("${POD_NAMESPACE}: the namespace of the Lease"),
-        );
-    }
-    Some(LeaseName { namespace: pod_namespace?, name })
 }
 
 impl ServerConfig {

@@ -38,11 +38,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Route,
-    queue::{GroupKey, PendingDelivery, QueueBooks},
+    queue::{PendingDelivery, QueueBooks},
     rhythm::ToldBefore,
     schedule::Schedule,
 };
-use crate::{leadership::Leadership, logging::LogThrottle, metrics::DeliveryOutcome};
+use crate::{
+    incidents::ContainerKey, leadership::Leadership, logging::LogThrottle, metrics::DeliveryOutcome,
+};
 
 /// The pauses before retries. Jitter at most doubles them, so the longest is 60 s.
 pub(super) const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
@@ -72,7 +74,7 @@ pub(super) enum CourierOrder {
     /// Deliver this finding.
     Take(Box<PendingDelivery>),
     /// Know that an earlier run of the program told of a kill in this group.
-    Remember(GroupKey, ToldBefore),
+    Remember(ContainerKey, ToldBefore),
     /// Give up what is under way and what waits, because this replica leads no longer, and return it.
     HandOver(oneshot::Sender<Vec<Arc<Finding>>>),
     /// Expect nothing more; end at `until`, or as soon as `at_once` is cancelled.

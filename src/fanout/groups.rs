@@ -13,9 +13,10 @@ use tokio::time::Instant;
 
 use super::{
     later,
-    queue::{GroupKey, PendingDelivery},
+    queue::PendingDelivery,
     rhythm::{MessageRhythm, ToldBefore},
 };
+use crate::incidents::ContainerKey;
 
 #[derive(Debug)]
 pub(super) struct Groups {
@@ -24,9 +25,9 @@ pub(super) struct Groups {
     max_named: Option<usize>,
     /// How many groups are remembered.
     capacity: usize,
-    by_key: BTreeMap<GroupKey, Group>,
+    by_key: BTreeMap<ContainerKey, Group>,
     /// When each of the groups is due; one entry a group.
-    by_time: BTreeSet<(Instant, GroupKey)>,
+    by_time: BTreeSet<(Instant, ContainerKey)>,
 }
 
 #[derive(Debug)]
@@ -76,7 +77,7 @@ impl Groups {
     }
 
     /// Takes in that an earlier run of the program told of a kill in a group.
-    pub(super) fn remember(&mut self, key: GroupKey, told: &ToldBefore, now: Instant) {
+    pub(super) fn remember(&mut self, key: ContainerKey, told: &ToldBefore, now: Instant) {
         let known = self.remove(key);
         let rhythm = MessageRhythm::new(self.grouping);
         let mut group = known.unwrap_or(Group { gathered: Vec::new(), rhythm, due: now });
@@ -127,10 +128,9 @@ impl Groups {
     /// Takes a finding away from the workload's largest group, if it has gathered any: has another finding of
     /// the workload count it if the sink can tell a count, else takes it out.
     pub(super) fn reduce(&mut self, namespace: u64, workload: u64) -> Option<Excess> {
-        let key = |container| GroupKey { namespace, workload, container };
         let mut groups: Vec<&mut Vec<PendingDelivery>> = self
             .by_key
-            .range_mut(key(u64::MIN)..=key(u64::MAX))
+            .range_mut(ContainerKey::of_workload(namespace, workload))
             .map(|(_, group)| &mut group.gathered)
             .filter(|gathered| !gathered.is_empty())
             .collect();
@@ -147,7 +147,7 @@ impl Groups {
         })
     }
 
-    fn insert(&mut self, key: GroupKey, group: Group) {
+    fn insert(&mut self, key: ContainerKey, group: Group) {
         self.by_time.insert((group.due, key));
         self.by_key.insert(key, group);
         if self.by_key.len() > self.capacity {
@@ -155,7 +155,7 @@ impl Groups {
         }
     }
 
-    fn remove(&mut self, key: GroupKey) -> Option<Group> {
+    fn remove(&mut self, key: ContainerKey) -> Option<Group> {
         let group = self.by_key.remove(&key)?;
         self.by_time.remove(&(group.due, key));
         Some(group)
@@ -164,7 +164,7 @@ impl Groups {
     /// Forgets a group that has gathered nothing: of the namespace that has most of them, the one that is due
     /// first.
     fn forget_one(&mut self) {
-        let idle: Vec<(&GroupKey, &Group)> =
+        let idle: Vec<(&ContainerKey, &Group)> =
             self.by_key.iter().filter(|(_, group)| group.gathered.is_empty()).collect();
         let namespaces = idle.chunk_by(|(a, _), (b, _)| a.namespace == b.namespace);
         let greediest = namespaces.max_by_key(|groups| groups.len()).unwrap_or_default();

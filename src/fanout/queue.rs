@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashSet,
-    hash::{BuildHasher, RandomState},
     mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -19,33 +18,16 @@ use tokio::{
 };
 
 use super::ledger::LedgerEntry;
-use crate::metrics::{DeliveryOutcome, SinkAccount};
+use crate::{
+    incidents::{ContainerKey, KeyMaker},
+    metrics::{DeliveryOutcome, SinkAccount},
+};
 
 /// The most Pods that are told apart in all counts of a queue together.
 const MAX_COUNTED_PODS: usize = 16 * 1024;
 
 /// How long a full queue may store nothing before a list no longer waits for it.
 const STUCK_AFTER: Duration = Duration::from_mins(1);
-
-/// Tells apart namespaces, workloads and containers by hashes of their names: whoever chooses names can't
-/// choose the hashes, and no name is copied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct GroupKey {
-    pub(super) namespace: u64,
-    pub(super) workload: u64,
-    pub(super) container: u64,
-}
-
-impl GroupKey {
-    fn new(finding: &Finding, hasher: &RandomState) -> Self {
-        let (namespace, workload) = (&finding.namespace, &finding.pod.workload);
-        Self {
-            namespace: hasher.hash_one(namespace),
-            workload: hasher.hash_one((namespace, workload)),
-            container: hasher.hash_one((namespace, workload, &finding.container.name)),
-        }
-    }
-}
 
 /// The counts of one queue, shared by the fan-out and the courier.
 #[derive(Debug)]
@@ -60,7 +42,7 @@ pub(super) struct QueueBooks {
     pub(super) undelivered: AtomicU64,
     /// Findings that are left to the next start.
     pub(super) handed_over: AtomicU64,
-    hasher: RandomState,
+    keys: KeyMaker,
     state: Mutex<QueueState>,
     settled: Notify,
 }
@@ -84,20 +66,19 @@ impl QueueBooks {
             capacity,
             undelivered: AtomicU64::new(0),
             handed_over: AtomicU64::new(0),
-            hasher: RandomState::new(),
+            keys: KeyMaker::default(),
             state: Mutex::default(),
             settled: Notify::new(),
         }
     }
 
     /// Returns the group of a finding and a hash that tells its Pod from the few others of that.
-    pub(super) fn group_and_pod(&self, finding: &Finding) -> (GroupKey, u32) {
-        (GroupKey::new(finding, &self.hasher), self.pod(finding))
+    pub(super) fn group_and_pod(&self, finding: &Finding) -> (ContainerKey, u32) {
+        (self.keys.container(finding), self.pod(finding))
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "half a hash is one")]
     fn pod(&self, finding: &Finding) -> u32 {
-        self.hasher.hash_one(&finding.pod.uid) as u32
+        self.keys.pod_of_few(&finding.pod.uid)
     }
 
     /// Waits until a list may bring more: until a quarter of the queue is free (the rest is for watches), the
@@ -162,7 +143,7 @@ impl QueueBooks {
 #[derive(Debug)]
 pub(super) struct PendingDelivery {
     pub(super) delivery: Delivery,
-    pub(super) key: GroupKey,
+    pub(super) key: ContainerKey,
     /// When it was first due.
     pub(super) since: Instant,
     /// How often it was tried in vain.
@@ -192,7 +173,7 @@ impl PendingDelivery {
         books.enter();
         let owed = ledger.as_ref().filter(|_| books.remembers).map(|entry| entry.owed.clone());
         Self {
-            key: GroupKey::new(&finding, &books.hasher),
+            key: books.keys.container(&finding),
             delivery: Delivery { owed, ..Delivery::new(finding) },
             ledger,
             since: Instant::now(),
@@ -240,7 +221,7 @@ impl PendingDelivery {
         later.settle_in_ledger();
         let first = Arc::clone(&later.delivery.finding);
         let pods = mem::take(&mut later.pods);
-        let own_pod = self.books.hasher.hash_one(&first.pod.uid);
+        let own_pod = self.books.keys.pod(&first.pod.uid);
         let counted = later.delivery.more.take();
         let more = self.delivery.more.get_or_insert_with(|| MoreKills {
             kills: 0,

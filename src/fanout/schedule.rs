@@ -15,10 +15,11 @@ use tokio::time::Instant;
 
 use super::{
     groups::{Excess, Groups},
-    queue::{GroupKey, PendingDelivery},
+    queue::PendingDelivery,
     rhythm::ToldBefore,
     turns::FairQueue,
 };
+use crate::incidents::ContainerKey;
 
 #[derive(Debug)]
 pub(super) struct Schedule {
@@ -64,7 +65,7 @@ impl Schedule {
     }
 
     /// Takes in that an earlier run of the program told of a kill.
-    pub(super) fn remember(&mut self, key: GroupKey, told: &ToldBefore, now: Instant) {
+    pub(super) fn remember(&mut self, key: ContainerKey, told: &ToldBefore, now: Instant) {
         if !self.grouping.interval.is_zero() {
             self.groups.remember(key, told, now);
         }
@@ -80,7 +81,7 @@ impl Schedule {
     /// Reduces what waits of the workload that has most waiting in the namespace that has most waiting; of
     /// equals, that of `newcomer`. Returns the newest finding, which must be dropped, unless another now counts
     /// it.
-    pub(super) fn reduce(&mut self, newcomer: GroupKey) -> Option<PendingDelivery> {
+    pub(super) fn reduce(&mut self, newcomer: ContainerKey) -> Option<PendingDelivery> {
         let (namespace, workload) = self.shares.greediest(newcomer)?;
         let excess = self.groups.reduce(namespace, workload).or_else(|| {
             let pending = self.due.pop_newest(namespace, workload);
@@ -184,7 +185,7 @@ struct NamespaceShare {
 }
 
 impl Shares {
-    fn add(&mut self, key: GroupKey) {
+    fn add(&mut self, key: ContainerKey) {
         self.waiting += 1;
         let namespace = self.namespaces.entry(key.namespace).or_default();
         namespace.waiting += 1;
@@ -211,7 +212,7 @@ impl Shares {
     }
 
     /// Returns the namespace that has most waiting, and its workload that has; of equals, that of `newcomer`.
-    fn greediest(&self, newcomer: GroupKey) -> Option<(u64, u64)> {
+    fn greediest(&self, newcomer: ContainerKey) -> Option<(u64, u64)> {
         let namespaces = self.namespaces.iter();
         let (namespace, share) =
             namespaces.max_by_key(|(key, share)| (share.waiting, **key == newcomer.namespace))?;

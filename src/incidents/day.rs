@@ -9,7 +9,7 @@ use std::{
 use finding::{Finding, Incident};
 use jiff::Timestamp;
 
-use super::{IncidentKey, later};
+use super::{ContainerKey, later};
 
 /// How many incidents are shown.
 const MAX_RECENT: usize = 200;
@@ -25,7 +25,7 @@ const QUARTERS: usize = 96;
 
 /// The incidents of the last day. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct RecentIncidents(Arc<Mutex<BTreeMap<IncidentKey, RememberedDay>>>);
+pub struct RecentIncidents(Arc<Mutex<BTreeMap<ContainerKey, RememberedDay>>>);
 
 /// A container that was killed within the last day.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ impl RecentIncidents {
     }
 
     /// Takes in a kill that was found just now.
-    pub(super) fn add(&self, key: IncidentKey, finding: &Arc<Finding>, at: Timestamp) {
+    pub(super) fn add(&self, key: ContainerKey, finding: &Arc<Finding>, at: Timestamp) {
         let mut days = self.days();
         let day = days.entry(key).or_insert_with(|| RememberedDay::new(Arc::clone(finding), at));
         day.add(at, finding);
@@ -79,13 +79,13 @@ impl RecentIncidents {
     }
 
     /// Takes in a kill that was found before the program started.
-    pub(super) fn remember(&self, key: IncidentKey, finding: &Finding, at: Timestamp, incident: &Incident) {
+    pub(super) fn remember(&self, key: ContainerKey, finding: &Finding, at: Timestamp, incident: &Incident) {
         let told = Finding { incident: Some(incident.clone()), ..finding.clone() };
         self.add(key, &Arc::new(told), at);
     }
 
     /// Each change is complete in itself, so a panic leaves nothing half-done.
-    fn days(&self) -> MutexGuard<'_, BTreeMap<IncidentKey, RememberedDay>> {
+    fn days(&self) -> MutexGuard<'_, BTreeMap<ContainerKey, RememberedDay>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -117,7 +117,7 @@ impl RememberedDay {
 }
 
 /// Forgets an incident: of the namespace that has most of them, the one whose last kill is the longest ago.
-fn forget_one(days: &mut BTreeMap<IncidentKey, RememberedDay>) {
+fn forget_one(days: &mut BTreeMap<ContainerKey, RememberedDay>) {
     let mut namespaces: HashMap<u64, usize> = HashMap::new();
     for key in days.keys() {
         *namespaces.entry(key.namespace).or_default() += 1;

@@ -6,6 +6,7 @@
 //!
 //! | file | what it answers |
 //! |---|---|
+//! | `key` | how are containers and Pods told apart? |
 //! | `ongoing` | what is known of an incident that goes on? |
 //! | `limits` | was the limit raised, and did it help? |
 //! | `running` | what runs in place of what was killed? |
@@ -15,22 +16,25 @@
 //! longest.
 
 mod day;
+mod key;
 mod limits;
 mod ongoing;
 mod running;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    hash::{BuildHasher, RandomState},
     sync::Arc,
     time::Duration,
 };
 
-use finding::{Finding, KillHistory, ResolvedIncident, Workload};
+use finding::{Finding, KillHistory, ResolvedIncident};
 use jiff::Timestamp;
 
-pub use self::day::{RecentIncident, RecentIncidents};
 use self::ongoing::OngoingIncident;
+pub use self::{
+    day::{RecentIncident, RecentIncidents},
+    key::{ContainerKey, KeyMaker},
+};
 use crate::{
     filter::workload,
     source::{
@@ -45,15 +49,6 @@ pub const QUIET_AFTER: Duration = Duration::from_hours(1);
 /// How many incidents are remembered.
 const MAX_INCIDENTS: usize = 4096;
 
-/// Tells apart namespaces, workloads and containers by hashes of their names: whoever chooses names can't
-/// choose the hashes, and no name is copied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct IncidentKey {
-    namespace: u64,
-    workload: u64,
-    container: u64,
-}
-
 /// An incident that is over.
 #[derive(Clone, Debug)]
 pub struct QuietIncident {
@@ -66,10 +61,10 @@ pub struct QuietIncident {
 /// The incidents that go on.
 #[derive(Debug, Default)]
 pub struct Incidents {
-    hasher: RandomState,
-    by_key: BTreeMap<IncidentKey, OngoingIncident>,
+    keys: KeyMaker,
+    by_key: BTreeMap<ContainerKey, OngoingIncident>,
     /// The last kill of each incident; one entry an incident.
-    by_time: BTreeSet<(Timestamp, IncidentKey)>,
+    by_time: BTreeSet<(Timestamp, ContainerKey)>,
     namespaces: HashMap<u64, AffectedNamespace>,
     recent: RecentIncidents,
 }
@@ -87,8 +82,8 @@ impl Incidents {
     /// the kill. Without any time, the kill belongs to no incident.
     pub fn add(&mut self, finding: &mut Finding) -> KillHistory {
         let Some(at) = killed_at(finding) else { return KillHistory::default() };
-        let key = self.key_of(finding);
-        let pod = self.pod_hash(&finding.pod.uid);
+        let key = self.keys.container(finding);
+        let pod = self.keys.pod_of_few(&finding.pod.uid);
         let known = self.by_key.get(&key);
         // It may be older than what is remembered.
         let is_history = known.is_some_and(|incident| later(at, QUIET_AFTER) < incident.since());
@@ -107,8 +102,8 @@ impl Incidents {
     /// Takes in a kill that was found, and counted, before the program started. Its incident may be over.
     pub fn remember(&mut self, finding: &Finding, now: Timestamp) {
         let Some(at) = killed_at(finding).filter(|at| later(*at, QUIET_AFTER) > now) else { return };
-        let key = self.key_of(finding);
-        let pod = self.pod_hash(&finding.pod.uid);
+        let key = self.keys.container(finding);
+        let pod = self.keys.pod_of_few(&finding.pod.uid);
         let mut incident = self.remove(key).unwrap_or_else(|| OngoingIncident::new(finding, at));
         incident.remember(finding, at, pod);
         self.recent.remember(key, finding, at, &incident.summary());
@@ -118,7 +113,7 @@ impl Incidents {
     /// Shows the page a kill that [`Incidents::add`] took in, once its cause and advice are known.
     pub fn show(&mut self, finding: &Arc<Finding>) {
         if let Some(at) = killed_at(finding) {
-            self.recent.add(self.key_of(finding), finding, at);
+            self.recent.add(self.keys.container(finding), finding, at);
         }
     }
 
@@ -168,14 +163,13 @@ impl Incidents {
 
     /// Takes in what is seen of a Pod, or seen last.
     fn seen(&mut self, scope: Scope, pod: &Pod, is_gone: bool) {
-        let namespace = self.hasher.hash_one(&pod.metadata.namespace);
+        let namespace = self.keys.namespace(&pod.metadata.namespace);
         let Some(affected) = self.namespaces.get_mut(&namespace) else { return };
         affected.scope = Some(scope);
-        let hash = self.pod_hash(&pod.metadata.uid);
+        let hash = self.keys.pod_of_few(&pod.metadata.uid);
         let is_gone = is_gone || pod.status.phase == Phase::Over;
-        let workload = self.workload_hash(&pod.metadata.namespace, &workload(pod));
-        let key = |container| IncidentKey { namespace, workload, container };
-        for (_, incident) in self.by_key.range_mut(key(u64::MIN)..=key(u64::MAX)) {
+        let workload = self.keys.workload(&pod.metadata.namespace, &workload(pod));
+        for (_, incident) in self.by_key.range_mut(ContainerKey::of_workload(namespace, workload)) {
             incident.seen(pod, hash, is_gone);
         }
     }
@@ -189,7 +183,7 @@ impl Incidents {
         incidents.filter(move |(key, _)| is_shown(key.namespace)).map(|(_, incident)| incident)
     }
 
-    fn insert(&mut self, key: IncidentKey, incident: OngoingIncident) {
+    fn insert(&mut self, key: ContainerKey, incident: OngoingIncident) {
         self.by_time.insert((incident.last(), key));
         self.by_key.insert(key, incident);
         self.namespaces.entry(key.namespace).or_default().incidents += 1;
@@ -198,7 +192,7 @@ impl Incidents {
         }
     }
 
-    fn remove(&mut self, key: IncidentKey) -> Option<OngoingIncident> {
+    fn remove(&mut self, key: ContainerKey) -> Option<OngoingIncident> {
         let incident = self.by_key.remove(&key)?;
         self.by_time.remove(&(incident.last(), key));
         if let Some(affected) = self.namespaces.get_mut(&key.namespace) {
@@ -218,25 +212,6 @@ impl Incidents {
         if let Some(key) = quietest.map(|(_, key)| *key) {
             self.remove(key);
         }
-    }
-
-    fn key_of(&self, finding: &Finding) -> IncidentKey {
-        let (namespace, workload) = (&finding.namespace, &finding.pod.workload);
-        IncidentKey {
-            namespace: self.hasher.hash_one(namespace),
-            workload: self.workload_hash(namespace, workload),
-            container: self.hasher.hash_one(&finding.container.name),
-        }
-    }
-
-    fn workload_hash(&self, namespace: &str, workload: &Workload) -> u64 {
-        self.hasher.hash_one((namespace, workload))
-    }
-
-    /// Returns a hash that tells the Pods of an incident apart, which are few.
-    #[expect(clippy::cast_possible_truncation, reason = "half a hash is one")]
-    fn pod_hash(&self, uid: &str) -> u32 {
-        self.hasher.hash_one(uid) as u32
     }
 }
 

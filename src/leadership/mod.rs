@@ -10,7 +10,6 @@ mod lease;
 mod tests;
 
 use std::{
-    env,
     future::{pending, poll_fn},
     pin::pin,
     sync::Arc,
@@ -32,7 +31,11 @@ use self::{
     election::{ElectionState, LeaseAnswer, LeaseRequest},
     lease::{LeaseClient, LeaseError},
 };
-use crate::{logging::LogThrottle, metrics::Metrics};
+use crate::{
+    config::{LeaseName, OwnPod},
+    logging::LogThrottle,
+    metrics::Metrics,
+};
 
 /// The least time between two log lines about a Lease that can't be had.
 const SILENCE: Duration = Duration::from_mins(10);
@@ -133,19 +136,18 @@ pub struct Election {
 }
 
 impl Election {
-    /// Takes part from now on, in the current Tokio runtime, by a Lease of this name in this namespace. Returns also
-    /// whether this replica leads.
+    /// Takes part from now on, in the current Tokio runtime, by this Lease. Returns also whether this replica leads.
     pub fn start(
         client: Client,
-        namespace: String,
-        lease: String,
+        lease: LeaseName,
+        own_pod: &OwnPod,
         metrics: Arc<Metrics>,
     ) -> (Self, Leadership) {
-        let pod = env::var("POD_NAME").unwrap_or_else(|_| "replica".to_owned());
+        let pod = own_pod.name.as_deref().unwrap_or("replica");
         // Differs between processes, also between two in the same Pod.
         let identity = format!("{pod}_{:016x}", fastrand::u64(..));
         let (terms, term) = watch::channel(None);
-        let client = LeaseClient { client, namespace, lease, identity };
+        let client = LeaseClient { client, namespace: lease.namespace, lease: lease.name, identity };
         let resign = CancellationToken::new();
         let candidate = tokio::spawn(Candidate { client, terms, metrics }.run(resign.clone()));
         (Self { resign, candidate }, Leadership::by(term))

@@ -190,8 +190,7 @@ fn stand_for_election(
         metrics.leads(true);
         return (Leadership::alone(), None);
     };
-    let (election, leadership) =
-        Election::start(client.clone(), lease.namespace, lease.name, Arc::clone(metrics));
+    let (election, leadership) = Election::start(client.clone(), lease, &config.own_pod, Arc::clone(metrics));
     (leadership, Some(election))
 }
 

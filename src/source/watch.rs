@@ -78,7 +78,7 @@ enum WatchEnd {
 enum Heard {
     Message,
     End,
-    Nothing,
+    TimeUp,
 }
 
 /// One list and watch.
@@ -251,7 +251,7 @@ impl<W: Watched> ResourceWatch<W> {
         loop {
             match self.hear(&mut messages, version, opened + MIN_WATCH_LIFETIME).await? {
                 Heard::Message => last_word = Some(Instant::now()),
-                Heard::Nothing => break,
+                Heard::TimeUp => break,
                 Heard::End => return Err(self.endpoint.unusable("watch", "it ended within 5 seconds")),
             }
         }
@@ -261,7 +261,7 @@ impl<W: Watched> ResourceWatch<W> {
         loop {
             match self.hear(&mut messages, version, last_word.unwrap_or(opened) + WATCH_SILENCE).await? {
                 Heard::Message => last_word = Some(Instant::now()),
-                Heard::Nothing => {
+                Heard::TimeUp => {
                     return Err(self.endpoint.failed("watch", FailureCause::Silent(WATCH_SILENCE)));
                 }
                 Heard::End => break,
@@ -284,7 +284,7 @@ impl<W: Watched> ResourceWatch<W> {
         until: Instant,
     ) -> Result<Heard, RequestFailure> {
         let encoding = messages.encoding();
-        let Ok(message) = timeout_at(until, messages.next()).await else { return Ok(Heard::Nothing) };
+        let Ok(message) = timeout_at(until, messages.next()).await else { return Ok(Heard::TimeUp) };
         let Some(message) = message.map_err(|error| self.endpoint.unusable("watch", error))? else {
             return Ok(Heard::End);
         };
