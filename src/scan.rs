@@ -9,6 +9,7 @@ use std::{
 
 use anstream::AutoStream;
 use cluster::{ConnectError, connect, connect_to};
+use finding::AdvicePolicy;
 use jiff::Timestamp;
 use kube::Client;
 use rustix::termios::tcgetwinsize;
@@ -20,6 +21,7 @@ use crate::{
     cli::{ScanArguments, SortOrder, TableFormat},
     config::Namespaces,
     filter::{Conclusion, Filter, FilterSettings},
+    incidents::Incidents,
     source::{Observation, RequestFailure, Scope, list_pods, objects::Pod, scopes},
     table::{KillRow, ListedKill, RowSubject, rows, text},
 };
@@ -68,6 +70,7 @@ pub async fn run(arguments: &ScanArguments, mut settings: FilterSettings) -> Res
     for namespace in &namespaces {
         survey.list(&client, namespace.as_deref()).await?;
     }
+    explain(&mut survey.kills, survey.advice.as_ref());
     match print(&survey, arguments, &namespaces) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         printed => Ok(printed?),
@@ -77,6 +80,7 @@ pub async fn run(arguments: &ScanArguments, mut settings: FilterSettings) -> Res
 /// What one look at the cluster shows.
 struct Survey {
     filter: Filter,
+    advice: Option<AdvicePolicy>,
     /// The Pods of the lists that are complete, and of the one under way.
     pods: usize,
     kills: Vec<ListedKill>,
@@ -84,8 +88,8 @@ struct Survey {
 
 impl Survey {
     fn new(settings: FilterSettings) -> Self {
-        let settings = FilterSettings { report_unrestarted: true, ..settings };
-        Self { filter: Filter::new(settings), pods: 0, kills: Vec::new() }
+        let (advice, settings) = (settings.advice, FilterSettings { report_unrestarted: true, ..settings });
+        Self { filter: Filter::new(settings), advice, pods: 0, kills: Vec::new() }
     }
 
     /// Takes in the Pods of a namespace, without one those of the whole cluster.
@@ -128,6 +132,18 @@ impl Survey {
             }
             Conclusion::UnobservedEnds { .. } => None,
         }));
+    }
+}
+
+/// Explains each kill by those of its container that its Pods and others show. They are too few to tell how many its
+/// incident has.
+fn explain(kills: &mut [ListedKill], advice: Option<&AdvicePolicy>) {
+    let mut incidents = Incidents::default();
+    kills.sort_by_key(|kill| kill.finding.killed.finished_at);
+    for ListedKill { finding, .. } in kills {
+        let history = incidents.add(finding);
+        finding.explain(advice, &history);
+        finding.incident = None;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use untrusted::is_deceptive;
 
-use crate::{Advice, CauseKind, ContainerKind, Finding, KillHistory, bytes, quantity::quantity};
+use crate::{Advice, CauseKind, ContainerKind, Finding, KillHistory, quantity::quantity};
 
 /// How advice raises a limit. The names are those of the Vertical Pod Autoscaler's recommender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,21 +41,23 @@ impl Advice {
     /// cause.
     pub(crate) fn of(finding: &Finding, policy: &AdvicePolicy, history: &KillHistory) -> Option<Self> {
         finding.cause.as_ref().filter(|cause| cause.kind == CauseKind::ContainerLimit)?;
-        if let Some(raised) = &history.raised {
-            let text = format!(
-                "the limit was raised from {} to {} within this incident and it was killed again, so it leaks memory \
-                 more likely than not: find out what grows before you raise the limit once more",
-                bytes(raised.from),
-                bytes(raised.to)
-            );
-            return Some(Self { memory_limit_bytes: None, command: None, text });
+        if history.raised.is_some() {
+            let text = "find out what grows before you raise the limit once more: it was raised within this incident \
+                        and the container was killed again, so it leaks memory, more likely than not";
+            return Some(Self { memory_limit_bytes: None, command: None, text: text.to_owned() });
         }
         let limit = policy.raise(finding.container.memory_limit_bytes?)?;
-        let command = command(finding, limit);
         let raise = format!("raise the limit to {}", quantity(limit));
-        let text = match command {
-            Some(_) => format!("{raise}; where a chart or GitOps writes it, change it there"),
-            None => format!("{raise} where it is written (a manifest, a chart, GitOps)"),
+        // No container may have a higher limit than its Pod.
+        let (command, text) = match finding.pod.memory_limit_bytes.filter(|whole| *whole < limit) {
+            Some(whole) => {
+                let whole = quantity(whole);
+                (None, format!("{raise}, and that of the Pod, which is {whole}, where they are written"))
+            }
+            None => match command(finding, limit) {
+                None => (None, format!("{raise} where it is written (a manifest, a chart, GitOps)")),
+                command => (command, format!("{raise}; where a chart or GitOps writes it, change it there")),
+            },
         };
         Some(Self { memory_limit_bytes: Some(limit), command, text })
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use untrusted::is_deceptive;
 
 use crate::{Cause, CauseKind, EXIT_CODE_OF_SIGKILL, Finding, KillHistory, bytes};
@@ -98,13 +99,20 @@ impl CauseKind {
     fn raise(self, history: &KillHistory) -> Option<String> {
         let raised = history.raised.as_ref().filter(|_| self == Self::ContainerLimit)?;
         let longer = raised.longest_run_before.zip(raised.longest_run_since);
-        let effect = match longer {
-            Some((before, since)) if since > before => "it only runs longer",
-            _ => "that didn't help",
+        let effect = match longer.filter(|(before, since)| since > before) {
+            Some((before, since)) => {
+                format!("it only runs longer, for {} instead of {}", spell(since), spell(before))
+            }
+            None => "that didn't help".to_owned(),
         };
-        let (from, to) = (bytes(raised.from), bytes(raised.to));
-        Some(format!("the limit was raised from {from} to {to} within this incident, and {effect}"))
+        let (from, to, at) = (bytes(raised.from), bytes(raised.to), raised.at.strftime("%H:%M UTC"));
+        Some(format!("the limit was raised from {from} to {to} at {at}, within this incident, and {effect}"))
     }
+}
+
+/// Returns a time as `3m 12s`.
+fn spell(time: Duration) -> String {
+    SignedDuration::try_from(time).map(|time| format!("{time:#}")).unwrap_or_default()
 }
 
 /// Returns that a memory-backed volume fills the limit, if there is one.
@@ -158,7 +166,7 @@ mod tests {
         for (before, since, effect) in [
             (None, None, "that didn't help"),
             (Some(9), Some(9), "that didn't help"),
-            (Some(9), Some(90), "it only runs longer"),
+            (Some(9), Some(90), "it only runs longer, for 1m 30s instead of 9s"),
         ] {
             let raised = RaisedLimit {
                 from: 64 << 20,
@@ -171,16 +179,16 @@ mod tests {
             assert_eq!(
                 text(&finding),
                 format!(
-                    "it reached its own memory limit of 64 MiB; the limit was raised from 64 MiB to 128 MiB within this \
-                     incident, and {effect}"
+                    "it reached its own memory limit of 64 MiB; the limit was raised from 64 MiB to 128 MiB at 11:30 UTC, \
+                     within this incident, and {effect}"
                 )
             );
             let advice = finding.advice.unwrap();
             assert_eq!((advice.memory_limit_bytes, advice.command), (None, None));
             assert_eq!(
                 advice.text,
-                "the limit was raised from 64 MiB to 128 MiB within this incident and it was killed again, so it leaks \
-                 memory more likely than not: find out what grows before you raise the limit once more"
+                "find out what grows before you raise the limit once more: it was raised within this incident and the \
+                 container was killed again, so it leaks memory, more likely than not"
             );
             assert!(!finding.message.contains("try"), "{}", finding.message);
         }

@@ -65,10 +65,11 @@ fn workload(kind: &str) -> (Value, &'static str) {
     (spec, "/spec/template")
 }
 
-/// The advice of the finding about a kill in a Pod of this workload.
-fn advice(namespace: &str, owner: (&str, &str, &str), container: &str) -> Value {
+/// The advice of the finding about a kill in a Pod of this workload, with this in its spec.
+fn advice(namespace: &str, owner: (&str, &str, &str), container: &str, spec: Value) -> Value {
     let mut pod = PodDsl::at(Timestamp::from_second(1_790_000_000).unwrap());
     namespace.clone_into(&mut pod.pod.namespace);
+    pod.spec = spec;
     let (api_version, kind, name) = owner;
     pod.metadata = json!({
         "labels": {"pod-template-hash": "6c9f7"},
@@ -84,15 +85,16 @@ fn advice(namespace: &str, owner: (&str, &str, &str), container: &str) -> Value 
     serde_json::from_slice::<Value>(&output.stdout).unwrap()["advice"].take()
 }
 
-/// Does what a person does with a command: gives it to a shell.
-fn run(advised: &str, kubectl: &Path, kubeconfig: &Path) {
+/// Does what a person does with a command: gives it to a shell. Returns what is said on stderr if it fails.
+fn run(advised: &str, kubectl: &Path, kubeconfig: &Path) -> Result<(), String> {
     let shell = Command::new("/bin/sh")
         .args(["-c", advised])
         .env("PATH", kubectl.parent().unwrap())
         .env("KUBECONFIG", kubeconfig)
         .output()
         .unwrap();
-    assert!(shell.status.success(), "{advised}: {}", String::from_utf8_lossy(&shell.stderr));
+    let said = || format!("{advised}: {}", String::from_utf8_lossy(&shell.stderr));
+    shell.status.success().then_some(()).ok_or_else(said)
 }
 
 #[tokio::test]
@@ -118,9 +120,9 @@ async fn the_command_sets_the_limit_of_the_container_and_no_other() -> Result<()
             ("sidecar:proxy", "initContainers", 1),
         ] {
             let before = serde_json::to_value(api.get("cart").await.unwrap()).unwrap();
-            let advice = advice(namespace.name(), owner, container);
+            let advice = advice(namespace.name(), owner, container, json!({}));
             assert_eq!(advice["memoryLimitBytes"], 128 << 20, "{kind} {container}");
-            run(advice["command"].as_str().unwrap(), &kubectl, &cluster.kubeconfig());
+            run(advice["command"].as_str().unwrap(), &kubectl, &cluster.kubeconfig()).unwrap();
 
             let mut after = serde_json::to_value(api.get("cart").await.unwrap()).unwrap();
             let limit = format!("{template}/spec/{list}/{place}/resources/limits/memory");
@@ -130,6 +132,43 @@ async fn the_command_sets_the_limit_of_the_container_and_no_other() -> Result<()
             assert_eq!(after["spec"], before["spec"], "{kind} {container}");
         }
     }
+    Ok(())
+}
+
+/// A Deployment whose containers have a limit of 64Mi, and whose Pods have this one.
+async fn deployment(api: &Api<DynamicObject>, name: &str, of_pods: &str) {
+    let (mut spec, _) = workload("Deployment");
+    spec["template"]["spec"]["resources"] = json!({"limits": {"memory": of_pods}});
+    let object = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec,
+    });
+    api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+}
+
+/// The API server refuses a container's limit above that of its Pod, so no command asks for one.
+#[tokio::test]
+async fn no_command_is_given_that_the_api_server_refuses() -> Result<(), Error> {
+    let cluster = cluster().await;
+    let namespace = cluster.namespace("advice-pods").await?;
+    let kubectl = tool("kubectl").await;
+    let api = api(cluster.client()?, namespace.name(), "apps", "Deployment");
+    let of = |name: &str, of_pods: &str| {
+        let replica_set = format!("{name}-6c9f7");
+        let spec = json!({"resources": {"limits": {"memory": of_pods}}});
+        advice(namespace.name(), ("apps/v1", "ReplicaSet", &replica_set), "app", spec)
+    };
+    deployment(&api, "cart.v2", "256Mi").await;
+    let given = of("cart.v2", "256Mi")["command"].as_str().unwrap().to_owned();
+    run(&given, &kubectl, &cluster.kubeconfig()).unwrap();
+    let after = serde_json::to_value(api.get("cart.v2").await.unwrap()).unwrap();
+    let limits = |place| &after["spec"]["template"]["spec"]["containers"][place]["resources"]["limits"];
+    assert_eq!((&limits(0)["memory"], &limits(1)["memory"]), (&json!("128Mi"), &json!("64Mi")));
+
+    deployment(&api, "small", "80Mi").await;
+    let advice = of("small", "80Mi");
+    assert_eq!((&advice["memoryLimitBytes"], advice.get("command")), (&json!(128 << 20), None));
+    let refused = run(&given.replace("cart.v2", "small"), &kubectl, &cluster.kubeconfig()).unwrap_err();
+    assert!(refused.contains("limit"), "{refused}");
     Ok(())
 }
 
