@@ -1,6 +1,7 @@
 //! The program against a real API server, and how it is reached.
 
 mod advice;
+mod incidents;
 pub mod kills;
 mod ledger;
 pub mod proxy;
