@@ -20,3 +20,4 @@ mod page;
 mod source;
 #[path = "source/mod.rs"]
 mod source_in_json;
+mod story;

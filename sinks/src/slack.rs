@@ -26,6 +26,7 @@ use crate::{
     receiver::{EXPECTED_URL, UNENCRYPTED},
 };
 use link::LinkTemplate;
+use message::SlackMessage;
 use webhook::{SlackWebhook, WebhookAnswer};
 use wording::MessageSetting;
 
@@ -37,9 +38,9 @@ pub const TYPE: SinkType =
 /// gathers Pods of a workload that are killed together.
 const GROUPING: Grouping = Grouping { wait: Duration::from_secs(2), interval: Duration::from_hours(1) };
 
-/// Findings that usually fit into one message. Not more, because outcomes are known only when the whole
-/// batch is through, and never if the program ends before.
-const BATCH: usize = 40;
+/// Findings that usually fit into one message or two: the kills of 20 Pods, 5 each. Not more, because outcomes
+/// are known only when the whole batch is through, and never if the program ends before.
+const BATCH: usize = 100;
 
 /// How many kills of a container of a workload are told one by one, Pod by Pod; of the rest, a count. They
 /// are five messages or more.
@@ -53,7 +54,7 @@ const MESSAGE_INTERVAL: Duration = Duration::from_secs(1);
 /// never answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long one batch may take; with the longest possible names it is about a hundred messages. The sink
+/// How long one batch may take; with the longest possible names it is some hundred messages. The sink
 /// stops in time by itself (see [`LAST_START`]), because a cancelled call would send messages twice.
 const TIMEOUT: Duration = Duration::from_secs(75);
 
@@ -112,6 +113,17 @@ impl SinkSettings for SlackSettings {
     fn warning(&self) -> Option<&'static str> {
         self.is_readable_by_others.then_some(UNENCRYPTED)
     }
+}
+
+/// Returns the payloads that the sink posts about a batch at `now`, which is `time` by the calendar.
+pub fn payloads(batch: &[Delivery], now: Instant, time: Timestamp) -> Vec<Value> {
+    let setting = MessageSetting { now, time, link: None };
+    message::compose(batch, &setting).iter().map(SlackMessage::body).collect()
+}
+
+/// Returns the payload that the sink posts about an incident that is over.
+pub fn resolved_payload(resolved: &ResolvedIncident) -> Value {
+    quiet::body(resolved)
 }
 
 /// Posts findings as messages.

@@ -17,7 +17,7 @@ use crate::{
 const MIN_SIGHT: SignedDuration = SignedDuration::from_mins(1);
 
 /// Filter and incidents.
-pub(super) struct Detection {
+pub struct Detection {
     filter: Filter,
     incidents: Incidents,
     advice: Option<AdvicePolicy>,
@@ -28,7 +28,7 @@ pub(super) struct Detection {
 
 impl Detection {
     /// Knows nothing yet.
-    pub(super) fn new(config: &Config, metrics: &Arc<Metrics>) -> Self {
+    pub fn new(config: &Config, metrics: &Arc<Metrics>) -> Self {
         Self {
             filter: Filter::new(super::settings(config)),
             incidents: Incidents::default(),
@@ -39,25 +39,25 @@ impl Detection {
     }
 
     /// Returns what the page shows.
-    pub(super) fn recent_incidents(&self) -> RecentIncidents {
+    pub fn recent_incidents(&self) -> RecentIncidents {
         self.incidents.recent()
     }
 
     /// Takes in an observation. Returns what is found by it, and counts what remains unknown.
-    pub(super) fn observe(&mut self, observation: Observation, now: Timestamp) -> Vec<Arc<Finding>> {
+    pub fn observe(&mut self, observation: Observation, now: Timestamp) -> Vec<Arc<Finding>> {
         self.incidents.see(&observation);
         let conclusions = self.filter.observe(observation, Some(now));
         conclusions.into_iter().filter_map(|conclusion| self.conclude(conclusion)).collect()
     }
 
     /// Takes in what an earlier run found, so that incidents count on.
-    pub(super) fn remember(&mut self, finding: &Finding, now: Timestamp) {
+    pub fn remember(&mut self, finding: &Finding, now: Timestamp) {
         self.incidents.remember(finding, now);
     }
 
     /// Returns the incidents that are over, unless the program can't see the cluster, or only has for less than a
     /// minute: kills may be yet to be seen.
-    pub(super) fn over(&mut self, now: Timestamp, is_sighted: bool) -> Vec<QuietIncident> {
+    pub fn over(&mut self, now: Timestamp, is_sighted: bool) -> Vec<QuietIncident> {
         if !is_sighted {
             self.sighted_since = None;
             return Vec::new();
@@ -67,7 +67,7 @@ impl Detection {
     }
 
     /// Returns whether an Event tells of a kill that was found, as far as own Events have been read.
-    pub(super) fn was_reported(&self, finding: &Finding) -> bool {
+    pub fn was_reported(&self, finding: &Finding) -> bool {
         self.filter.was_reported(finding)
     }
 

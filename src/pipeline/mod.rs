@@ -19,9 +19,9 @@ use thiserror::Error;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
 
+pub use self::detection::Detection;
 use self::{
     backlog::Backlog,
-    detection::Detection,
     duty::{Duty, LedEventLedger},
     recovery::{OwedReader, record_of},
 };

@@ -70,9 +70,11 @@ fn paragraphs<'k, 'a>(
     explains: bool,
     now: Instant,
 ) -> Vec<(&'k [ToldKill<'a>], String)> {
-    let lengthy = |explains| ParagraphPart { number: workload.len(), of: workload.len(), explains };
+    let whole = workload;
     let fits = |kills: &[ToldKill<'_>], explains| {
-        wording::paragraph(kills, lengthy(explains), now).len() <= MAX_SECTION_BYTES
+        let number = Some((whole.len(), whole.len()));
+        let lengthy = ParagraphPart { whole, number, begins: true, ends: true, explains };
+        wording::paragraph(kills, lengthy, now).len() <= MAX_SECTION_BYTES
     };
     let mut lines = workload.chunk_by(|a, b| a.line() == b.line());
     let explains_first = explains && lines.next().is_some_and(|first| fits(first, true));
@@ -90,7 +92,9 @@ fn paragraphs<'k, 'a>(
     parts.push(&workload[begin..end]);
     let of = parts.len();
     let paragraph = |(index, kills)| {
-        let part = ParagraphPart { number: index + 1, of, explains: explains_first && index == 0 };
+        let (begins, number) = (index == 0, (of > 1).then_some((index + 1, of)));
+        let explains = explains_first && begins;
+        let part = ParagraphPart { whole, number, begins, ends: index + 1 == of, explains };
         (kills, wording::paragraph(kills, part, now))
     };
     parts.into_iter().enumerate().map(paragraph).collect()

@@ -25,17 +25,22 @@ pub(super) fn plain_body(resolved: &ResolvedIncident) -> Value {
 fn paragraph(resolved: &ResolvedIncident) -> String {
     let incident = &resolved.incident;
     let plural = |number: u64| if number == 1 { "" } else { "s" };
+    let when = if incident.since == resolved.last_kill {
+        date(incident.since)
+    } else {
+        format!("between {} and {}", date(incident.since), date(resolved.last_kill))
+    };
     let kills = format!(
-        "No OOM kill for an hour, after {} kill{} in {} Pod{} between {} and {}",
+        "No OOM kill for an hour, after {} kill{} in {} Pod{} {when}",
         incident.kills,
         plural(incident.kills),
         incident.pods,
         plural(incident.pods),
-        date(incident.since),
-        date(resolved.last_kill),
     );
     let heading = format!("*Quiet again*: {}", subject(resolved, code));
-    [heading, kills, changes(resolved)].into_iter().chain(gone(resolved)).collect::<Vec<_>>().join("\n")
+    // Where nothing runs, nothing is as before.
+    let changes = (resolved.gone != Some(Gone::Workload)).then(|| changes(resolved));
+    [Some(heading), Some(kills), changes, gone(resolved)].into_iter().flatten().collect::<Vec<_>>().join("\n")
 }
 
 /// Returns ``` `app` in Deployment `cart`, namespace `shop`, cluster `prod` ```.
@@ -79,6 +84,8 @@ fn gone(resolved: &ResolvedIncident) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use finding::Incident;
+
     use super::*;
 
     #[test]
@@ -94,11 +101,17 @@ mod tests {
 
     #[test]
     fn what_did_not_change_and_what_is_gone_is_said_too() {
+        let once = ResolvedIncident::minimal();
+        let incident = Incident { kills: 1, since: once.last_kill, pods: 1 };
+        insta::assert_snapshot!(paragraph(&ResolvedIncident { incident, gone: None, ..once }), @r#"
+    *Quiet again*: `app` in Deployment `cart`, namespace `shop`
+    No OOM kill for an hour, after 1 kill in 1 Pod <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>
+    Its memory limit and image are the same as before
+    "#);
         let gone = ResolvedIncident { gone: Some(Gone::Workload), ..ResolvedIncident::minimal() };
         insta::assert_snapshot!(paragraph(&gone), @r#"
     *Quiet again*: `app` in Deployment `cart`, namespace `shop`
     No OOM kill for an hour, after 12 kills in 3 Pods between <!date^1772364002^{date_short_pretty} at {time_secs}|2026-03-01 11:20:02 UTC> and <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>
-    Its memory limit and image are the same as before
     The Pods that were killed are gone, and no others were seen: the workload may be gone too
     "#);
         let text = body(&gone)["text"].to_string();

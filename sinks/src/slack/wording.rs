@@ -1,8 +1,8 @@
 //! Says in words what was killed.
 //!
-//! A paragraph covers kills of one workload, all or some of them; its figures count only the kills that it
-//! covers. Its heading says what and where. For each container follow why, what to try, what else is known, and
-//! a line for each Pod. So the first three lines are what somebody reads who was woken by it.
+//! A paragraph covers kills of one workload. Its heading says what and where. For each container follow why, what
+//! to try, what else is known, and a line for each Pod. So the first three lines are what somebody reads who was
+//! woken by it. If the Pods need several paragraphs, the first one has the figures of all.
 
 mod explanation;
 
@@ -83,36 +83,50 @@ impl MessageSetting<'_> {
 
 /// Which one of the paragraphs about a workload it is.
 #[derive(Clone, Copy)]
-pub(super) struct ParagraphPart {
-    pub(super) number: usize,
-    pub(super) of: usize,
+pub(super) struct ParagraphPart<'p, 'a> {
+    /// All kills of the workload, which the figures count.
+    pub(super) whole: &'p [ToldKill<'a>],
+    /// Its number, and how many there are, if there are several.
+    pub(super) number: Option<(usize, usize)>,
+    /// Whether it is the first one, which has the figures.
+    pub(super) begins: bool,
+    /// Whether it is the last one, which says when the next message comes.
+    pub(super) ends: bool,
     /// Whether it explains the kills, rather than only names the limits.
     pub(super) explains: bool,
 }
 
 /// Returns the paragraph about kills of one workload, sorted by [`ToldKill::line`].
-pub(super) fn paragraph(kills: &[ToldKill<'_>], part: ParagraphPart, now: Instant) -> String {
+pub(super) fn paragraph(kills: &[ToldKill<'_>], part: ParagraphPart<'_, '_>, now: Instant) -> String {
     let Some(first) = kills.first() else { return String::new() };
-    let (count, subject) = heading(kills, code, now);
-    let part_of = if part.of > 1 { format!(" ({} of {})", part.number, part.of) } else { String::new() };
-    let mut lines = vec![format!("*{count}* {subject}, namespace {}{part_of}", place(first.finding, code))];
-    let containers: Vec<&[ToldKill<'_>]> = kills.chunk_by(|a, b| a.container() == b.container()).collect();
-    for container in &containers {
-        let limits = limits(container);
-        match (containers.len(), part.explains) {
-            (1, true) => lines.extend(explanation(container)),
-            (1, false) => lines.push(capitalised(&limits)),
-            (_, true) => {
-                lines.push(container_heading(container, now));
-                lines.extend(explanation(container));
+    let subject = if part.begins {
+        let (count, subject) = heading(part.whole, code, now);
+        format!("*{count}* {subject}")
+    } else {
+        subject(part.whole, code).1
+    };
+    let number = part.number.map(|(number, of)| format!(" ({number} of {of})")).unwrap_or_default();
+    let mut lines = vec![format!("{subject}, namespace {}{number}", place(first.finding, code))];
+    let containers: Vec<&[ToldKill<'_>]> =
+        part.whole.chunk_by(|a, b| a.container() == b.container()).collect();
+    for container in kills.chunk_by(|a, b| a.container() == b.container()) {
+        let begun = containers.iter().find(|whole| whole[0].place == container[0].place);
+        match (begun, containers.len()) {
+            (Some(whole), 1) if part.explains => lines.extend(explanation(whole)),
+            (Some(whole), 1) => lines.push(capitalised(&limits(whole))),
+            (Some(whole), _) if part.explains => {
+                lines.push(container_heading(whole, now));
+                lines.extend(explanation(whole));
             }
-            (_, false) => lines.push(format!("{}, {limits}", container_heading(container, now))),
+            (Some(whole), _) => lines.push(format!("{}, {}", container_heading(whole, now), limits(whole))),
+            (None, 1) => {}
+            (None, _) => lines.push(format!("{} (continued)", container_name(container))),
         }
         let pods = container.chunk_by(|a, b| a.line() == b.line());
         lines.extend(pods.map(|pod| format!("• {}", pod_line(pod))));
     }
     lines.extend(more_line(kills));
-    lines.extend(outlook(kills).filter(|_| part.number == part.of));
+    lines.extend(outlook(part.whole).filter(|_| part.ends));
     lines.join("\n")
 }
 
@@ -186,10 +200,14 @@ fn subject(kills: &[ToldKill<'_>], name: fn(&str) -> String) -> (&'static str, S
 
 /// Returns ``Sidecar `proxy`: 9 more kills within the last hour``.
 fn container_heading(kills: &[ToldKill<'_>], now: Instant) -> String {
-    let Some(ToldKill { finding, .. }) = kills.first() else { return String::new() };
-    let kind = capitalised(kind_of_container(finding.container.kind));
     let (count, span) = counted(kills, kills.len(), "kill", now);
-    format!("{kind} {}: {count}{span}", code(&finding.container.name))
+    format!("{}: {count}{span}", container_name(kills))
+}
+
+/// Returns ``Sidecar `proxy` ``.
+fn container_name(kills: &[ToldKill<'_>]) -> String {
+    let Some(ToldKill { finding, .. }) = kills.first() else { return String::new() };
+    format!("{} {}", capitalised(kind_of_container(finding.container.kind)), code(&finding.container.name))
 }
 
 fn kind_of_container(kind: ContainerKind) -> &'static str {

@@ -338,7 +338,7 @@ fn a_restart_known_from_the_event_alone_has_no_count() {
 #[test]
 fn a_workload_in_two_paragraphs() {
     insta::assert_snapshot!(payload((10..30).map(|pod| in_pod(&format!("cart-{pod}")))), @r#"
-    {"blocks":[{"expand":true,"text":{"text":"*16 OOM kills* of `app` in Deployment `cart`, 16 Pods, namespace `shop`, cluster `prod` (1 of 2)
+    {"blocks":[{"expand":true,"text":{"text":"*20 OOM kills* of `app` in Deployment `cart`, 20 Pods, namespace `shop`, cluster `prod` (1 of 2)
     Why: it reached its own memory limit of 64 MiB
     Try: `kubectl --namespace shop set resources deployment/cart --containers app --limits memory=128Mi` (raise the limit to 128 MiB)
     Image `registry.example/cart:1.2`, memory limit 64 MiB, of the whole Pod 256 MiB
@@ -357,8 +357,7 @@ fn a_workload_in_two_paragraphs() {
     • `cart-22` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
     • `cart-23` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
     • `cart-24` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
-    • `cart-25` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3","type":"mrkdwn","verbatim":true},"type":"section"},{"expand":true,"text":{"text":"*4 OOM kills* of `app` in Deployment `cart`, 4 Pods, namespace `shop`, cluster `prod` (2 of 2)
-    Memory limit 64 MiB, of the whole Pod 256 MiB
+    • `cart-25` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3","type":"mrkdwn","verbatim":true},"type":"section"},{"expand":true,"text":{"text":"`app` in Deployment `cart`, namespace `shop`, cluster `prod` (2 of 2)
     • `cart-26` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
     • `cart-27` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
     • `cart-28` on node `n1`: killed <!date^1772366402^{date_short_pretty} at {time_secs}|2026-03-01 12:00:02 UTC>, after running for 3m 12s, restart count now 3
