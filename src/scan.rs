@@ -62,6 +62,9 @@ pub enum ScanError {
 /// The Pods can't be listed, or the result can't be printed.
 pub async fn run(arguments: &ScanArguments, mut settings: FilterSettings) -> Result<(), ScanError> {
     let client = arguments.context.clone().map_or_else(connect, connect_to)?;
+    if arguments.all_namespaces {
+        settings.namespaces = Namespaces::default();
+    }
     if let Some(name) = &arguments.namespace {
         settings.namespaces = Namespaces::only(name);
     }
@@ -183,7 +186,11 @@ fn print(survey: &Survey, arguments: &ScanArguments, namespaces: &[Option<String
             [Some(name)] => format!("the namespace {name}"),
             names => format!("{} namespaces", names.len()),
         };
-        format!("No OOM kill: none of the {} Pods in {place} shows one.", survey.pods)
+        match survey.pods {
+            0 => format!("No OOM kill: there is no Pod in {place}."),
+            1 => format!("No OOM kill: the one Pod in {place} shows none."),
+            pods => format!("No OOM kill: none of the {pods} Pods in {place} shows one."),
+        }
     };
     print_kills(kills, arguments.output, arguments.sort, nothing)
 }

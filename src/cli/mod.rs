@@ -81,6 +81,10 @@ pub struct ScanArguments {
     #[arg(short, long, value_name = "NAME", value_parser = parse_namespace)]
     pub namespace: Option<String>,
 
+    /// Look at the whole cluster, whatever the configuration includes
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+
     /// A row for each workload, a row for each Pod, or a finding a line
     #[arg(short, long, value_name = "FORMAT", default_value_t, value_enum)]
     pub output: TableFormat,

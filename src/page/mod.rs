@@ -26,7 +26,7 @@ const STYLE: &str = include_str!("style.css");
 
 /// What the page may load: its own style, by its hash, and its icon, which stands in it.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-MFqqPeMv1avWV5tg5avoZvPbJiWEoFc9JHdWGQj93uc='; img-src data:; \
+    style-src 'sha256-lfw4GeyTGplgOM1gQLdxMffofd+Npw/KaSn/L9fkM9I='; img-src data:; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// A drop that overflows.

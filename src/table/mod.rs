@@ -3,132 +3,38 @@
 //!
 //! Pure: the time and the width come in. Names are cleaned, since whoever creates Pods chose them.
 
-use std::{cmp::Reverse, collections::BTreeMap, io::Write};
+mod paragraphs;
+mod row;
+mod words;
+
+use std::io::Write;
 
 use anstyle::{Effects, Style};
-use finding::{CauseKind, Finding, bytes};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tabwriter::TabWriter;
 use untrusted::{clean, cut};
 
-use crate::cli::SortOrder;
+use paragraphs::paragraphs;
+use words::{NOTHING, advice, cause, last_kill, limit, ran, workload};
 
-/// What stands in place of what is unknown, or isn't there.
-const NOTHING: &str = "-";
+pub use row::{KillRow, ListedKill, RowSubject, rows};
+pub use words::age;
 
 /// The least width of the last column, which is cut where the terminal is too narrow.
 const MIN_ADVICE_CHARS: usize = 16;
-
-/// A kill, and how often its container was restarted.
-#[derive(Clone, Debug)]
-pub struct ListedKill {
-    /// The kill.
-    pub finding: Finding,
-    /// The container's `restartCount` in its Pod, as far as it is known.
-    pub restarts: Option<u32>,
-}
-
-/// What has a row of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RowSubject {
-    /// A container of a workload.
-    Workload,
-    /// A container of a Pod.
-    Pod,
-}
-
-/// The kills of one container of a workload or of a Pod; at least one.
-#[derive(Debug)]
-pub struct KillRow {
-    newest: Finding,
-    earlier: Vec<Finding>,
-    /// How often the container was restarted in each Pod, by the Pods' names.
-    restarts: BTreeMap<String, Option<u32>>,
-}
-
-impl KillRow {
-    fn new(kill: ListedKill) -> Self {
-        let restarts = BTreeMap::from([(kill.finding.pod.name.clone(), kill.restarts)]);
-        Self { newest: kill.finding, earlier: Vec::new(), restarts }
-    }
-
-    fn add(&mut self, kill: ListedKill) {
-        let restarts = self.restarts.entry(kill.finding.pod.name.clone()).or_default();
-        *restarts = kill.restarts.max(*restarts);
-        let is_newer = kill.finding.killed.finished_at > self.newest.killed.finished_at;
-        let earlier = if is_newer { std::mem::replace(&mut self.newest, kill.finding) } else { kill.finding };
-        self.earlier.push(earlier);
-    }
-
-    /// Returns the kills, the newest first.
-    pub fn findings(&self) -> impl Iterator<Item = &Finding> {
-        let mut earlier: Vec<&Finding> = self.earlier.iter().collect();
-        earlier.sort_by_key(|finding| Reverse(finding.killed.finished_at));
-        std::iter::once(&self.newest).chain(earlier)
-    }
-
-    fn kills(&self) -> usize {
-        1 + self.earlier.len()
-    }
-
-    fn restarts(&self) -> Option<u64> {
-        let known: Vec<u64> = self.restarts.values().flatten().map(|count| u64::from(*count)).collect();
-        (!known.is_empty()).then(|| known.iter().sum())
-    }
-
-    /// Returns what tells the row from others, in the order of names.
-    fn key(finding: &Finding, subject: RowSubject) -> (String, String, String, String, Option<String>) {
-        let Finding { namespace, pod, container, .. } = finding;
-        let (kind, name) = (pod.workload.kind.clone(), pod.workload.name.clone());
-        let of_pod = (subject == RowSubject::Pod).then(|| pod.name.clone());
-        (namespace.clone(), name, kind, container.name.clone(), of_pod)
-    }
-}
-
-/// Returns the rows for these kills in that order.
-pub fn rows(
-    kills: impl IntoIterator<Item = ListedKill>,
-    subject: RowSubject,
-    order: SortOrder,
-) -> Vec<KillRow> {
-    let mut rows = BTreeMap::<_, KillRow>::new();
-    for kill in kills {
-        let key = KillRow::key(&kill.finding, subject);
-        match rows.get_mut(&key) {
-            Some(row) => row.add(kill),
-            None => drop(rows.insert(key, KillRow::new(kill))),
-        }
-    }
-    let mut rows: Vec<KillRow> = rows.into_values().collect();
-    match order {
-        SortOrder::Name => {}
-        SortOrder::Time => rows.sort_by_key(|row| Reverse(row.newest.killed.finished_at)),
-        SortOrder::Kills => {
-            rows.sort_by_key(|row| Reverse((row.kills(), row.restarts(), row.newest.killed.finished_at)));
-        }
-    }
-    rows
-}
 
 /// Returns the rows as they are read at `now`: a table, or paragraphs where a table doesn't fit into `width`
 /// characters. The head of the table is in bold, by an escape sequence that only a terminal is to get.
 pub fn text(rows: &[KillRow], subject: RowSubject, now: Timestamp, width: Option<usize>) -> String {
     let table = table(rows, subject, now);
     let widest = table.lines().map(|line| line.chars().count()).max().unwrap_or_default();
+    let Some(width) = width.filter(|width| widest > *width) else { return emphasized(&table) };
     let last_column = table.lines().next().map_or(0, |head| head.chars().count() - "TRY".len());
-    match width {
-        Some(width) if widest > width && subject == RowSubject::Workload => {
-            if last_column + MIN_ADVICE_CHARS > width {
-                paragraphs(rows, now)
-            } else {
-                emphasized(
-                    &table.lines().map(|line| cut(line, width).into_owned() + "\n").collect::<String>(),
-                )
-            }
-        }
-        Some(width) if widest > width => paragraphs(rows, now),
-        _ => emphasized(&table),
+    if subject == RowSubject::Pod || last_column + MIN_ADVICE_CHARS > width {
+        return paragraphs(rows, subject, now, width);
     }
+    let cut: String = table.lines().map(|line| cut(line, width).into_owned() + "\n").collect();
+    emphasized(&cut)
 }
 
 fn table(rows: &[KillRow], subject: RowSubject, now: Timestamp) -> String {
@@ -194,85 +100,6 @@ fn cells_of(row: &KillRow, subject: RowSubject, now: Timestamp) -> Vec<String> {
     cells
 }
 
-/// Returns a paragraph for each row, with an empty line between two.
-fn paragraphs(rows: &[KillRow], now: Timestamp) -> String {
-    let paragraph = |row: &KillRow| {
-        let finding = &row.newest;
-        let place = [clean(&finding.namespace), workload(finding).into(), clean(&finding.container.name)];
-        let mut facts = vec![last_kill(finding, now), format!("limit {}", limit(finding))];
-        facts.extend(ran(finding).map(|ran| format!("ran {ran}")));
-        match row.restarts.keys().next() {
-            Some(pod) if row.restarts.len() == 1 => facts.push(format!("Pod {}", clean(pod))),
-            _ => facts.push(format!("{} Pods", row.restarts.len())),
-        }
-        facts.extend(row.restarts().map(|count| format!("restarts {count}")));
-        let bold = Style::new().bold();
-        let mut lines = vec![format!("{bold}{}{bold:#}", place.join("  ")), facts.join(", ")];
-        lines.extend(finding.cause.as_ref().map(|cause| format!("why: {}", clean(&cause.text))));
-        lines.extend(finding.advice.as_ref().map(|advice| format!("try: {}", clean(&advice.text))));
-        lines.join("\n  ") + "\n"
-    };
-    rows.iter().map(paragraph).collect::<Vec<_>>().join("\n")
-}
-
-fn workload(finding: &Finding) -> String {
-    let workload = &finding.pod.workload;
-    clean(&format!("{}/{}", workload.kind, workload.name)).into_owned()
-}
-
-fn last_kill(finding: &Finding, now: Timestamp) -> String {
-    finding
-        .killed
-        .finished_at
-        .map_or(NOTHING.to_owned(), |end| format!("{} ago", age(now.duration_since(end))))
-}
-
-fn limit(finding: &Finding) -> String {
-    match (finding.container.memory_limit_bytes, finding.pod.memory_limit_bytes) {
-        (Some(own), of_pod) if of_pod.is_none_or(|of_pod| own <= of_pod) => bytes(own),
-        (_, Some(of_pod)) => format!("{} (Pod)", bytes(of_pod)),
-        (Some(own), None) => bytes(own),
-        (None, None) => NOTHING.to_owned(),
-    }
-}
-
-fn ran(finding: &Finding) -> Option<String> {
-    let (start, end) = finding.killed.started_at.zip(finding.killed.finished_at)?;
-    Some(end.duration_since(start)).filter(|ran| !ran.is_negative()).map(age)
-}
-
-fn cause(finding: &Finding) -> &'static str {
-    match finding.cause.as_ref().map(|cause| cause.kind) {
-        Some(CauseKind::ContainerLimit) => "container limit",
-        Some(CauseKind::PodLimit) => "Pod limit",
-        Some(CauseKind::NoLimit) => "no limit",
-        Some(CauseKind::Node) => "node",
-        Some(CauseKind::ChildProcess) => "child process",
-        None => NOTHING,
-    }
-}
-
-/// Returns what to try in a few words, for a Pod the whole command.
-fn advice(finding: &Finding, subject: RowSubject) -> String {
-    let Some(advice) = &finding.advice else { return NOTHING.to_owned() };
-    let words = match (&advice.command, advice.memory_limit_bytes) {
-        (Some(command), _) if subject == RowSubject::Pod => command.clone(),
-        (_, Some(limit)) => format!("limit {}", bytes(limit)),
-        (_, None) => advice.text.clone(),
-    };
-    clean(&words).into_owned()
-}
-
-/// Returns a time span in its largest unit, in whole numbers.
-pub fn age(span: SignedDuration) -> String {
-    const UNITS: [(i64, &str); 3] = [(24 * 60 * 60, "d"), (60 * 60, "h"), (60, "m")];
-    let seconds = span.as_secs().max(0);
-    match UNITS.into_iter().find(|(size, _)| seconds >= *size) {
-        Some((size, unit)) => format!("{}{unit}", seconds / size),
-        None => format!("{seconds}s"),
-    }
-}
-
 /// Returns a table with its first line in bold.
 fn emphasized(table: &str) -> String {
     let style = Style::new().effects(Effects::BOLD);
@@ -284,7 +111,11 @@ fn emphasized(table: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use finding::Finding;
+    use jiff::SignedDuration;
+
     use super::*;
+    use crate::cli::SortOrder;
 
     fn now() -> Timestamp {
         "2026-03-01T12:04:10Z".parse().unwrap()
@@ -349,7 +180,7 @@ mod tests {
     fn a_narrow_terminal_gets_less_advice_a_narrower_one_paragraphs() {
         let all = shown(RowSubject::Workload, SortOrder::Time, Some(109));
         assert_eq!(all, shown(RowSubject::Workload, SortOrder::Time, None));
-        for width in [40, 60, 80] {
+        for width in [60, 80] {
             let narrow = shown(RowSubject::Workload, SortOrder::Time, Some(width));
             assert_eq!(
                 narrow.split("\n\n").nth(1).unwrap(),
@@ -357,6 +188,20 @@ mod tests {
                  why: it reached its own memory limit of 64 MiB\n  try: raise the limit to 128 MiB\n"
             );
         }
+    }
+
+    #[test]
+    fn a_paragraph_breaks_between_words_and_shows_of_a_pod_all_that_the_table_would() {
+        let narrow = shown(RowSubject::Workload, SortOrder::Time, Some(40));
+        assert_eq!(
+            narrow.split("\n\n").nth(1).unwrap(),
+            "shop  Deployment/cart  app\n  4m ago, limit 64 MiB, ran 3m, 2 Pods,\n  restarts 3\n  \
+             why: it reached its own memory limit\n  of 64 MiB\n  try: raise the limit to 128 MiB\n"
+        );
+        let wide = shown(RowSubject::Pod, SortOrder::Time, Some(100));
+        let facts = "10s ago, limit 64 MiB, ran 7m, Pod cart-2, node n1, exit code 137, restarts 7";
+        assert_eq!(wide.lines().nth(1).unwrap().trim(), facts, "{wide}");
+        assert!(wide.contains("\n  kubectl --namespace shop set resources "), "{wide}");
     }
 
     #[test]
