@@ -46,7 +46,7 @@ use crate::{access::ClusterAccess, proxy::ProxyRoute};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a connection may have been idle that is used again. Whatever is on the way may have lost it since.
-const MAX_IDLE_TIME: Duration = Duration::from_secs(10);
+const REUSED_WITHIN: Duration = Duration::from_secs(10);
 
 /// How much is read at a time. A record of TLS has 16 KB at most.
 const MAX_BUFFER_BYTES: usize = 32 * 1024;
@@ -89,7 +89,7 @@ impl Transport {
         let proxy = access.proxy.as_ref().filter(|proxy| forwards(proxy, &access.address));
         let proxy_authorization = proxy.and_then(|proxy| proxy.authorization.clone());
         let client =
-            client.http1_max_buf_size(MAX_BUFFER_BYTES).pool_idle_timeout(MAX_IDLE_TIME).build(dialer);
+            client.http1_max_buf_size(MAX_BUFFER_BYTES).pool_idle_timeout(REUSED_WITHIN).build(dialer);
         Ok(Self { client, proxy_authorization })
     }
 

@@ -34,12 +34,12 @@ fn begin() -> (fastrand::Rng, Duration) {
 }
 
 /// Kills that go on until they are told to end. The answer is then how many there were.
-struct Kills {
+struct OngoingKills {
     ends: watch::Sender<bool>,
     killing: JoinHandle<usize>,
 }
 
-impl Kills {
+impl OngoingKills {
     fn begin(namespace: &Namespace) -> Self {
         let (ends, end) = watch::channel(false);
         let namespace = namespace.clone();
@@ -111,7 +111,7 @@ async fn nothing_is_lost_though_the_program_is_killed_every_three_seconds() -> R
         ("OOM_SINKS__TEAM__TYPE", "slack"),
         ("OOM_SINKS__TEAM__WEBHOOK_URL", &url),
     ];
-    let kills = Kills::begin(&namespace);
+    let kills = OngoingKills::begin(&namespace);
     let mut deaths = Vec::new();
     while begun.elapsed() < duration {
         let mut program = Program::start(&cluster.kubeconfig(), &[], &environment);
@@ -139,13 +139,13 @@ async fn nothing_is_lost_though_the_program_is_killed_every_three_seconds() -> R
 }
 
 /// A replica, which posts to a path of its own.
-struct Replica {
+struct RunningReplica {
     name: String,
     program: Program,
     line: CutLine,
 }
 
-impl Replica {
+impl RunningReplica {
     async fn start(cluster: &ControlPlane, namespace: &Namespace, slack: &Slack, number: usize) -> Self {
         let (name, line) = (format!("replica-{number}"), CutLine::to(&cluster.kubeconfig()).await);
         let url = format!("{}/services/T/B/{name}", slack.host());
@@ -181,12 +181,12 @@ async fn nothing_is_lost_though_the_leader_is_killed_stopped_and_cut_off() -> Re
     let (mut random, duration) = begin();
     let cluster = ControlPlane::start().await?;
     let (namespace, slack) = (cluster.namespace("siege").await?, Slack::good().await);
-    let start = async |number| Replica::start(&cluster, &namespace, &slack, number).await;
+    let start = async |number| RunningReplica::start(&cluster, &namespace, &slack, number).await;
     let mut leader = start(0).await;
     leader.leads(PATIENCE).await?;
     let (mut standby, mut replicas) = (start(1).await, 2);
     standby.program.is_ready().await;
-    let (kills, mut leaders) = (Kills::begin(&namespace), vec![leader.name.clone()]);
+    let (kills, mut leaders) = (OngoingKills::begin(&namespace), vec![leader.name.clone()]);
     let mut mishaps = [Mishap::Killed, Mishap::Stopped, Mishap::CutOff];
     random.shuffle(&mut mishaps);
     for mishap in mishaps {
