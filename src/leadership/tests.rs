@@ -43,20 +43,22 @@ struct Replica {
     election: ElectionState,
     asked: Option<(LeaseRequest, Instant, u32)>,
     stopped_until: Instant,
+    /// How far its clock is ahead.
+    ahead: Duration,
 }
 
-/// Lets three replicas contend, with requests and answers late or lost, processes stopped, and the Lease
-/// deleted. Returns how long each led after peace returned.
+/// Lets three replicas contend whose clocks are an hour apart, with requests and answers late or lost, processes
+/// stopped, and the Lease deleted. Returns how long each led after peace returned.
 fn contend(seed: u64) -> Result<BTreeMap<String, u32>, TestCaseError> {
     let mut random = fastrand::Rng::with_seed(seed);
     let begin = Instant::now();
     let mut store = LeaseStore::default();
     let names = ["a", "b", "c"].map(str::to_owned);
-    let mut replicas = names.map(|name| Replica {
-        election: ElectionState::new(name.clone(), begin),
-        name,
-        asked: None,
-        stopped_until: begin,
+    let mut hours = 0..3;
+    let mut replicas = names.map(|name| {
+        let ahead = Duration::from_hours(hours.next().unwrap_or_default());
+        let election = ElectionState::new(name.clone(), begin + ahead);
+        Replica { election, name, asked: None, stopped_until: begin, ahead }
     });
     // What is under way: requests until they arrive, and answers until they do.
     let mut requests: Vec<(Instant, usize, u32, LeaseRequest)> = Vec::new();
@@ -96,13 +98,14 @@ fn contend(seed: u64) -> Result<BTreeMap<String, u32>, TestCaseError> {
                 if let Some(answer) =
                     answer.or_else(|| (now >= sent + Duration::from_secs(3)).then_some(LeaseAnswer::Failed))
                 {
-                    replica.election.answered(&request, answer, sent, now);
+                    let ahead = replica.ahead;
+                    replica.election.answered(&request, answer, sent + ahead, now + ahead);
                     replica.asked = None;
                 }
             }
             if replica.asked.is_none() {
-                let (at, request) = replica.election.next(now);
-                if at <= now {
+                let (at, request) = replica.election.next(now + replica.ahead);
+                if at <= now + replica.ahead {
                     number += 1;
                     replica.asked = Some((request.clone(), now, number));
                     if is_peace || random.u8(..) > 10 {
@@ -111,7 +114,7 @@ fn contend(seed: u64) -> Result<BTreeMap<String, u32>, TestCaseError> {
                 }
             }
         }
-        let leads = |replica: &&Replica| replica.election.leads(now);
+        let leads = |replica: &&Replica| replica.election.leads(now + replica.ahead);
         let leaders: Vec<_> = replicas.iter().filter(leads).map(|replica| replica.name.clone()).collect();
         prop_assert!(leaders.len() <= 1, "{leaders:?} lead at once, {:?} after the start", now - begin);
         // After 45 seconds of peace.

@@ -7,6 +7,7 @@ mod drain;
 mod fakes;
 mod leadership;
 mod ledger;
+mod replicas;
 mod resolutions;
 mod retries;
 mod schedule;

@@ -17,7 +17,7 @@ pub struct Asked {
     /// The one object that is meant.
     pub name: Option<String>,
     pub query: BTreeMap<String, String>,
-    /// The object that is to be created.
+    /// The object that is to be created, or to replace the one that is meant.
     pub object: Option<Value>,
     /// What is to be changed of the one object that is meant.
     pub patch: Option<Value>,
@@ -53,7 +53,7 @@ impl Asked {
                 .filter_map(|pair| pair.split_once('='))
                 .map(|(key, value)| (key.to_owned(), decoded(value)))
                 .collect(),
-            object: (head.method == Method::POST && !is_review).then(sent),
+            object: (head.method == Method::PUT || head.method == Method::POST && !is_review).then(sent),
             patch: (head.method == Method::PATCH).then(sent),
             review: is_review.then(|| sent()["spec"]["resourceAttributes"].take()),
             accept: head
