@@ -2,7 +2,7 @@
 //!
 //! | this replica | findings | what follows |
 //! |---|---|---|
-//! | stands by | are kept for ten minutes | it leads: it catches up |
+//! | stands by | are kept for half of `lookback` | it leads: it catches up |
 //! | catches up: reads the program's own Events back | are kept | they are read, or a minute is over: it delivers what no Event tells of, and leads |
 //! | leads | are delivered | it leads no longer: it takes back what no sink has settled, and stands by |
 //!
@@ -49,10 +49,10 @@ enum DutyState {
 }
 
 impl Duty {
-    /// The only replica leads from the start. Own Events are read of so many scopes.
-    pub(super) fn new(leadership: Leadership, scopes: usize) -> Self {
+    /// The only replica leads from the start. Own Events are read of so many scopes, and live longer than `lookback`.
+    pub(super) fn new(leadership: Leadership, scopes: usize, lookback: Duration) -> Self {
         let state = if leadership.leads() { DutyState::Leads } else { DutyState::StandsBy };
-        Self { leadership, state, kept: KeptFindings::default(), scopes }
+        Self { leadership, state, kept: KeptFindings::new(lookback), scopes }
     }
 
     /// Returns whether findings are delivered as they come.

@@ -109,7 +109,8 @@ pub async fn run(
             fanout.keep(ledger(rights, &client, &config, &metrics, &leadership));
         }
     };
-    let mut duty = Duty::new(leadership.clone(), scopes(config.namespaces.include()).len());
+    let scopes = scopes(config.namespaces.include()).len();
+    let mut duty = Duty::new(leadership.clone(), scopes, config.lookback);
     let ended = loop {
         tokio::select! {
             () = stop.asked() => break Ok(()),
@@ -145,10 +146,10 @@ pub async fn run(
                 if let Some(record) = record_of(&observation, &config) {
                     if duty.recovers() {
                         owed.notice(&record, &fanout);
+                        // So that nothing is told as new that was told before.
+                        fanout.remember(&record.finding, &record.owed);
                     }
                     detection.remember(&record.finding, Timestamp::now());
-                    // So that nothing is told as new that was told before.
-                    fanout.remember(&record.finding, &record.owed);
                 }
                 duty.notice(&observation, &mut backlog, &detection);
                 let found = detection.observe(observation, Timestamp::now());

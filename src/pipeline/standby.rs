@@ -9,19 +9,26 @@ use std::{
 use finding::Finding;
 use tokio::time::Instant;
 
-/// How long a finding is kept. A leader that dies is replaced within 20 seconds, and has tried by then.
-const KEPT_FOR: Duration = Duration::from_mins(10);
+/// How long a finding is kept at least. A leader that dies is replaced within 20 seconds, and has tried by then.
+const MIN_KEPT_FOR: Duration = Duration::from_mins(10);
 
 /// How many findings are kept.
 const MAX_KEPT_FINDINGS: usize = 2048;
 
-/// The findings of the last ten minutes, the oldest first.
-#[derive(Debug, Default)]
+/// The findings of late, the oldest first.
+#[derive(Debug)]
 pub(super) struct KeptFindings {
+    kept_for: Duration,
     findings: VecDeque<(Instant, Arc<Finding>)>,
 }
 
 impl KeptFindings {
+    /// Keeps findings for half of `lookback`, in which the Event of one that was told can't have expired: nobody leads
+    /// while the API server is away, and then it matters what was found before.
+    pub(super) fn new(lookback: Duration) -> Self {
+        Self { kept_for: MIN_KEPT_FOR.max(lookback / 2), findings: VecDeque::new() }
+    }
+
     /// Keeps a finding. If there are too many, the namespace that has most loses its oldest.
     pub(super) fn push(&mut self, finding: Arc<Finding>, now: Instant) {
         self.forget(now);
@@ -40,7 +47,7 @@ impl KeptFindings {
     }
 
     fn forget(&mut self, now: Instant) {
-        let old = |(found, _): &(Instant, Arc<Finding>)| now.duration_since(*found) > KEPT_FOR;
+        let old = |(found, _): &(Instant, Arc<Finding>)| now.duration_since(*found) > self.kept_for;
         while self.findings.front().is_some_and(old) {
             self.findings.pop_front();
         }
@@ -61,23 +68,25 @@ impl KeptFindings {
 mod tests {
     use super::*;
 
+    const LOOKBACK: Duration = Duration::from_hours(1);
+
     fn of(namespace: &str) -> Arc<Finding> {
         Arc::new(Finding { namespace: namespace.to_owned(), ..Finding::full() })
     }
 
     #[test]
-    fn what_is_found_is_kept_for_ten_minutes() {
-        let (mut kept, start) = (KeptFindings::default(), Instant::now());
+    fn what_is_found_is_kept_for_half_of_lookback() {
+        let (mut kept, start) = (KeptFindings::new(LOOKBACK), Instant::now());
         kept.push(of("old"), start);
         kept.push(of("new"), start + Duration::from_secs(1));
-        let namespaces: Vec<_> = kept.take(start + KEPT_FOR + Duration::from_secs(1)).collect();
+        let namespaces: Vec<_> = kept.take(start + LOOKBACK / 2 + Duration::from_secs(1)).collect();
         assert_eq!(namespaces, [of("new")]);
         assert_eq!(kept.take(start).count(), 0);
     }
 
     #[test]
     fn a_storm_in_one_namespace_takes_nothing_from_another() {
-        let (mut kept, now) = (KeptFindings::default(), Instant::now());
+        let (mut kept, now) = (KeptFindings::new(LOOKBACK), Instant::now());
         kept.push(of("quiet"), now);
         for _ in 0..2 * MAX_KEPT_FINDINGS {
             kept.push(of("storm"), now);
