@@ -15,7 +15,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use finding::{ResolvedIncident, TestFinding};
+use finding::{Finding, ResolvedIncident, TestFinding};
 use jiff::Timestamp;
 use settings::{ConfigSection, quote};
 use tokio::time::{MissedTickBehavior, interval};
@@ -176,6 +176,17 @@ impl SharedAlerts {
 impl Sink for AlertmanagerSink {
     fn limits(&self) -> SinkLimits {
         SinkLimits { batch: BATCH, concurrency: 1, interval: Duration::ZERO, timeout: TIMEOUT }
+    }
+
+    /// Sends the alert of a finding again until it ends, as whoever delivered it would have.
+    fn remember(&self, finding: &Finding) {
+        let now = Timestamp::now();
+        // Whoever may write Events may have written when it was detected.
+        let at = finding.detected_at.unwrap_or(now).min(now);
+        let alert = Alert::of(finding, &self.labels, now, at + self.resolve_after);
+        if self.shared.active(|active| active.restore(alert, now)) {
+            self.resend();
+        }
     }
 
     fn stand_by(&self) {

@@ -58,6 +58,10 @@ pub trait Sink: Send + Sync + 'static {
         vec![AttemptOutcome::Refused { reason: reason.to_owned() }; resolved.len()]
     }
 
+    /// Takes in a finding that an earlier run, or another replica, has delivered: the sink may have to go on with it by
+    /// itself.
+    fn remember(&self, _finding: &Finding) {}
+
     /// Takes in that another replica leads now: what the sink would still send by itself, it forgets.
     fn stand_by(&self) {}
 

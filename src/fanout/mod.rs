@@ -105,6 +105,7 @@ struct SinkQueue {
     /// Whether it takes findings as they come, rather than gathers them.
     is_prompt: bool,
     paces_lists: bool,
+    sink: Arc<dyn Sink>,
     books: Arc<QueueBooks>,
     orders: mpsc::UnboundedSender<CourierOrder>,
     courier: JoinHandle<()>,
@@ -219,7 +220,11 @@ impl Fanout {
     pub fn remember(&self, finding: &Finding, owed: &[String]) {
         for queue in &self.queues {
             let is_owed = owed.iter().any(|name| **name == *queue.books.sink);
-            if !queue.is_prompt && !is_owed && (queue.matches)(finding) {
+            if is_owed || !(queue.matches)(finding) {
+                continue;
+            }
+            queue.sink.remember(finding);
+            if !queue.is_prompt {
                 let (key, pod) = queue.books.group_and_pod(finding);
                 let incident = finding.incident.as_ref();
                 let told = ToldBefore {
@@ -342,6 +347,7 @@ impl SinkQueue {
             matches: route.matches,
             is_prompt,
             paces_lists: route.paces_lists,
+            sink: route.sink,
             books,
             orders,
             courier,

@@ -21,6 +21,19 @@ impl ActiveAlerts {
         alert.after(earlier.cloned())
     }
 
+    /// Remembers an alert that was sent before this run, among the others of its labels. Returns whether it has not ended.
+    pub(super) fn restore(&mut self, alert: Alert, now: Timestamp) -> bool {
+        if alert.ends_at <= now {
+            return false;
+        }
+        let (earlier, later) = match self.0.remove(&alert.labels) {
+            Some(other) if other.ends_at > alert.ends_at => (Some(alert), other),
+            other => (other, alert),
+        };
+        self.put(later.after(earlier));
+        true
+    }
+
     /// Remembers an alert. If there are too many, forgets one of the namespace that has most: that which ends first.
     pub(super) fn put(&mut self, alert: Alert) {
         self.0.insert(alert.labels.clone(), alert);
@@ -77,6 +90,17 @@ mod tests {
         assert_eq!(active.continued(alert("shop", "cart", 70, 90), at(70)).starts_at, at(70));
         assert_eq!(active.at(at(59)).len(), 1);
         assert_eq!(active.at(at(60)).len(), 0);
+    }
+
+    #[test]
+    fn what_was_sent_before_goes_on_from_its_beginning_to_its_end() {
+        let mut active = ActiveAlerts::default();
+        assert!(!active.restore(alert("shop", "cart", 0, 60), at(70)), "it has ended");
+        assert!(active.restore(alert("shop", "cart", 30, 90), at(70)));
+        assert!(active.restore(alert("shop", "cart", 20, 80), at(70)));
+        let alerts = active.at(at(70));
+        let times: Vec<_> = alerts.iter().map(|alert| (alert.starts_at, alert.ends_at)).collect();
+        assert_eq!(times, [(at(20), at(90))]);
     }
 
     #[test]
