@@ -1,8 +1,8 @@
 //! Delivers the findings that wait for one sink.
 //!
 //! The courier takes what is due (`schedule.rs`), as many at a time and as often as the sink's
-//! [`SinkLimits`] allow, and calls the sink in a task of its own, so that a sink that hangs or panics
-//! harms nothing else. What happens to each finding then depends on its [`AttemptOutcome`].
+//! [`SinkLimits`] allow, and calls the sink (`calls.rs`). What happens to each finding then depends on its
+//! [`AttemptOutcome`].
 //!
 //! - Before a retry a finding waits: the pause doubles each time and is stretched at random to at most
 //!   twice as long, from 1 s to 60 s; or as long as the sink asks for, if that is longer. Findings that
@@ -19,25 +19,20 @@
 //! - While draining, retries come every second. What is left when the grace is over is given up, or left to the
 //!   next start if the ledger has it.
 
-use std::{
-    collections::{HashMap, HashSet},
-    future, mem,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future, sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use finding::Finding;
 use sinks::{AttemptOutcome, Sink, SinkLimits};
 use tokio::{
     sync::{mpsc::UnboundedReceiver, oneshot},
-    task::{self, JoinError, JoinSet},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Route,
+    calls::{CallEnd, DeliveryCalls},
     queue::{PendingDelivery, QueueBooks},
     rhythm::ToldBefore,
     schedule::Schedule,
@@ -88,10 +83,7 @@ pub(super) struct Courier {
     retry_for: Duration,
     schedule: Schedule,
     leadership: Leadership,
-    /// `None` is the end of a call that was aborted because another replica leads.
-    calls: JoinSet<Option<Vec<AttemptOutcome>>>,
-    /// What each call of `calls` delivers.
-    carried: HashMap<task::Id, DeliveryCall>,
+    calls: DeliveryCalls,
     /// No call begins before this.
     not_before: Instant,
     /// While draining: when to end.
@@ -102,23 +94,18 @@ pub(super) struct Courier {
     throttle: LogThrottle<Option<String>>,
 }
 
-struct DeliveryCall {
-    batch: Vec<PendingDelivery>,
-    began: Instant,
-}
-
 impl Courier {
     pub(super) fn new(route: &Route, books: Arc<QueueBooks>, leadership: Leadership) -> Self {
         let max_groups = books.capacity.saturating_mul(2);
+        let sink = Arc::clone(&route.sink);
         Self {
+            calls: DeliveryCalls::new(Arc::clone(&books.sink), Arc::clone(&sink), leadership.clone()),
             books,
-            sink: Arc::clone(&route.sink),
+            sink,
             limits: route.sink.limits(),
             retry_for: route.retry_for,
             schedule: Schedule::new(route.grouping, route.sink.max_named(), max_groups),
             leadership,
-            calls: JoinSet::new(),
-            carried: HashMap::new(),
             not_before: Instant::now(),
             until: None,
             at_once: CancellationToken::new(),
@@ -150,7 +137,7 @@ impl Courier {
                     }
                     arrived.drain(..).for_each(|order| self.follow(order));
                 }
-                Some(ended) = self.calls.join_next_with_id() => self.end_call(ended),
+                Some(ended) = self.calls.next_end() => self.end_call(ended),
                 () = self.leadership.gained(), if !leads => {}
                 () = at_once.cancelled() => self.until = Some(Instant::now()),
                 () = sleep_until_or_for_ever(wake) => {}
@@ -183,7 +170,7 @@ impl Courier {
     fn take_in(&mut self, pending: PendingDelivery) {
         let key = pending.key;
         self.schedule.add(pending, Instant::now());
-        let carried: usize = self.carried.values().map(|call| call.batch.len()).sum();
+        let carried = self.calls.findings().count();
         while self.schedule.len() + carried > self.books.capacity {
             let before = self.schedule.len();
             if let Some(excess) = self.schedule.reduce(key) {
@@ -205,89 +192,46 @@ impl Courier {
 
     /// Returns when the next call begins, if none ends before; `now` if it may begin at once.
     fn next_call(&self, now: Instant) -> Option<Instant> {
-        let free = self.carried.len() < self.limits.concurrency.max(1);
-        let busy = self.busy();
+        let busy = self.calls.busy();
         let next = self.schedule.next(now, |namespace| !busy.contains(&namespace));
-        next.filter(|_| free).map(|at| at.max(self.not_before))
-    }
-
-    /// Returns the namespaces that have at least as many calls under way as are free.
-    fn busy(&self) -> Vec<u64> {
-        let free = self.limits.concurrency.saturating_sub(self.carried.len());
-        let mut calls: HashMap<u64, usize> = HashMap::new();
-        for call in self.carried.values() {
-            let namespaces: HashSet<u64> = call.batch.iter().map(|pending| pending.key.namespace).collect();
-            for namespace in namespaces {
-                *calls.entry(namespace).or_default() += 1;
-            }
-        }
-        calls.into_iter().filter(|(_, calls)| *calls >= free).map(|(namespace, _)| namespace).collect()
+        next.filter(|_| self.calls.has_room()).map(|at| at.max(self.not_before))
     }
 
     fn begin_calls(&mut self) {
         let now = Instant::now();
         while self.next_call(now).is_some_and(|at| at <= now) {
-            let busy = self.busy();
+            let busy = self.calls.busy();
             let may = |namespace| !busy.contains(&namespace);
             let batch = self.schedule.take(self.limits.batch.max(1), now, may);
             if !batch.is_empty() {
-                self.begin_call(batch, now);
+                self.calls.begin(batch, now);
+                self.not_before = self.not_before.max(now + self.limits.interval);
             }
         }
     }
 
-    fn begin_call(&mut self, batch: Vec<PendingDelivery>, now: Instant) {
-        let deliveries: Vec<_> = batch.iter().map(|pending| pending.delivery.clone()).collect();
-        let (sink, limit) = (Arc::clone(&self.sink), self.limits.timeout);
-        let leadership = self.leadership.clone();
-        let call = self.calls.spawn(async move {
-            let answer = leadership.while_leading(timeout(limit, sink.deliver(&deliveries))).await?;
-            Some(answer.unwrap_or_else(|_elapsed| {
-                let reason = format!("no answer within {limit:?}; it may have arrived all the same");
-                vec![AttemptOutcome::Retry { reason, after: None }; deliveries.len()]
-            }))
-        });
-        self.carried.insert(call.id(), DeliveryCall { batch, began: now });
-        self.not_before = self.not_before.max(now + self.limits.interval);
-    }
-
-    fn end_call(&mut self, ended: Result<(task::Id, Option<Vec<AttemptOutcome>>), JoinError>) {
-        let (id, outcomes) = match ended {
-            Ok((id, outcomes)) => (id, outcomes.map(Ok)),
-            Err(error) => (error.id(), Some(Err(error))),
-        };
-        let Some(DeliveryCall { batch, began }) = self.carried.remove(&id) else { return };
-        let Some(outcomes) = outcomes else {
-            let now = Instant::now();
-            for pending in batch {
-                self.schedule.retry(pending, now);
+    fn end_call(&mut self, ended: CallEnd) {
+        let now = Instant::now();
+        let (outcomes, took) = match ended {
+            CallEnd::Answered { outcomes, took } => (outcomes, took),
+            CallEnd::Aborted(batch) => {
+                for pending in batch {
+                    self.schedule.retry(pending, now);
+                }
+                return;
             }
-            return;
         };
-        self.books.account.attempt_took(began.elapsed());
-        let wrong = match &outcomes {
-            Ok(outcomes) => format!(
-                "the sink answered {} outcomes for {} findings; please report this bug",
-                outcomes.len(),
-                batch.len()
-            ),
-            Err(error) => format!("the sink panicked; please report this bug: {error}"),
+        self.books.account.attempt_took(took);
+        let is_stored = |outcome: &AttemptOutcome| {
+            matches!(outcome, AttemptOutcome::Delivered | AttemptOutcome::Duplicate)
         };
-        let outcomes = outcomes.unwrap_or_default();
-        if outcomes.len() > batch.len() {
-            tracing::error!(sink = %self.books.sink, "{wrong}");
-        }
-        let stored =
-            outcomes.iter().any(|it| matches!(it, AttemptOutcome::Delivered | AttemptOutcome::Duplicate));
-        let mut outcomes = outcomes.into_iter();
+        let stored = outcomes.iter().any(|(_, outcome)| is_stored(outcome));
         // The same jitter for the whole call, so that its findings are retried together.
-        let (now, jitter) = (Instant::now(), fastrand::u64(..));
-        for mut pending in batch {
+        let jitter = fastrand::u64(..);
+        for (mut pending, outcome) in outcomes {
             if stored {
                 pending.pauses = 0;
             }
-            let outcome =
-                outcomes.next().unwrap_or_else(|| AttemptOutcome::Refused { reason: wrong.clone() });
             self.settle(pending, outcome, now, jitter);
         }
         if stored {
@@ -357,7 +301,7 @@ impl Courier {
 
     /// Returns when the oldest call becomes slow, unless the log already says that the sink has trouble.
     fn next_slow(&self) -> Option<Instant> {
-        let slow = self.carried.values().map(|call| call.began + SLOW_CALL).min();
+        let slow = self.calls.oldest().map(|began| began + SLOW_CALL);
         slow.filter(|_| !self.throttle.has_spoken())
     }
 
@@ -381,9 +325,8 @@ impl Courier {
     /// Logs that the sink works again once nothing waits that failed before. (Otherwise one namespace
     /// that refuses everything would fill the log with failures and recoveries by turns.)
     fn say_recovered(&mut self) {
-        let mut under_way = self.carried.values().flat_map(|call| &call.batch);
         if !self.schedule.has_retries()
-            && under_way.all(|pending| pending.failures == 0)
+            && self.calls.findings().all(|pending| pending.failures == 0)
             && self.throttle.well()
         {
             tracing::info!(sink = %self.books.sink, "delivery works again");
@@ -393,7 +336,7 @@ impl Courier {
     /// Returns whether draining is over: nothing waits, the time is up, or no call can begin before it is.
     fn is_done(&self) -> bool {
         let Some(until) = self.until else { return false };
-        let idle = self.carried.is_empty();
+        let idle = self.calls.is_empty();
         let now = Instant::now();
         let too_late = self.next_call(now).is_none_or(|at| at > until);
         until <= now || !self.leadership.leads() || idle && (self.schedule.len() == 0 || too_late)
@@ -415,15 +358,14 @@ impl Courier {
     /// Lets the calls that have ended by now still count, and aborts the others. Returns what waits, and what was
     /// under way.
     fn take_all(&mut self) -> (Vec<PendingDelivery>, Vec<PendingDelivery>) {
-        while let Some(ended) = self.calls.try_join_next_with_id() {
+        while let Some(ended) = self.calls.try_next_end() {
             self.end_call(ended);
         }
-        self.calls = JoinSet::new();
+        let carried = self.calls.abort();
         let now = Instant::now();
         self.schedule.hurry(usize::MAX, now);
         let waiting = self.schedule.take(usize::MAX, now, |_| true);
-        let carried = mem::take(&mut self.carried).into_values().flat_map(|call| call.batch);
-        (waiting, carried.collect())
+        (waiting, carried)
     }
 
     /// Gives up everything that is left, or leaves it to the next start.

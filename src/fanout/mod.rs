@@ -8,6 +8,7 @@
 //! Nothing vanishes: for every sink, each finding ends in exactly one [`DeliveryOutcome`], and a finding
 //! that was not delivered is logged whole. With a [`Ledger`], that holds even if the program is killed.
 
+mod calls;
 mod courier;
 mod groups;
 mod ledger;

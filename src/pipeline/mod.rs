@@ -6,28 +6,24 @@ mod detection;
 mod duty;
 mod recovery;
 mod rights;
+mod stages;
 mod standby;
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use cluster::{ConnectError, current_site, in_pod};
-use jiff::Timestamp;
 use kube::Client;
 use settings::spell;
-use sinks::{Grouping, SinkBuildError, SinkContext, kubernetes::EventLedger};
+use sinks::{Grouping, SinkBuildError, SinkContext};
 use thiserror::Error;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use self::detection::Detection;
-use self::{
-    backlog::Backlog,
-    duty::{Duty, LedEventLedger},
-    recovery::{OwedReader, record_of},
-};
+use self::{backlog::Backlog, duty::Duty, recovery::OwedReader, stages::Stages};
 use crate::{
     config::Config,
-    fanout::{Drained, Fanout, Ledger, LedgerRights, Route},
+    fanout::{Drained, Fanout, Route},
     filter::FilterSettings,
     health::Readiness,
     incidents::RecentIncidents,
@@ -84,94 +80,61 @@ pub async fn run(
     log_start(&config);
     let metrics = Arc::new(Metrics::new());
     let readiness = Readiness::new();
-    let mut detection = Detection::new(&config, &metrics);
-    let _endpoint = match config.server {
-        Some(server) => server::bind(server.address, in_pod())?.map(|listener| {
-            let page = server.page.then(|| page_source(&config, detection.recent_incidents()));
-            let serving = server::serve(listener, Arc::clone(&metrics), readiness.clone(), page);
-            AbortOnDropHandle::new(tokio::spawn(serving))
-        }),
-        None => None,
-    };
+    let detection = Detection::new(&config, &metrics);
+    let _endpoint = open_endpoint(&config, &metrics, &readiness, detection.recent_incidents())?;
     let routes = routes(&config, &client, &stop)?;
     keep_labels(config.sinks.iter().flat_map(|sink| sink.matches.label_keys()));
-    let mut observations = observe(&client, config.namespaces.include(), &metrics, &readiness);
+    let observations = observe(&client, config.namespaces.include(), &metrics, &readiness);
     let (leadership, election) = stand_for_election(&config, &client, &metrics);
-    let mut fanout = Fanout::start(routes, Arc::clone(&metrics), &leadership);
-    let mut backlog = Backlog::default();
-    let mut owed = OwedReader::new();
+    let scopes = scopes(config.namespaces.include()).len();
+    let mut stages = Stages {
+        client: &client,
+        config: &config,
+        fanout: Fanout::start(routes, Arc::clone(&metrics), &leadership),
+        duty: Duty::new(leadership.clone(), scopes, config.lookback),
+        metrics,
+        readiness,
+        leadership,
+        observations,
+        detection,
+        backlog: Backlog::default(),
+        owed: OwedReader::new(),
+        rights: None,
+    };
     let mut heartbeat = heartbeat();
     // Lists wait until it is known where the ledger may be kept.
     let (mut rights, mut rights_known) = (pin!(rights::ask(&client, &config)), false);
-    let mut ledger_rights = None;
-    let keep_ledger = |fanout: &mut Fanout, rights: &Option<LedgerRights>| {
-        if let Some(rights) = rights.clone() {
-            fanout.keep(ledger(rights, &client, &config, &metrics, &leadership));
-        }
-    };
-    let scopes = scopes(config.namespaces.include()).len();
-    let mut duty = Duty::new(leadership.clone(), scopes, config.lookback);
     let ended = loop {
         tokio::select! {
             () = stop.asked() => break Ok(()),
             rights = &mut rights, if !rights_known => {
-                (rights_known, ledger_rights) = (true, rights);
-                if duty.recovers() {
-                    keep_ledger(&mut fanout, &ledger_rights);
-                }
+                rights_known = true;
+                stages.learn_rights(rights);
             }
-            () = duty.changes(), if rights_known => {
-                if duty.change(&mut fanout, &mut backlog, &observations, &detection).await {
-                    keep_ledger(&mut fanout, &ledger_rights);
-                }
+            () = stages.duty.changes(), if rights_known => stages.change_duty().await,
+            _ = heartbeat.tick() => stages.beat(),
+            () = stages.fanout.room_for_list(stages.backlog.waits_until()), if !stages.backlog.is_empty() => {
+                stages.send_backlog();
             }
-            _ = heartbeat.tick() => {
-                beat(&fanout, &readiness);
-                let quiet = detection.over(Timestamp::now(), readiness.readiness().good);
-                if duty.leads() {
-                    for quiet in &quiet {
-                        fanout.resolve(&quiet.resolved, &quiet.last);
-                    }
-                }
-                if duty.recovers() {
-                    owed.go_on(&fanout, &observations);
-                }
-            }
-            () = fanout.room_for_list(backlog.waits_until()), if !backlog.is_empty() => {
-                backlog.pop(Instant::now()).into_iter().for_each(|finding| fanout.send(finding));
-            }
-            observation = observations.next(rights_known && backlog.is_empty()) => {
+            observation = stages.observations.next(rights_known && stages.backlog.is_empty()) => {
                 let Some(observation) = observation else { break Err(PipelineError::Source) };
-                let is_of_list = backlog.notice(&observation);
-                if let Some(record) = record_of(&observation, &config) {
-                    if duty.recovers() {
-                        owed.notice(&record, &fanout);
-                        // So that nothing is told as new that was told before.
-                        fanout.remember(&record.finding, &record.owed);
-                    }
-                    detection.remember(&record.finding, Timestamp::now());
-                }
-                duty.notice(&observation, &mut backlog, &detection);
-                let found = detection.observe(observation, Timestamp::now());
-                for finding in found.into_iter().filter_map(|finding| duty.admit(finding)) {
-                    if is_of_list { backlog.push(finding, Instant::now()) } else { fanout.send(finding) }
-                }
+                stages.take_in(observation);
             }
         }
     };
-    drop(observations);
-    if duty.leads() {
-        backlog.drain().for_each(|finding| fanout.send(finding));
-    }
     if let Err(error) = &ended {
         tracing::error!("{error}");
     }
-    tracing::info!(grace = ?config.shutdown_grace, "stopping: delivering what is queued");
-    let drained = fanout.drain(config.shutdown_grace, stop.at_once()).await;
+    let drained = stages.drain(config.shutdown_grace, stop.at_once()).await;
     if let Some(election) = election {
         election.resign().await;
     }
-    match drained {
+    conclude(ended, &drained)
+}
+
+/// Returns what the program ends with: what was not delivered counts more than why it stopped.
+fn conclude(ended: Result<(), PipelineError>, drained: &Drained) -> Result<(), PipelineError> {
+    match *drained {
         Drained { undelivered: 0, handed_over: 0 } => {
             tracing::info!("stopped: nothing is left undelivered");
             ended
@@ -179,6 +142,22 @@ pub async fn run(
         Drained { undelivered: 0, handed_over } => Err(PipelineError::HandedOver(handed_over)),
         Drained { undelivered, .. } => Err(PipelineError::Undelivered(undelivered)),
     }
+}
+
+/// Opens the HTTP endpoint if there is one; it is closed when the handle is dropped.
+fn open_endpoint(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    readiness: &Readiness,
+    incidents: RecentIncidents,
+) -> Result<Option<AbortOnDropHandle<()>>, BindError> {
+    let Some(server) = config.server else { return Ok(None) };
+    let listener = server::bind(server.address, in_pod())?;
+    Ok(listener.map(|listener| {
+        let page = server.page.then(|| page_source(config, incidents));
+        let serving = server::serve(listener, Arc::clone(metrics), readiness.clone(), page);
+        AbortOnDropHandle::new(tokio::spawn(serving))
+    }))
 }
 
 /// Takes part in the election if there are several replicas; the only one leads.
@@ -193,19 +172,6 @@ fn stand_for_election(
     };
     let (election, leadership) = Election::start(client.clone(), lease, &config.own_pod, Arc::clone(metrics));
     (leadership, Some(election))
-}
-
-/// Starts the ledger in the Events of the cluster.
-fn ledger(
-    rights: LedgerRights,
-    client: &Client,
-    config: &Config,
-    metrics: &Metrics,
-    leadership: &Leadership,
-) -> Ledger {
-    let (ledger, leadership) = (EventLedger::new(client.clone()), leadership.clone());
-    let store = Arc::new(LedEventLedger { ledger, leadership });
-    Ledger::start(store, rights, config.lookback, metrics.owed())
 }
 
 fn heartbeat() -> Interval {
@@ -291,12 +257,4 @@ fn routes(config: &Config, client: &Client, stop: &Stop) -> Result<Vec<Route>, P
         })
     };
     config.sinks.iter().map(route).collect()
-}
-
-/// Reports progress, or that only a restart helps.
-fn beat(fanout: &Fanout, readiness: &Readiness) {
-    match fanout.dead_courier() {
-        Some(sink) => readiness.dead(format!("the courier of the sink {sink} has ended, which is a bug")),
-        None => readiness.progress(),
-    }
 }
