@@ -36,7 +36,7 @@ struct CarriedBatch {
 }
 
 /// How a call ended.
-pub(super) enum CallEnd {
+pub(super) enum EndedCall {
     /// It was aborted, because another replica leads.
     Aborted(Vec<PendingDelivery>),
     /// The sink answered, or failed to. Each finding has its outcome.
@@ -71,27 +71,27 @@ impl DeliveryCalls {
     /// # Cancel safety
     ///
     /// Cancel safe.
-    pub(super) async fn next_end(&mut self) -> Option<CallEnd> {
+    pub(super) async fn next_end(&mut self) -> Option<EndedCall> {
         let ended = self.tasks.join_next_with_id().await?;
         self.end(ended)
     }
 
     /// Returns a call that has ended by now.
-    pub(super) fn try_next_end(&mut self) -> Option<CallEnd> {
+    pub(super) fn try_next_end(&mut self) -> Option<EndedCall> {
         let ended = self.tasks.try_join_next_with_id()?;
         self.end(ended)
     }
 
-    fn end(&mut self, ended: EndedTask) -> Option<CallEnd> {
+    fn end(&mut self, ended: EndedTask) -> Option<EndedCall> {
         let (id, outcomes) = match ended {
             Ok((id, outcomes)) => (id, outcomes.map(Ok)),
             Err(error) => (error.id(), Some(Err(error))),
         };
         let CarriedBatch { batch, began } = self.carried.remove(&id)?;
         Some(match outcomes {
-            None => CallEnd::Aborted(batch),
+            None => EndedCall::Aborted(batch),
             Some(outcomes) => {
-                CallEnd::Answered { outcomes: self.pair(batch, outcomes), took: began.elapsed() }
+                EndedCall::Answered { outcomes: self.pair(batch, outcomes), took: began.elapsed() }
             }
         })
     }

@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Route,
-    calls::{CallEnd, DeliveryCalls},
+    calls::{DeliveryCalls, EndedCall},
     queue::{PendingDelivery, QueueBooks},
     rhythm::ToldBefore,
     schedule::Schedule,
@@ -210,11 +210,11 @@ impl Courier {
         }
     }
 
-    fn end_call(&mut self, ended: CallEnd) {
+    fn end_call(&mut self, ended: EndedCall) {
         let now = Instant::now();
         let (outcomes, took) = match ended {
-            CallEnd::Answered { outcomes, took } => (outcomes, took),
-            CallEnd::Aborted(batch) => {
+            EndedCall::Answered { outcomes, took } => (outcomes, took),
+            EndedCall::Aborted(batch) => {
                 for pending in batch {
                     self.schedule.retry(pending, now);
                 }

@@ -163,8 +163,8 @@ impl PendingKill {
         is_other && (is_counted_later || is_seen_later)
     }
 
-    /// Returns whether a Pod of this namespace and name that is created then takes the place of the killed
-    /// one. One that a stale replica shows was created before.
+    /// Returns whether this Pod takes the place of the killed one, which had the same namespace and name: nothing
+    /// shows that it was created before the kill, as one is that a stale answer shows.
     pub(super) fn is_outlived_by(&self, pod: &Pod) -> bool {
         let Finding { namespace, pod: killed, .. } = &self.finding;
         let is_namesake = *namespace == pod.metadata.namespace && killed.name == pod.metadata.name;

@@ -1,5 +1,5 @@
 //! Which kills were reported before the program started. Whoever may write Events in a namespace may write
-//! any number that look like the program's own, so each namespace has a share of what is remembered: what
+//! as many that look like the program's own as they like, so each namespace has a share of what is remembered: what
 //! exceeds it costs that namespace alone, whose kills may be reported again.
 
 use std::collections::{HashMap, HashSet};

@@ -13,8 +13,9 @@
 //! with an exit code that the rule may be for, or may be started again itself.
 //!
 //! A sidecar's own policy is `Always`: that makes it one. A rule whose condition isn't known here may be
-//! for any exit code. What a rule does that isn't known here may restart anything: of a kill that is told
-//! too late less is lost than by one that is told wrong.
+//! for any exit code. What a rule does that isn't known here may restart anything: it is
+//! better to tell a kill late than to tell a wrong one.
+//!
 //! As the kubelet does it (`ContainerShouldRestart` in pkg/api/v1/pod/util.go, and the container
 //! manager). Containers have a policy and rules of their own from 1.34 on, and rules that restart all of
 //! them from 1.35 on.

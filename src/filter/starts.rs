@@ -36,7 +36,7 @@ pub(super) struct ToldStart {
 }
 
 impl ToldStart {
-    /// Returns whether it is after the end of the instance before which so many came. Its time alone
+    /// Returns whether it is after the end of an instance, before which `ordinal` others came. Its time alone
     /// doesn't prove that: the kubelet writes the Event after the start, so an instance that soon ends
     /// may end before its own. But that is at most the kubelet's Event number `ordinal + 1`.
     pub(super) fn is_after(&self, ordinal: Option<u32>, ended: Option<Timestamp>) -> bool {

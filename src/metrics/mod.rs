@@ -4,8 +4,8 @@
 //! [`Metrics::render`] writes all metrics as Prometheus reads them.
 //!
 //! The books balance: for every sink, `findings_total` and `recovered_total` together are the sum of
-//! `deliveries_total` and `queue_length`. One step counts a finding and adds it to the queue of every sink, and one step takes it out of a queue
-//! and counts its outcome. Rendering never sees half a step.
+//! `deliveries_total` and `queue_length`. One step counts a finding and adds it to the queue of every sink, and
+//! one step takes it out of a queue and counts its outcome. Rendering never sees half a step.
 
 mod account;
 mod kills;
@@ -191,6 +191,13 @@ impl Metrics {
              They include the back-off before the restart",
             &self.detection_delay,
         );
+        self.register_queues();
+        self.register_sources();
+    }
+
+    /// Does the same for the metrics of the sinks' queues.
+    fn register_queues(&mut self) {
+        let mut add = Registrar(&mut self.registry);
         add.metric(
             "queue_length",
             "Findings that wait for a sink: queued, gathered, to be retried and under way. \
@@ -208,7 +215,6 @@ impl Metrics {
              are dropped, those of whoever has most waiting first",
             &self.queue_capacity,
         );
-        self.register_sources();
     }
 
     /// Does the same for the metrics of the source and the program.
