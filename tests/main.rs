@@ -10,6 +10,7 @@ mod cluster;
 mod commands;
 mod deception;
 mod delivery;
+mod encodings;
 mod endpoint;
 mod filter;
 mod fuzz;

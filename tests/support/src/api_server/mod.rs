@@ -173,7 +173,11 @@ impl<S: Store> ApiServer<S> {
     /// A client that needs no socket.
     pub fn client(&self) -> kube::Client {
         let server = self.clone();
-        kube::Client::new(tower::service_fn(move |request| server.clone().answer(request)), "default")
+        let answer = move |request| {
+            let answer = server.clone().answer(request);
+            async { answer.await.map(|answer| answer.map(in_pieces)) }
+        };
+        kube::Client::new(tower::service_fn(answer), "default")
     }
 
     /// Does with a request what the script says, before all that was said earlier.
@@ -328,7 +332,7 @@ impl<S: Store> ApiServer<S> {
             let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&(Timestamp::now() + ahead));
             answer.headers_mut().insert(header::DATE, date.unwrap().parse().unwrap());
         }
-        Ok(answer.map(in_pieces))
+        Ok(answer)
     }
 
     fn state(&self) -> MutexGuard<'_, ServerState> {

@@ -185,6 +185,11 @@ impl ControlPlane {
         Ok(())
     }
 
+    /// The ID of the API server's process, if it runs.
+    pub fn api_server_id(&self) -> Option<u32> {
+        self.api_server.as_ref().map(Process::id)
+    }
+
     /// Kills the API server: connections break, new ones are refused.
     pub fn stop_api_server(&mut self) {
         self.api_server = None;

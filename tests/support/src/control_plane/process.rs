@@ -144,6 +144,10 @@ impl Process {
         self.supervisor.shell.try_wait()
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.id.as_raw_pid().cast_unsigned()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
         Ok(kill_process(self.id, signal)?)
     }

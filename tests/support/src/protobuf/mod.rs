@@ -38,6 +38,9 @@ pub enum WirePart {
     Field(u64, Vec<WirePart>),
 }
 
+/// The fields of all messages, as Kubernetes declares them.
+pub const MESSAGES_PROTO: &str = include_str!("messages.proto");
+
 /// The fields of each message, by their names.
 static MESSAGES: LazyLock<HashMap<&str, BTreeMap<u64, Field>>> = LazyLock::new(read_messages);
 
@@ -55,7 +58,7 @@ enum Multiplicity {
 
 fn read_messages() -> HashMap<&'static str, BTreeMap<u64, Field>> {
     let mut messages = HashMap::new();
-    for message in include_str!("messages.proto").split("\nmessage ").skip(1) {
+    for message in MESSAGES_PROTO.split("\nmessage ").skip(1) {
         let (name, fields) = message.split_once(" {").unwrap();
         let fields = fields.lines().filter_map(|line| line.trim().strip_suffix(';'));
         messages.insert(name, fields.map(read_field).collect());
@@ -219,7 +222,8 @@ pub fn varint(mut number: u64, out: &mut Vec<u8>) {
     out.push(u8::try_from(number).unwrap());
 }
 
-fn written(parts: &[WirePart]) -> Vec<u8> {
+/// Returns the bytes of these parts.
+pub fn written(parts: &[WirePart]) -> Vec<u8> {
     let mut out = Vec::new();
     for part in parts {
         match part {
