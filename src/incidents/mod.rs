@@ -62,7 +62,8 @@ pub struct QuietIncident {
 #[derive(Debug, Default)]
 pub struct Incidents {
     keys: KeyMaker,
-    by_key: BTreeMap<ContainerKey, OngoingIncident>,
+    /// Boxed, because a map has room for more than it holds.
+    by_key: BTreeMap<ContainerKey, Box<OngoingIncident>>,
     /// The last kill of each incident; one entry an incident.
     by_time: BTreeSet<(Timestamp, ContainerKey)>,
     namespaces: HashMap<u64, AffectedNamespace>,
@@ -180,12 +181,12 @@ impl Incidents {
         let is_shown =
             move |namespace| namespaces.get(&namespace).is_some_and(|affected| affected.scope == Some(scope));
         let incidents = self.by_key.iter_mut();
-        incidents.filter(move |(key, _)| is_shown(key.namespace)).map(|(_, incident)| incident)
+        incidents.filter(move |(key, _)| is_shown(key.namespace)).map(|(_, incident)| &mut **incident)
     }
 
     fn insert(&mut self, key: ContainerKey, incident: OngoingIncident) {
         self.by_time.insert((incident.last(), key));
-        self.by_key.insert(key, incident);
+        self.by_key.insert(key, Box::new(incident));
         self.namespaces.entry(key.namespace).or_default().incidents += 1;
         if self.by_key.len() > MAX_INCIDENTS {
             self.forget_one();
@@ -201,7 +202,7 @@ impl Incidents {
                 self.namespaces.remove(&key.namespace);
             }
         }
-        Some(incident)
+        Some(*incident)
     }
 
     /// Forgets an incident: of the namespace that has most of them, the one that has been quiet longest.

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use finding::{
-    AffectedPod, Change, Finding, Gone, Incident, KillHistory, KillId, ResolvedContainer, ResolvedIncident,
-    ResolvedSchema, Restarted,
+    AffectedPod, Change, Finding, Gone, Incident, KillEvidence, KillHistory, KillId, Killed,
+    ResolvedContainer, ResolvedIncident, ResolvedSchema, Restarted,
 };
 use jiff::Timestamp;
 use untrusted::clean;
@@ -190,11 +190,24 @@ fn message(finding: &Finding, incident: &Incident) -> String {
 
 /// Returns a finding without what neither a `match` nor the end of an incident asks for.
 fn lean(finding: &Finding) -> Finding {
+    let Finding { pod, killed, .. } = finding;
     Finding {
+        pod: AffectedPod {
+            name: pod.name.clone(),
+            uid: String::new(),
+            node: None,
+            memory_limit_bytes: pod.memory_limit_bytes,
+            workload: pod.workload.clone(),
+            event_uid: String::new(),
+            labels: pod.labels.clone(),
+            asks_to_be_ignored: pod.asks_to_be_ignored,
+        },
+        killed: Killed { container_id: None, ..*killed },
         restarted: finding.restarted.as_ref().map(|_| Restarted::default()),
         cause: None,
         advice: None,
         message: String::new(),
+        evidence: KillEvidence::default(),
         ..finding.clone()
     }
 }
