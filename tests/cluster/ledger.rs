@@ -1,6 +1,6 @@
 //! Against a real API server and a fake Slack: what an Event says is owed, and who may write that down.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
 use support::{
@@ -8,11 +8,13 @@ use support::{
     program::{PATIENCE, Program},
     slack::{POD, Slack},
 };
+use tokio::time::sleep;
 
 use super::kills::REASON;
 
 pub const OWED: &str = "oom-event-generator/owed";
 const FINDING: &str = "oom-event-generator/finding";
+const RENEWED: &str = "oom-event-generator/renewed";
 
 /// The environment of a program that writes Events and posts to Slack.
 fn environment(slack: &Slack, namespace: &Namespace) -> Vec<(&'static str, String)> {
@@ -109,6 +111,47 @@ async fn what_is_owed_is_delivered_by_the_next_start_to_sinks_that_still_exist()
     .await?;
     assert_eq!(program.metric("recovered_total{sink=\"team\"}").await, 1);
     assert_eq!(program.metric("findings_total").await, 0);
+    assert_eq!(program.stop().await, Some(0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_owed_outlives_the_time_that_the_api_server_keeps_events() -> Result<(), Error> {
+    let (kept, lookback) = (Duration::from_secs(12), "10s");
+    let cluster = ControlPlane::builder().event_ttl(kept).start().await?;
+    let (namespace, other) = (cluster.namespace("owed").await?, cluster.namespace("written").await?);
+    let hangs = Slack::always(support::behaviour::Behaviour::fails(support::behaviour::Answer::Never)).await;
+    let only = format!("[{}]", namespace.name());
+    let mut environment = environment(&hangs, &namespace);
+    environment[3].1 = format!("[{},{}]", namespace.name(), other.name());
+    environment.extend([("OOM_LOOKBACK", lookback.to_owned()), ("OOM_SINKS__TEAM__MATCH__NAMESPACES", only)]);
+    let mut program = Program::ready(&cluster.kubeconfig(), &[], &borrowed(&environment)).await;
+    kill(&namespace, 0, 0).await;
+    kill(&other, 1, 0).await;
+    let written = async |namespace: &Namespace| annotations(namespace).await.into_values().next();
+    eventually("the Event", PATIENCE, async || written(&namespace).await).await?;
+    eventually("the other Event", PATIENCE, async || written(&other).await).await?;
+    eventually("the end of the other Event", PATIENCE, async || {
+        written(&other).await.is_none().then_some(())
+    })
+    .await?;
+    let mut renewals = Vec::new();
+    while renewals.len() < 3 {
+        let event = written(&namespace).await.expect("what is owed doesn't expire");
+        assert_eq!(event[OWED], "team");
+        let renewed = event[RENEWED].clone();
+        if renewals.last() != Some(&renewed) {
+            renewals.push(renewed);
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+    program.signal("KILL").await;
+    program.ended().await;
+    let slack = Slack::good().await;
+    environment[2].1 = slack.url();
+    let program = Program::ready(&cluster.kubeconfig(), &[], &borrowed(&environment)).await;
+    eventually("the message", PATIENCE, async || told(&slack).contains_key("killed-00-00").then_some(()))
+        .await?;
     assert_eq!(program.stop().await, Some(0));
     Ok(())
 }
