@@ -42,7 +42,7 @@
 //! | an object of a recording, and lists within lists | `MAX_OBJECT_BYTES = 16 * 1024 * 1024`, `MAX_OPEN_LISTS = 16` | `src/source/recording/values.rs` | the recording can't be read further |
 //! | kinds of objects that are named of a recording | `MAX_KINDS = 3` | `src/source/recording/contents.rs` | the rest is not named |
 //! | what an error shows of a recording | `MAX_SHOWN_BYTES = 20` | `src/source/recording/values.rs` | it is cut |
-//! | what an error shows of the configuration | `MAX_QUOTED_CHARS = 60` | `settings/src/lib.rs` | it is cut, and ends in `…` |
+//! | what an error shows of the configuration | `MAX_QUOTED_CHARS = 60` | `settings/src/words.rs` | it is cut, and ends in `…` |
 //! | own Events of one namespace that are read | `MAX_READ_PER_NAMESPACE = 8 * 1024` | `src/source/read_back.rs` | kills of that namespace may be told again |
 //! | how long own Events are read | `MAX_LIST_TIME = Duration::from_mins(1)`, `MAX_READ_BACK_TIME = Duration::from_mins(2)` | `src/source/read_back.rs` | namespaces are read one by one; then kills are judged with what is known |
 //! | an annotation of an own Event | `MAX_FINDING_BYTES = 16 * 1024`, `MAX_OWED_BYTES = 4 * 1024`, `MAX_OWED_SINKS = 64` | `src/source/own_events.rs` | it is passed over |

@@ -8,6 +8,7 @@
 mod layer;
 mod problem;
 mod secret;
+mod words;
 
 use std::{collections::BTreeMap, fmt::Display, time::Duration};
 
@@ -15,12 +16,14 @@ use figment::{
     Figment,
     value::{Dict, Tag, Value},
 };
-use jiff::fmt::friendly::{Spacing, SpanParser, SpanPrinter};
+use jiff::fmt::friendly::SpanParser;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use layer::{ConfigLayer, ValueOrigin};
 pub use problem::{ConfigErrors, ConfigProblem, did_you_mean, one_of};
 pub use secret::{SecretFileError, SecretSource};
+use words::{describe, join, kind};
+pub use words::{quote, spell};
 
 /// The longest duration: longer than anybody needs, short enough for every clock to add it.
 const MAX_DURATION: Duration = Duration::from_hours(8760);
@@ -382,49 +385,6 @@ fn decode_text<T: DeserializeOwned>(text: &str) -> Option<T> {
         let words = inner.split(',').map(str::trim).filter(|word| !word.is_empty());
         Value::from(words.collect::<Vec<_>>()).deserialize().ok()
     })
-}
-
-/// Returns the path of a key. A key that contains a URL is not shown: somebody left out the space after the
-/// colon, so the key holds the value.
-fn join(path: &str, key: &str) -> String {
-    let key = if key.contains("://") { "…" } else { key };
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
-}
-
-/// Returns how an error shows a value.
-fn describe(value: &Value) -> String {
-    match value {
-        Value::String(_, text) => quote(text),
-        Value::Bool(_, value) => value.to_string(),
-        Value::Num(_, number) => serde_json::to_string(number).unwrap_or_else(|_| kind(value).to_owned()),
-        _ => kind(value).to_owned(),
-    }
-}
-
-/// Returns how an error shows text: cut, and not at all if it contains a URL, which may be a secret.
-pub fn quote(text: &str) -> String {
-    const MAX_QUOTED_CHARS: usize = 60;
-    match text.char_indices().nth(MAX_QUOTED_CHARS) {
-        _ if text.contains("://") => "a URL".to_owned(),
-        Some((end, _)) => format!("{:?}…", &text[..end]),
-        None => format!("{text:?}"),
-    }
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::String(..) | Value::Char(..) => "text",
-        Value::Bool(..) => "true or false",
-        Value::Num(..) => "a number",
-        Value::Empty(..) => "null",
-        Value::Dict(..) => "a map",
-        Value::Array(..) => "a list",
-    }
-}
-
-/// Returns a duration as the configuration writes it: `1h30m`.
-pub fn spell(duration: Duration) -> String {
-    SpanPrinter::new().spacing(Spacing::None).unsigned_duration_to_string(&duration)
 }
 
 #[cfg(test)]
