@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use crate::{
     AttemptOutcome, Delivery, Grouping, Sink, SinkBuildError, SinkContext, SinkLimits, SinkSettings,
     SinkType,
-    receiver::{EXPECTED_URL, UNENCRYPTED},
+    receiver::{EXPECTED_URL, UNENCRYPTED, one_by_one},
 };
 use link::LinkTemplate;
 use message::SlackMessage;
@@ -206,25 +206,10 @@ impl Sink for SlackSink {
     ///
     /// A message whose answer was not awaited may appear twice.
     async fn resolve(&self, resolved: &[ResolvedIncident]) -> Vec<AttemptOutcome> {
-        let begun = Instant::now();
-        let mut outcomes = Vec::with_capacity(resolved.len());
-        let mut rest = AttemptOutcome::Retry {
-            reason: "Slack took too long for the messages before it".into(),
-            after: None,
-        };
-        for incident in resolved {
-            if begun.elapsed() > LAST_START {
-                break;
-            }
-            let outcome = self.post(&quiet::body(incident), &quiet::plain_body(incident)).await;
-            outcomes.push(outcome.clone());
-            if matches!(outcome, AttemptOutcome::Retry { .. }) {
-                rest = outcome;
-                break;
-            }
-        }
-        outcomes.resize(resolved.len(), rest);
-        outcomes
+        let told = resolved
+            .iter()
+            .map(async |incident| self.post(&quiet::body(incident), &quiet::plain_body(incident)).await);
+        one_by_one(told, Instant::now() + LAST_START).await
     }
 }
 

@@ -16,15 +16,16 @@ use jiff::Timestamp;
 use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
 use settings::{ConfigSection, SecretSource, quote};
+use tokio::time::Instant;
 
 use crate::{
     AttemptOutcome, Delivery, Sink, SinkBuildError, SinkContext, SinkLimits, SinkSettings, SinkType,
     receiver::{
         EXPECTED_URL, ReceiverAnswer, ReceiverClient, ReceiverUrl, SecretMask, StatusMeaning, UNENCRYPTED,
-        current, undelivered,
+        current, one_by_one, undelivered,
     },
 };
-use body::BodyTemplate;
+use body::{BodyError, BodyTemplate, TemplateSecrets};
 use signature::SigningKey;
 
 /// `type: webhook`.
@@ -33,8 +34,12 @@ pub const TYPE: SinkType = SinkType { name: "webhook", tells_resolved: true, rea
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long one call may take: a request, and reading files that may be on a network.
-const TIMEOUT: Duration = Duration::from_secs(15);
+/// How long one call may take: requests, and reading files that may be on a network.
+const TIMEOUT: Duration = Duration::from_mins(1);
+
+/// No further request of a call begins later than this after the first.
+const LAST_START: Duration = Duration::from_secs(45);
+const _: () = assert!(LAST_START.as_secs() + REQUEST_TIMEOUT.as_secs() < TIMEOUT.as_secs());
 
 /// The most findings in a request.
 const MAX_BATCH: usize = 200;
@@ -51,6 +56,8 @@ struct WebhookSettings {
     headers: BTreeMap<String, SecretSource>,
     batch: usize,
     body: Arc<BodyTemplate>,
+    /// What the template knows as `secrets`.
+    body_secrets: BTreeMap<String, SecretSource>,
     signing_secret: Option<SecretSource>,
     accept: Vec<u16>,
     is_readable_by_others: bool,
@@ -62,7 +69,9 @@ fn read(section: &mut ConfigSection<'_>) -> Option<Arc<dyn SinkSettings>> {
     let method = read_method(section);
     let headers = read_headers(section);
     let batch = read_batch(section);
-    let body = read_body(section, batch);
+    let body_secrets = section
+        .secret_files("secret_files", "names with paths, such as { routing_key: /etc/oom/routing-key }");
+    let body = read_body(section, batch, body_secrets.keys());
     let signing_secret = section.optional_secret_file("signing_secret_file");
     if let Some(Err(problem)) = signing_secret.as_ref().map(signing_key) {
         section.error("signing_secret_file", problem, "whsec_ and the secret in Base64");
@@ -74,6 +83,7 @@ fn read(section: &mut ConfigSection<'_>) -> Option<Arc<dyn SinkSettings>> {
         headers,
         batch,
         body: Arc::new(body?),
+        body_secrets,
         signing_secret,
         accept,
         is_readable_by_others: parsed?.is_readable_by_others(),
@@ -141,12 +151,16 @@ fn read_batch(section: &mut ConfigSection<'_>) -> usize {
 }
 
 /// Reads the template, and makes sure that it renders all kinds of examples.
-fn read_body(section: &mut ConfigSection<'_>, batch: usize) -> Option<BodyTemplate> {
+fn read_body<'a>(
+    section: &mut ConfigSection<'_>,
+    batch: usize,
+    secret_names: impl Iterator<Item = &'a String>,
+) -> Option<BodyTemplate> {
     let expected = "a MiniJinja template that gives JSON";
     let source = section.get_or("body", String::new(), expected);
     let sends_resolved = section.is_true("send_resolved");
     let template = BodyTemplate::new(&source, batch).and_then(|template| {
-        template.try_out(sends_resolved)?;
+        template.try_out(sends_resolved, &TemplateSecrets::example(secret_names))?;
         Ok(template)
     });
     template.inspect_err(|error| section.error("body", error, expected)).ok()
@@ -195,17 +209,57 @@ struct WebhookSink {
 struct RequestSecrets {
     url: ReceiverUrl,
     headers: HeaderMap,
+    body: TemplateSecrets,
     signing_key: Option<SigningKey>,
     mask: SecretMask,
 }
 
+/// What became of a request.
+enum PostOutcome {
+    /// The outcome of all that it tells of.
+    OfAll(AttemptOutcome),
+    /// Its body can't be made, or the receiver doesn't take it. One of several findings may be to blame.
+    BodyRefused {
+        /// Why, and what to do. Carries no secret.
+        reason: String,
+    },
+}
+
+impl PostOutcome {
+    fn into_outcome(self) -> AttemptOutcome {
+        match self {
+            Self::OfAll(outcome) => outcome,
+            Self::BodyRefused { reason } => AttemptOutcome::Refused { reason },
+        }
+    }
+}
+
 impl WebhookSink {
+    async fn post_findings(&self, findings: &[&Finding]) -> PostOutcome {
+        let id = match findings {
+            [finding] => finding.id.clone(),
+            several => KillId::new(&several.iter().map(|finding| finding.id.as_str()).collect::<Vec<_>>()),
+        };
+        self.post(&id, |secrets| self.settings.body.findings(findings, secrets)).await
+    }
+
     /// Posts a body once. Receivers that verify signatures recognise a repetition by the `id`.
-    async fn post(&self, id: &KillId, body: String) -> AttemptOutcome {
-        let retry = |reason| AttemptOutcome::Retry { reason, after: None };
+    async fn post(
+        &self,
+        id: &KillId,
+        body: impl FnOnce(&TemplateSecrets) -> Result<String, BodyError>,
+    ) -> PostOutcome {
+        let retry = |reason| PostOutcome::OfAll(AttemptOutcome::Retry { reason, after: None });
         let secrets = match self.secrets().await {
             Ok(secrets) => secrets,
             Err(problem) => return retry(self.client.reason(&problem.to_string())),
+        };
+        let body = match body(&secrets.body) {
+            Ok(body) => body,
+            Err(error) => {
+                let said = secrets.mask.hide(&format!("the body can't be made: {error}"));
+                return PostOutcome::BodyRefused { reason: self.client.reason(&said) };
+            }
         };
         let mut request = self.client.request(self.settings.method.clone(), &secrets.url);
         if let Some(key) = &secrets.signing_key {
@@ -235,6 +289,12 @@ impl WebhookSink {
                 .ok_or_else(|| format!("header_files.{name} holds what no header can"))?;
             headers.insert(HeaderName::try_from(name)?, value);
         }
+        let mut body = TemplateSecrets::default();
+        for (name, source) in &settings.body_secrets {
+            let value = current(source).await.map_err(|error| format!("secret_files.{name} {error}"))?;
+            mask.text(&value);
+            body.add(name, &value);
+        }
         let signing_key = match &settings.signing_secret {
             Some(source) => {
                 let secret = current(source).await.map_err(|error| of("signing_secret_file")(&error))?;
@@ -243,13 +303,13 @@ impl WebhookSink {
             }
             None => None,
         };
-        Ok(RequestSecrets { url, headers, signing_key, mask })
+        Ok(RequestSecrets { url, headers, body, signing_key, mask })
     }
 
-    fn judge(&self, answer: &ReceiverAnswer, mask: &SecretMask) -> AttemptOutcome {
-        let status = answer.status;
+    fn judge(&self, answer: &ReceiverAnswer, mask: &SecretMask) -> PostOutcome {
+        let status = answer.status();
         if self.settings.accept.contains(&status.as_u16()) {
-            return AttemptOutcome::Delivered;
+            return PostOutcome::OfAll(AttemptOutcome::Delivered);
         }
         let meaning = StatusMeaning::of(status);
         let remedy = match meaning {
@@ -264,11 +324,10 @@ impl WebhookSink {
             said => format!(": {said}"),
         };
         let reason = self.client.reason(&format!("{status}{said}{remedy}"));
-        undelivered(meaning, reason, answer.after, self.settings.has_file())
-    }
-
-    fn refused(&self, problem: &dyn Error) -> AttemptOutcome {
-        AttemptOutcome::Refused { reason: self.client.reason(&format!("the body can't be made: {problem}")) }
+        match meaning {
+            StatusMeaning::Refused => PostOutcome::BodyRefused { reason },
+            _ => PostOutcome::OfAll(undelivered(meaning, reason, answer.after, self.settings.has_file())),
+        }
     }
 }
 
@@ -276,7 +335,7 @@ impl WebhookSettings {
     fn has_file(&self) -> bool {
         self.url.is_file()
             || self.signing_secret.is_some()
-            || self.headers.values().any(SecretSource::is_file)
+            || self.headers.values().chain(self.body_secrets.values()).any(SecretSource::is_file)
     }
 }
 
@@ -286,33 +345,31 @@ impl Sink for WebhookSink {
         SinkLimits { batch: self.settings.batch, concurrency: 1, interval: Duration::ZERO, timeout: TIMEOUT }
     }
 
-    /// Posts a batch in one request.
+    /// Posts a batch in one request. If its body is refused, posts the findings one by one: whoever names Pods so that
+    /// a receiver doesn't take them costs others nothing.
     ///
     /// # Cancel safety
     ///
     /// The request may still arrive. A receiver that knows its `webhook-id` recognises the repetition.
     async fn deliver(&self, batch: &[Delivery]) -> Vec<AttemptOutcome> {
+        let last_start = Instant::now() + LAST_START;
         let findings: Vec<&Finding> = batch.iter().map(|delivery| &*delivery.finding).collect();
-        let id = match findings.as_slice() {
-            [finding] => finding.id.clone(),
-            several => KillId::new(&several.iter().map(|finding| finding.id.as_str()).collect::<Vec<_>>()),
-        };
-        let outcome = match self.settings.body.findings(&findings) {
-            Ok(body) => self.post(&id, body).await,
-            Err(error) => self.refused(&error),
-        };
-        vec![outcome; batch.len()]
+        match self.post_findings(&findings).await {
+            PostOutcome::BodyRefused { .. } if findings.len() > 1 => {
+                let told =
+                    findings.iter().map(async |finding| self.post_findings(&[finding]).await.into_outcome());
+                one_by_one(told, last_start).await
+            }
+            outcome => vec![outcome.into_outcome(); batch.len()],
+        }
     }
 
     async fn resolve(&self, resolved: &[ResolvedIncident]) -> Vec<AttemptOutcome> {
-        let mut outcomes = Vec::with_capacity(resolved.len());
-        for incident in resolved {
-            outcomes.push(match self.settings.body.resolved(incident) {
-                Ok(body) => self.post(&incident.id, body).await,
-                Err(error) => self.refused(&error),
-            });
-        }
-        outcomes
+        let told = resolved.iter().map(async |incident| {
+            let body = |secrets: &TemplateSecrets| self.settings.body.resolved(incident, secrets);
+            self.post(&incident.id, body).await.into_outcome()
+        });
+        one_by_one(told, Instant::now() + LAST_START).await
     }
 }
 

@@ -5,18 +5,24 @@ use std::{
     fs,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use finding::{Finding, KillId};
-use kubernetes_oom_event_generator::config::Config;
+use kubernetes_oom_event_generator::{
+    config::Config,
+    fanout::{Drained, Fanout, Route},
+    leadership::Leadership,
+    metrics::Metrics,
+};
 use serde_json::{Value, json};
-use sinks::{AttemptOutcome, Delivery, Sink, SinkContext};
-use support::tools::file;
-use tokio::time::sleep;
+use sinks::{AttemptOutcome, Delivery, Grouping, Sink, SinkContext};
+use support::{log, tools::file};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers};
 
 const PRESETS: [&str; 6] = ["discord", "google-chat", "mattermost", "pagerduty", "rocket-chat", "teams"];
@@ -43,24 +49,57 @@ fn taken(name: &str) -> ResponseTemplate {
     }
 }
 
-/// A receiver that is busy for every fifth request, and the sink that posts to it.
-async fn receiver(name: &'static str) -> (MockServer, Arc<dyn Sink>) {
-    let server = MockServer::start().await;
-    let requests = AtomicUsize::new(0);
-    let answer = move |request: &Request| {
-        if name == "pagerduty" {
-            assert_eq!(request.headers["x-routing-key"], SECRET);
-        }
-        if requests.fetch_add(1, Ordering::Relaxed) % 5 == 4 {
-            let busy =
-                json!({"message": "You are being rate limited.", "retry_after": 0.05, "global": false});
-            return ResponseTemplate::new(429).insert_header("retry-after", "0.05").set_body_json(busy);
-        }
-        taken(name)
-    };
-    Mock::given(matchers::method("POST")).respond_with(answer).mount(&server).await;
-    let sink = sink(name, &format!("{}/{SECRET}", server.uri()));
-    (server, sink)
+/// What a receiver answers when it is busy.
+fn busy(name: &str) -> ResponseTemplate {
+    match name {
+        "discord" => ResponseTemplate::new(429)
+            .insert_header("retry-after", "0.05")
+            .set_body_json(json!({"message": "You are being rate limited.", "retry_after": 0.05, "global": false})),
+        "google-chat" => ResponseTemplate::new(429)
+            .set_body_json(json!({"error": {"code": 429, "status": "RESOURCE_EXHAUSTED"}})),
+        "pagerduty" => ResponseTemplate::new(429).set_body_json(json!({"status": "throttle exceeded"})),
+        "teams" => ResponseTemplate::new(200).set_body_string(
+            "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429 with ContextId x",
+        ),
+        "mattermost" => ResponseTemplate::new(503),
+        _ => ResponseTemplate::new(429).insert_header("retry-after", "1"),
+    }
+}
+
+/// The receiver of a preset.
+struct Receiver {
+    server: MockServer,
+    sink: Arc<dyn Sink>,
+    /// What it has taken.
+    taken: Arc<Mutex<Vec<String>>>,
+}
+
+impl Receiver {
+    /// One that is busy for every fifth request, and refuses those without its secret.
+    async fn start(name: &'static str) -> Self {
+        let server = MockServer::start().await;
+        let (requests, all_taken) = (AtomicUsize::new(0), Arc::<Mutex<Vec<String>>>::default());
+        let memory = Arc::clone(&all_taken);
+        let answer = move |request: &Request| {
+            let body: Value = request.body_json().unwrap();
+            let knows_it = if name == "pagerduty" {
+                body["routing_key"] == SECRET
+            } else {
+                request.url.path().ends_with(SECRET)
+            };
+            if !knows_it {
+                return ResponseTemplate::new(400);
+            }
+            if requests.fetch_add(1, Ordering::Relaxed) % 5 == 4 {
+                return busy(name);
+            }
+            memory.lock().unwrap().push(body.to_string().replace('\\', ""));
+            taken(name)
+        };
+        Mock::given(matchers::method("POST")).respond_with(answer).mount(&server).await;
+        let sink = sink(name, &format!("{}/{SECRET}", server.uri()));
+        Self { server, sink, taken: all_taken }
+    }
 }
 
 /// The sink of a preset, which posts to this URL.
@@ -86,7 +125,7 @@ fn sink(name: &str, url: &str) -> Arc<dyn Sink> {
 /// A kill of its own.
 fn kill(number: usize) -> Finding {
     let mut finding = Finding { id: KillId::new(&[&number.to_string()]), ..Finding::full() };
-    finding.pod.name = format!("cart-{number}");
+    finding.pod.name = format!("cart-{number}x");
     finding
 }
 
@@ -162,7 +201,7 @@ fn is_within_limits(name: &str, body: &Value, bytes: usize) {
 #[tokio::test]
 async fn one_kill_a_dozen_and_hostile_names_are_within_the_receivers_limits() {
     for name in PRESETS {
-        let (server, sink) = receiver(name).await;
+        let Receiver { server, sink, .. } = Receiver::start(name).await;
         let batch = sink.limits().batch;
         for findings in [
             vec![Finding::full()],
@@ -186,43 +225,50 @@ async fn one_kill_a_dozen_and_hostile_names_are_within_the_receivers_limits() {
 }
 
 #[tokio::test]
-async fn a_thousand_findings_have_one_outcome_each() {
+async fn a_thousand_findings_have_one_outcome_each_and_no_secret_is_shown() {
+    log::begin();
+    let metrics = Arc::new(Metrics::new());
+    let (mut receivers, mut routes) = (Vec::new(), Vec::new());
     for name in PRESETS {
-        let (server, sink) = receiver(name).await;
-        let findings: Vec<Delivery> = (0..FINDINGS).map(|number| kill(number).into()).collect();
-        let mut delivered = 0;
-        for batch in findings.chunks(sink.limits().batch) {
-            loop {
-                let outcomes = sink.deliver(batch).await;
-                assert_eq!(outcomes.len(), batch.len());
-                assert!(!format!("{outcomes:?}").contains(SECRET), "{outcomes:?}");
-                match &outcomes[0] {
-                    AttemptOutcome::Delivered => break delivered += outcomes.len(),
-                    AttemptOutcome::Retry { after: Some(after), .. } => {
-                        assert_eq!(*after, Duration::from_millis(50));
-                        sleep(*after).await;
-                    }
-                    outcome => panic!("{name}: {outcome:?}"),
-                }
-            }
-        }
-        assert_eq!(delivered, FINDINGS, "{name}");
-        let told: String = server
-            .received_requests()
-            .await
-            .unwrap()
-            .iter()
-            .map(|request| String::from_utf8_lossy(&request.body).replace('\\', ""))
-            .collect();
+        let receiver = Receiver::start(name).await;
+        routes.push(Route {
+            name: name.to_owned(),
+            sink: Arc::clone(&receiver.sink),
+            matches: Box::new(|_| true),
+            grouping: Grouping::NONE,
+            retry_for: Duration::from_hours(1),
+            queue_capacity: 4096,
+            remembers: false,
+            paces_lists: false,
+            send_resolved: false,
+        });
+        receivers.push((name, receiver));
+    }
+    let fanout = Fanout::start(routes, Arc::clone(&metrics), &Leadership::alone());
+    for number in 0..FINDINGS {
+        fanout.send(kill(number));
+    }
+    let drained = fanout.drain(Duration::from_mins(5), CancellationToken::new()).await;
+    assert_eq!(drained, Drained { undelivered: 0, handed_over: 0 });
+    for (name, receiver) in receivers {
+        let figures = metrics.figures(name);
+        assert_eq!((figures.delivered, figures.failed, figures.waiting), (FINDINGS as u64, 0, 0), "{name}");
+        let taken = receiver.taken.lock().unwrap();
         for number in 0..FINDINGS {
-            assert!(told.contains(&format!("cart-{number}")), "{name} doesn't tell of cart-{number}");
+            let pod = format!("cart-{number}x");
+            let told = taken.iter().filter(|body| body.contains(&pod)).count();
+            assert_eq!(told, 1, "how often {name} is told of {pod}");
         }
     }
+    // That they are busy is in the log.
+    assert!(!log::logged(&["429 Too Many Requests"]).is_empty());
+    assert_eq!(log::logged(&[SECRET]), [""; 0]);
+    assert!(!metrics.render(Instant::now()).contains(SECRET));
 }
 
 #[tokio::test]
 async fn the_kills_of_a_container_and_their_end_are_one_incident_of_pagerduty() {
-    let (server, sink) = receiver("pagerduty").await;
+    let Receiver { server, sink, .. } = Receiver::start("pagerduty").await;
     sink.deliver(&[kill(1).into()]).await;
     sink.deliver(&[kill(2).into()]).await;
     sink.resolve(&[finding::ResolvedIncident::full()]).await;
@@ -238,7 +284,7 @@ async fn the_kills_of_a_container_and_their_end_are_one_incident_of_pagerduty() 
 #[tokio::test]
 async fn each_preset_tells_that_an_incident_is_over() {
     for name in PRESETS {
-        let (server, sink) = receiver(name).await;
+        let Receiver { server, sink, .. } = Receiver::start(name).await;
         assert_eq!(
             sink.resolve(&[finding::ResolvedIncident::minimal()]).await,
             [AttemptOutcome::Delivered],
@@ -256,4 +302,9 @@ fn the_chart_has_the_same_presets() {
         assert_eq!(fs::read_to_string(path(name)).unwrap(), fs::read_to_string(chart).unwrap(), "{name}");
     }
     assert_eq!(fs::read_dir(file("examples/webhook")).unwrap().count(), PRESETS.len());
+    let readme = fs::read_to_string(file("README.md")).unwrap();
+    assert!(
+        readme.contains(&fs::read_to_string(path("teams")).unwrap()),
+        "the README shows another one of Teams"
+    );
 }

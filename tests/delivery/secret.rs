@@ -1,6 +1,7 @@
-//! The URL of a webhook is a secret: nothing that the program writes, anywhere, shows a part of it.
+//! The URL of a webhook is a secret, and so are the headers, keys and bodies that a receiver wants: nothing that the
+//! program writes, anywhere, shows a part of them.
 
-use std::{fmt::Write as _, path::Path};
+use std::{fmt::Write as _, fs, path::Path};
 
 use serde_json::json;
 use support::{
@@ -10,6 +11,7 @@ use support::{
     program::{PATIENCE, Program, command},
     slack::{SECRETS, Slack, secret_url},
 };
+use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt, net::TcpListener, task::JoinSet};
 
 use super::config_file::ConfigFile;
@@ -18,9 +20,12 @@ use super::config_file::ConfigFile;
 const COMMANDS: &[&[&str]] =
     &[&["replay", "tests/recordings/first.jsonl"], &["check"], &["check", "--send"], &["--help"]];
 
+/// What the webhooks sign with.
+const SIGNING_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
 #[track_caller]
 fn shows_no_secret(where_from: &str, text: &str) {
-    for secret in SECRETS {
+    for secret in SECRETS.into_iter().chain([&SIGNING_SECRET[6..], "webhook-signature"]) {
         assert!(!text.contains(secret), "{where_from} shows {secret}:\n{text}");
     }
 }
@@ -43,6 +48,8 @@ async fn garbage(tasks: &mut JoinSet<()>) -> String {
 struct Failing {
     slacks: Vec<(&'static str, Slack)>,
     others: Vec<(&'static str, String)>,
+    /// Has the secrets of the webhooks in a file each.
+    files: TempDir,
     _tasks: JoinSet<()>,
 }
 
@@ -65,12 +72,18 @@ impl Failing {
             ("no-http", secret_url(&format!("http://{}", garbage(&mut tasks).await))),
             ("no-host", secret_url("https://hooks.slack.invalid")),
         ];
-        Self { slacks, others, _tasks: tasks }
+        let files = TempDir::new().unwrap();
+        for (name, secret) in [("key", SECRETS[3]), ("token", SECRETS[1]), ("signing", SIGNING_SECRET)] {
+            fs::write(files.path().join(name), secret).unwrap();
+        }
+        Self { slacks, others, files, _tasks: tasks }
     }
 
-    fn names(&self) -> Vec<&'static str> {
+    fn names(&self) -> Vec<String> {
         let slacks = self.slacks.iter().map(|(name, _)| *name);
-        slacks.chain(self.others.iter().map(|(name, _)| *name)).chain(["by_environment"]).collect()
+        let of_each_type = |name: &str| [name.to_owned(), format!("{name}-hook")];
+        let all = slacks.chain(self.others.iter().map(|(name, _)| *name)).flat_map(of_each_type);
+        all.chain(["by_environment".to_owned()]).collect()
     }
 
     fn sinks(&self) -> String {
@@ -78,6 +91,13 @@ impl Failing {
         let slacks = self.slacks.iter().map(|(name, slack)| (*name, slack.url()));
         for (name, url) in slacks.chain(self.others.iter().cloned()) {
             writeln!(yaml, "  {name}: {{ type: slack, webhook_url: \"{url}\", group_wait: 0s }}").unwrap();
+            let file = |name: &str| self.files.path().join(name);
+            let hook = json!({
+                "type": "webhook", "url": url, "headers": {"X-Team": SECRETS[2]},
+                "header_files": {"Authorization": file("token")}, "signing_secret_file": file("signing"),
+                "secret_files": {"key": file("key")}, "body": "{ \"key\": {{ secrets.key }}, \"all\": {{ finding }} }",
+            });
+            writeln!(yaml, "  {name}-hook: {hook}").unwrap();
         }
         yaml
     }
@@ -102,8 +122,7 @@ async fn it_is_in_nothing_that_a_failing_run_writes() -> Result<(), Error> {
     namespace.shows("cart", &["app R(1,b)+L(a)"]).await?;
     for name in failing.names() {
         eventually(format!("trouble of the sink {name}"), PATIENCE, async || {
-            let said =
-                |line: &str| line.contains(&format!("sink={name} ")) && line.contains("posting to Slack");
+            let said = |line: &str| line.contains(&format!("sink={name} ")) && line.contains("posting to ");
             program.stderr().lines().any(said).then_some(())
         })
         .await

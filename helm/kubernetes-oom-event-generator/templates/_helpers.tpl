@@ -250,8 +250,10 @@ and a dict that gets them as `sinks`. (A template returns only text, and numbers
 {{- range tuple "webhook_url_file" "url_file" "signing_secret_file" }}
 {{- $_ := set $files . (default "" (get $sink .)) }}
 {{- end }}
-{{- range $header, $file := $sink.header_files }}
-{{- $_ := set $files (printf "header_files.%s" $header) $file }}
+{{- range $key := tuple "header_files" "secret_files" }}
+{{- range $name, $file := default dict (get $sink $key) }}
+{{- $_ := set $files (printf "%s.%s" $key $name) $file }}
+{{- end }}
 {{- end }}
 {{- range $key, $file := $files }}
 {{- $secret := trimPrefix "/etc/oom/secrets/" $file }}
@@ -262,7 +264,7 @@ and a dict that gets them as `sinks`. (A template returns only text, and numbers
 {{- end }}
 {{- end }}
 
-{{/* The TCP ports that the Pod must reach, as JSON: those of the values, and of the URLs of sinks. */}}
+{{/* The TCP ports that the Pod must reach, as JSON: those of the values, and of the URLs of sinks, also in Secrets that the chart creates. */}}
 {{- define "kubernetes-oom-event-generator.egressPorts" -}}
 {{- $all := dict }}
 {{- include "kubernetes-oom-event-generator.sinks" (tuple . $all) }}
@@ -271,10 +273,15 @@ and a dict that gets them as `sinks`. (A template returns only text, and numbers
 {{- $ports = append $ports (int .) }}
 {{- end }}
 {{- range $all.sinks }}
-{{- range concat (default list .urls) (compact (list .url)) }}
-{{- $url := urlParse . }}
-{{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" }}
-{{- $ports = append $ports (default (ternary 80 443 (eq $url.scheme "http")) $port | int) }}
+{{- $urls := concat (default list .urls) (list .url) }}
+{{- range tuple .url_file .webhook_url_file }}
+{{- $urls = append $urls (get (default dict $.Values.secrets.create) (default "" . | trimPrefix "/etc/oom/secrets/")) }}
+{{- end }}
+{{- range compact $urls }}
+{{- with regexFind "^https?://[^/?#\\s]+" . }}
+{{- $port := regexFind ":[0-9]+$" . | trimPrefix ":" }}
+{{- $ports = append $ports (default (ternary 80 443 (hasPrefix "http:" .)) $port | int) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- dict "ports" (uniq $ports) | toJson }}

@@ -12,6 +12,10 @@ use crate::SinkBuildError;
 /// The longest answer that is read. Receivers say in the first sentence what is wrong.
 const MAX_ANSWER_BYTES: usize = 4096;
 
+/// What Microsoft Teams writes before the status of what went wrong behind a 200 (Microsoft: "Create and send messages",
+/// rate limiting for connectors).
+const TEAMS_REPORT: &str = "Microsoft Teams endpoint returned HTTP error ";
+
 /// Sends requests to a receiver.
 #[derive(Debug)]
 pub(crate) struct ReceiverClient {
@@ -126,6 +130,16 @@ impl ReceiverClient {
 }
 
 impl ReceiverAnswer {
+    /// Returns what the receiver means. Microsoft Teams may answer 200 and report in the body what it should have been.
+    pub(crate) fn status(&self) -> StatusCode {
+        let body = String::from_utf8_lossy(&self.body);
+        let reported = body.split_once(TEAMS_REPORT).and_then(|(_, status)| status.get(..3)?.parse().ok());
+        match reported {
+            Some(status) if self.status == StatusCode::OK => status,
+            _ => self.status,
+        }
+    }
+
     /// Returns why the body broke off, if it did.
     pub(crate) fn breaks_off(&self) -> Option<&ReadError> {
         self.cut.as_ref().filter(|error| matches!(error, ReadError::BrokenOff(_)))

@@ -50,13 +50,15 @@ impl SecretMask {
         }
     }
 
+    /// Returns a text with `***` in place of secrets.
+    pub(crate) fn hide(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, piece| replace_any_case(&text, piece.expose_secret()))
+    }
+
     /// Returns the beginning of an answer on one line, with `***` in place of secrets. If it is only the beginning
     /// of an answer, its end may be a part of a secret, and is left out.
     pub(crate) fn show(&self, answer: &[u8], is_cut: bool) -> String {
-        let mut text = String::from_utf8_lossy(answer).into_owned();
-        for piece in &self.0 {
-            text = replace_any_case(&text, piece.expose_secret());
-        }
+        let mut text = self.hide(&String::from_utf8_lossy(answer));
         if is_cut {
             let longest = self.0.first().map_or(0, |piece| piece.expose_secret().len());
             text.truncate(text.floor_char_boundary(text.len().saturating_sub(longest)));

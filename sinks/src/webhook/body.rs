@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, fmt};
 
 use finding::{Finding, ResolvedIncident, bytes};
 use minijinja::{Environment, Error as TemplateError, ErrorKind, Template, UndefinedBehavior, value::Value};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 use untrusted::{clean, clean_json, cut, is_deceptive};
@@ -31,6 +32,26 @@ pub(super) struct BodyTemplate {
     is_list: bool,
     /// All fields of a finding, and of an incident that is over.
     examples: (Json, Json),
+}
+
+/// The secrets that a template may write into the body, by their names.
+#[derive(Default)]
+pub(super) struct TemplateSecrets(BTreeMap<String, Value>);
+
+impl TemplateSecrets {
+    /// Returns secrets of these names that are made up.
+    pub(super) fn example<'a>(names: impl Iterator<Item = &'a String>) -> Self {
+        Self(names.map(|name| (name.clone(), Value::from("secret"))).collect())
+    }
+
+    /// Adds a secret.
+    pub(super) fn add(&mut self, name: &str, secret: &SecretString) {
+        self.0.insert(name.to_owned(), Value::from(secret.expose_secret()));
+    }
+
+    fn for_template(&self) -> (&'static str, Value) {
+        ("secrets", self.0.clone().into())
+    }
 }
 
 /// Why a body can't be made.
@@ -91,16 +112,16 @@ impl BodyTemplate {
     /// # Errors
     ///
     /// The first mistake that they show.
-    pub(super) fn try_out(&self, sends_resolved: bool) -> Result<(), BodyError> {
+    pub(super) fn try_out(&self, sends_resolved: bool, secrets: &TemplateSecrets) -> Result<(), BodyError> {
         let (full, minimal) = (Finding::full(), Finding::minimal());
         let mut batches = vec![vec![&full], vec![&minimal]];
         if self.is_list {
             batches.push(vec![&full, &minimal, &full]);
         }
-        batches.iter().try_for_each(|batch| self.findings(batch).map(drop))?;
+        batches.iter().try_for_each(|batch| self.findings(batch, secrets).map(drop))?;
         if sends_resolved {
             for incident in [ResolvedIncident::full(), ResolvedIncident::minimal()] {
-                self.resolved(&incident).map_err(|mut error| {
+                self.resolved(&incident, secrets).map_err(|mut error| {
                     error.text += " (in a resolved message, which has `resolved`, and in which `finding` is null and \
                                    `findings` is empty)";
                     error
@@ -115,7 +136,11 @@ impl BodyTemplate {
     /// # Errors
     ///
     /// The template fails, or what it gives is no JSON.
-    pub(super) fn findings(&self, findings: &[&Finding]) -> Result<String, BodyError> {
+    pub(super) fn findings(
+        &self,
+        findings: &[&Finding],
+        secrets: &TemplateSecrets,
+    ) -> Result<String, BodyError> {
         let Some(environment) = &self.environment else {
             return match findings {
                 [finding] if !self.is_list => plain(finding),
@@ -128,7 +153,7 @@ impl BodyTemplate {
         } else {
             ("finding", values.next().unwrap_or_default())
         };
-        render(environment, BTreeMap::from([told, ("resolved", Value::from(()))]).into())
+        render(environment, [told, ("resolved", Value::from(())), secrets.for_template()])
     }
 
     /// Returns the body for an incident that is over.
@@ -136,7 +161,11 @@ impl BodyTemplate {
     /// # Errors
     ///
     /// Those of [`findings`](Self::findings).
-    pub(super) fn resolved(&self, incident: &ResolvedIncident) -> Result<String, BodyError> {
+    pub(super) fn resolved(
+        &self,
+        incident: &ResolvedIncident,
+        secrets: &TemplateSecrets,
+    ) -> Result<String, BodyError> {
         let Some(environment) = &self.environment else {
             return if self.is_list { plain(&[incident]) } else { plain(incident) };
         };
@@ -146,7 +175,7 @@ impl BodyTemplate {
             ("finding", Value::from(()))
         };
         let resolved = value(json!(incident), &self.examples.1);
-        render(environment, BTreeMap::from([nobody, ("resolved", resolved)]).into())
+        render(environment, [nobody, ("resolved", resolved), secrets.for_template()])
     }
 }
 
@@ -156,7 +185,11 @@ fn plain(told: &impl Serialize) -> Result<String, BodyError> {
         .map_err(|error| BodyError { place: None, text: error.to_string() })
 }
 
-fn render(environment: &Environment<'static>, context: Value) -> Result<String, BodyError> {
+fn render(
+    environment: &Environment<'static>,
+    variables: [(&'static str, Value); 3],
+) -> Result<String, BodyError> {
+    let context = Value::from(BTreeMap::from(variables));
     let template = environment.get_template(NAME).map_err(|error| BodyError::of(&error, ""))?;
     let body = template.render(context.clone()).map_err(|error| BodyError::of(&error, template.source()))?;
     if body.len() > MAX_BODY_BYTES {

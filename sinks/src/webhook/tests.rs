@@ -40,7 +40,7 @@ fn problem(body: &str) -> String {
 /// Renders a body.
 fn rendered(body: &str, finding: &Finding) -> Value {
     let template = BodyTemplate::new(body, 1).unwrap();
-    serde_json::from_str(&template.findings(&[finding]).unwrap()).unwrap()
+    serde_json::from_str(&template.findings(&[finding], &TemplateSecrets::default()).unwrap()).unwrap()
 }
 
 fn file(content: &str) -> NamedTempFile {
@@ -199,6 +199,87 @@ async fn a_test_finding_says_that_it_is_one() {
     assert_eq!((&body["test"], &body["message"]), (&json!(true), &json!(TestFinding::MESSAGE)));
 }
 
+/// Answers 400 to whatever tells of the Pod `bad`.
+async fn receiver_that_minds_one_pod() -> MockServer {
+    let server = MockServer::start().await;
+    let answer = |request: &wiremock::Request| {
+        let is_bad = String::from_utf8_lossy(&request.body).contains("\"bad\"");
+        ResponseTemplate::new(if is_bad { 400 } else { 204 })
+    };
+    Mock::given(matchers::any()).respond_with(answer).mount(&server).await;
+    server
+}
+
+fn named(pod: &str) -> Delivery {
+    let mut finding = Finding::full();
+    pod.clone_into(&mut finding.pod.name);
+    finding.into()
+}
+
+#[tokio::test]
+async fn a_finding_that_is_refused_costs_others_of_its_batch_nothing() {
+    let server = receiver_that_minds_one_pod().await;
+    let batch = [named("a"), named("bad"), named("b")];
+    let outcomes = sink(&json!({"url": server.uri(), "batch": 5})).deliver(&batch).await;
+    assert!(matches!(&outcomes[1], AttemptOutcome::Refused { reason } if reason.contains("400 Bad Request")));
+    assert_eq!([&outcomes[0], &outcomes[2]], [&AttemptOutcome::Delivered; 2]);
+    assert_eq!(server.received_requests().await.unwrap().len(), 4);
+
+    // So does one that the template can't tell.
+    let body = "[{% for it in findings %}{% if it.pod.name == 'long' %}{{ 'x' * 2000000 }},{% endif %}{% endfor %}1]";
+    let sink = sink(&json!({"url": server.uri(), "batch": 5, "body": body}));
+    let outcomes = sink.deliver(&[named("a"), named("long")]).await;
+    assert_eq!(outcomes[0], AttemptOutcome::Delivered);
+    assert!(
+        matches!(&outcomes[1], AttemptOutcome::Refused { reason } if reason.contains("more than 1048576 bytes"))
+    );
+}
+
+#[tokio::test]
+async fn a_secret_in_the_body_is_sent_and_not_shown() {
+    let server = MockServer::start().await;
+    let key = file("s3cr3tKey\n");
+    let echo = |request: &wiremock::Request| ResponseTemplate::new(400).set_body_bytes(request.body.clone());
+    Mock::given(matchers::any()).respond_with(echo).mount(&server).await;
+    let body = r#"{"routing_key": {{ secrets.routing_key }}, "all": {{ secrets }}}"#;
+    let values = json!({"url": server.uri(), "secret_files": {"routing_key": key.path()}, "body": body});
+    let sink = sink(&values);
+    let outcomes = sink.deliver(&[Finding::full().into()]).await;
+    assert!(format!("{outcomes:?}").contains("***") && !format!("{outcomes:?}").contains(SECRET));
+    let sent: Value = server.received_requests().await.unwrap()[0].body_json().unwrap();
+    assert_eq!(sent, json!({"routing_key": "s3cr3tKey", "all": {"routing_key": "s3cr3tKey"}}));
+    std::fs::write(key.path(), "").unwrap();
+    let outcomes = sink.deliver(&[Finding::full().into()]).await;
+    assert!(format!("{outcomes:?}").contains("secret_files.routing_key is empty"), "{outcomes:?}");
+    assert!(problem("{{ secrets.routing_key }}").contains("a value that doesn't exist"));
+}
+
+#[tokio::test]
+async fn what_teams_reports_behind_a_success_counts() {
+    let report = |status: u16| {
+        ResponseTemplate::new(200).set_body_string(format!(
+            "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error {status} with \
+             ContextId tcid=0"
+        ))
+    };
+    assert!(matches!(outcome_of(report(429), json!({})).await, AttemptOutcome::Retry { .. }));
+    let outcome = outcome_of(report(413), json!({})).await;
+    assert!(
+        matches!(&outcome, AttemptOutcome::Refused { reason } if reason.contains("413 Payload Too Large")),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test]
+async fn after_one_that_must_be_told_again_no_further_end_of_an_incident_is_told() {
+    let server = MockServer::start().await;
+    Mock::given(matchers::any()).respond_with(ResponseTemplate::new(503)).mount(&server).await;
+    let incidents = vec![ResolvedIncident::full(); 3];
+    let outcomes = sink(&json!({"url": server.uri()})).resolve(&incidents).await;
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, AttemptOutcome::Retry { .. })), "{outcomes:?}");
+    assert_eq!((outcomes.len(), server.received_requests().await.unwrap().len()), (3, 1));
+}
+
 #[test]
 fn what_comes_from_the_cluster_stays_text() {
     let name = "\"},{\"x\":\"\\\u{1b}\u{202e}\n{{ 7*7 }}<@everyone>";
@@ -210,7 +291,7 @@ fn what_comes_from_the_cluster_stays_text() {
     assert_eq!(rendered(&body, &finding), json!({"a": name, "b": [1, 2]}));
     let text = "{% set text %}{% autoescape false %}Pod {{ finding.pod.name | markdown }}{% endautoescape %}{% endset %}";
     let body = format!("{text}{{{{ text }}}}");
-    let shown = BodyTemplate::new(&body, 1).unwrap().findings(&[&finding]);
+    let shown = BodyTemplate::new(&body, 1).unwrap().findings(&[&finding], &TemplateSecrets::default());
     assert!(shown.is_err() || serde_json::from_str::<Value>(&shown.unwrap()).is_ok());
 }
 
