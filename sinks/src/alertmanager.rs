@@ -10,7 +10,10 @@ mod replicas;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, Once, PoisonError},
+    sync::{
+        Arc, Mutex, Once, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,7 +29,7 @@ use crate::{
 };
 use active::ActiveAlerts;
 use alert::{Alert, AlertLabels, is_label_name};
-use replicas::{ReplicaUrl, Replicas};
+use replicas::{ReplicaUrl, Replicas, SentAlerts};
 
 /// `type: alertmanager`.
 pub const TYPE: SinkType = SinkType { name: "alertmanager", tells_resolved: true, read, ..SinkType::PLAIN };
@@ -36,6 +39,9 @@ const BATCH: usize = 64;
 
 /// How often alerts that have not ended are sent again.
 const RESEND_INTERVAL: Duration = Duration::from_mins(1);
+
+/// How long after its last kill an incident is over, and its alert with `send_resolved` resolved.
+const QUIET_AFTER: Duration = Duration::from_hours(1);
 
 /// How long a test's alert lasts at most.
 const MAX_TEST: Duration = Duration::from_mins(5);
@@ -48,6 +54,8 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 struct AlertmanagerSettings {
     urls: Vec<ReplicaUrl>,
     resolve_after: Duration,
+    /// Whether its alert is resolved when an incident is over.
+    sends_resolved: bool,
     labels: BTreeMap<String, String>,
 }
 
@@ -57,8 +65,9 @@ fn read(section: &mut ConfigSection<'_>) -> Option<Arc<dyn SinkSettings>> {
     if resolve_after.is_zero() {
         section.error("resolve_after", "is 0s, so each alert would end at once", "a duration such as 1h");
     }
+    let sends_resolved = section.is_true("send_resolved");
     let labels = read_labels(section);
-    Some(Arc::new(AlertmanagerSettings { urls: urls?, resolve_after, labels }))
+    Some(Arc::new(AlertmanagerSettings { urls: urls?, resolve_after, sends_resolved, labels }))
 }
 
 fn read_urls(section: &mut ConfigSection<'_>) -> Option<Vec<ReplicaUrl>> {
@@ -105,6 +114,7 @@ impl SinkSettings for AlertmanagerSettings {
 /// Sends alerts.
 struct AlertmanagerSink {
     resolve_after: Duration,
+    sends_resolved: bool,
     labels: BTreeMap<String, String>,
     resend_interval: Duration,
     resending: Once,
@@ -115,6 +125,8 @@ struct AlertmanagerSink {
 struct SharedAlerts {
     replicas: Replicas,
     active: Mutex<ActiveAlerts>,
+    /// Whether one replica left out what another took, when alerts were last sent.
+    leaves_out: AtomicBool,
 }
 
 impl AlertmanagerSink {
@@ -122,10 +134,15 @@ impl AlertmanagerSink {
         let replicas = Replicas::new(settings.urls.clone())?;
         Ok(Self {
             resolve_after: settings.resolve_after,
+            sends_resolved: settings.sends_resolved,
             labels: settings.labels.clone(),
             resend_interval,
             resending: Once::new(),
-            shared: Arc::new(SharedAlerts { replicas, active: Mutex::default() }),
+            shared: Arc::new(SharedAlerts {
+                replicas,
+                active: Mutex::default(),
+                leaves_out: AtomicBool::new(false),
+            }),
         })
     }
 
@@ -157,18 +174,30 @@ impl SharedAlerts {
         change(&mut self.active.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Sends everything that has not ended. Returns why no replica took some of it.
+    /// Sends everything that has not ended, and forgets what is refused. Returns why no replica took some of it.
     async fn send_again(&self) -> Option<String> {
         let alerts = self.active(|active| active.at(Timestamp::now()));
         let mut untaken = None;
         for alerts in alerts.chunks(BATCH) {
-            for outcome in self.replicas.send(alerts).await {
-                if let AttemptOutcome::Retry { reason, .. } | AttemptOutcome::Refused { reason } = outcome {
-                    untaken = Some(reason);
+            for (alert, outcome) in alerts.iter().zip(self.send(alerts).await) {
+                untaken = outcome.failure().map(str::to_owned).or(untaken);
+                if matches!(outcome, AttemptOutcome::Refused { .. }) {
+                    self.active(|active| active.remove(&alert.labels));
                 }
             }
         }
         untaken
+    }
+
+    /// Sends alerts. Logs when a replica begins to leave out what another takes.
+    async fn send(&self, alerts: &[Alert]) -> Vec<AttemptOutcome> {
+        let SentAlerts { outcomes, left_out } = self.replicas.send(alerts).await;
+        let reason = left_out.filter(|_| outcomes.contains(&AttemptOutcome::Delivered));
+        let left_out_before = self.leaves_out.swap(reason.is_some(), Ordering::Relaxed);
+        if let Some(reason) = reason.filter(|_| !left_out_before) {
+            tracing::warn!(reason, "a replica of Alertmanager does not take what another does");
+        }
+        outcomes
     }
 }
 
@@ -183,7 +212,9 @@ impl Sink for AlertmanagerSink {
         let now = Timestamp::now();
         // Whoever may write Events may have written when it was detected.
         let at = finding.detected_at.unwrap_or(now).min(now);
-        let alert = Alert::of(finding, &self.labels, now, at + self.resolve_after);
+        let lasts =
+            if self.sends_resolved { self.resolve_after.min(QUIET_AFTER) } else { self.resolve_after };
+        let alert = Alert::of(finding, &self.labels, now, at + lasts);
         if self.shared.active(|active| active.restore(alert, now)) {
             self.resend();
         }
@@ -215,7 +246,7 @@ impl Sink for AlertmanagerSink {
             .collect();
         let sent: Vec<Alert> = alerts.into_values().collect();
         let outcomes: BTreeMap<_, _> =
-            sent.iter().map(|alert| &alert.labels).zip(self.shared.replicas.send(&sent).await).collect();
+            sent.iter().map(|alert| &alert.labels).zip(self.shared.send(&sent).await).collect();
         for alert in
             sent.iter().filter(|alert| outcomes.get(&alert.labels) == Some(&AttemptOutcome::Delivered))
         {
@@ -229,7 +260,7 @@ impl Sink for AlertmanagerSink {
         let now = Timestamp::now();
         let ended: Vec<_> =
             resolved.iter().map(|incident| Alert::ended(incident, &self.labels, now)).collect();
-        let outcomes = self.shared.replicas.send(&ended).await;
+        let outcomes = self.shared.send(&ended).await;
         self.shared.active(|active| ended.iter().for_each(|alert| active.remove(&alert.labels)));
         outcomes
     }
@@ -237,13 +268,11 @@ impl Sink for AlertmanagerSink {
     async fn deliver_test(&self, test: &TestFinding) -> TestOutcome {
         let (finding, now) = (test.finding(), Timestamp::now());
         let alert = Alert::of(&finding, &self.labels, now, now + self.resolve_after.min(MAX_TEST));
-        let outcome = self.shared.replicas.send(&[alert]).await.into_iter().next();
-        let outcome =
-            outcome.unwrap_or_else(|| AttemptOutcome::Refused { reason: "there is no replica".to_owned() });
-        TestOutcome::new(
-            outcome,
-            format!("an alert with the label test=\"true\", {:?}", TestFinding::MESSAGE),
-        )
+        let SentAlerts { mut outcomes, left_out } = self.shared.replicas.send(&[alert]).await;
+        let nobody = || AttemptOutcome::Refused { reason: "there is no replica".to_owned() };
+        let but = left_out.map(|reason| format!("; but {reason}")).unwrap_or_default();
+        let place = format!("an alert with the label test=\"true\", {:?}{but}", TestFinding::MESSAGE);
+        TestOutcome::new(outcomes.pop().unwrap_or_else(nobody), place)
     }
 }
 

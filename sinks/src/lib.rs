@@ -151,6 +151,16 @@ pub enum AttemptOutcome {
     },
 }
 
+impl AttemptOutcome {
+    /// Returns why it is not stored, if it isn't.
+    pub fn failure(&self) -> Option<&str> {
+        match self {
+            Self::Delivered | Self::Duplicate => None,
+            Self::Retry { reason, .. } | Self::Refused { reason } | Self::Gone { reason } => Some(reason),
+        }
+    }
+}
+
 /// How much a sink takes at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SinkLimits {

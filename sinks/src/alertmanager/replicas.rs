@@ -75,6 +75,14 @@ pub(super) struct Replicas {
     clients: Mutex<BTreeMap<(usize, SocketAddr), Arc<ReceiverClient>>>,
 }
 
+/// What became of alerts.
+pub(super) struct SentAlerts {
+    /// An outcome for each alert: it is delivered if one replica has taken it.
+    pub(super) outcomes: Vec<AttemptOutcome>,
+    /// Why a replica has not taken one of them, if there is such a replica.
+    pub(super) left_out: Option<String>,
+}
+
 impl Replicas {
     /// Prepares to send.
     ///
@@ -86,12 +94,12 @@ impl Replicas {
         Ok(Self { urls, clients: Mutex::default() })
     }
 
-    /// Sends alerts to all replicas at once. Returns an outcome for each: it is delivered if one replica has taken it.
+    /// Sends alerts to all replicas at once.
     ///
     /// # Cancel safety
     ///
     /// The alerts may still arrive.
-    pub(super) async fn send(&self, alerts: &[Alert]) -> Vec<AttemptOutcome> {
+    pub(super) async fn send(&self, alerts: &[Alert]) -> SentAlerts {
         let mut outcomes = Vec::new();
         let mut requests = JoinSet::new();
         let alerts: Arc<[Alert]> = alerts.into();
@@ -124,7 +132,12 @@ impl Replicas {
                 vec![AttemptOutcome::Refused { reason }; alerts.len()]
             }));
         }
-        (0..alerts.len()).map(|place| best(outcomes.iter().filter_map(|all| all.get(place)))).collect()
+        let of_alert = |place| outcomes.iter().filter_map(move |all| all.get(place));
+        let left_out = (0..alerts.len()).flat_map(of_alert).find_map(|outcome| outcome.failure());
+        SentAlerts {
+            outcomes: (0..alerts.len()).map(|place| best(of_alert(place))).collect(),
+            left_out: left_out.map(str::to_owned),
+        }
     }
 
     /// Returns the client of one address of a URL.

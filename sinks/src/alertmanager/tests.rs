@@ -18,6 +18,7 @@ fn sink(urls: &[String], resend_interval: Duration) -> AlertmanagerSink {
     let settings = AlertmanagerSettings {
         urls: urls.iter().map(|url| ReplicaUrl::parse(url).unwrap()).collect(),
         resolve_after: Duration::from_hours(1),
+        sends_resolved: false,
         labels: BTreeMap::from([("team".to_owned(), "shop".to_owned())]),
     };
     AlertmanagerSink::new(&settings, resend_interval).unwrap()
@@ -140,6 +141,39 @@ async fn what_has_not_ended_is_sent_again_and_what_is_resolved_is_not() {
     let ends: Timestamp = ended["endsAt"].as_str().unwrap().parse().unwrap();
     assert!(ends <= Timestamp::now() && ended["labels"] == sent[0][0]["labels"], "{ended}");
     assert!(sink.shared.active(|active| active.at(Timestamp::UNIX_EPOCH)).is_empty());
+}
+
+#[tokio::test]
+async fn what_an_earlier_run_sent_is_sent_again_until_it_ends() {
+    let server = server(ResponseTemplate::new(200)).await;
+    let sink = sink(&[server.uri()], Duration::from_millis(50));
+    let minutes_ago = |minutes| Some(Timestamp::now() - Duration::from_mins(minutes));
+    let mut over = Finding { detected_at: minutes_ago(70), ..Finding::full() };
+    over.pod.workload.name = "search".to_owned();
+    sink.remember(&over);
+    let last = Finding { detected_at: minutes_ago(20), ..Finding::full() };
+    sink.remember(&last);
+    sink.remember(&Finding { detected_at: minutes_ago(30), ..Finding::full() });
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while bodies(&server).await.is_empty() {
+        assert!(tokio::time::Instant::now() < deadline, "it is sent");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let Value::Array(alerts) = &bodies(&server).await[0] else { panic!("a list") };
+    assert_eq!(alerts.len(), 1, "{alerts:?}");
+    let ends: Timestamp = alerts[0]["endsAt"].as_str().unwrap().parse().unwrap();
+    assert_eq!(ends, last.detected_at.unwrap() + Duration::from_hours(1));
+    sink.stand_by();
+    assert!(sink.shared.active(|active| active.at(Timestamp::UNIX_EPOCH)).is_empty());
+}
+
+#[tokio::test]
+async fn a_test_names_the_replica_that_did_not_take_it() {
+    let good = server(ResponseTemplate::new(200)).await;
+    let test = TestFinding { cluster: None, namespace: "oom".into(), pod: None, sent_at: Timestamp::now() };
+    let sink = sink(&[good.uri(), "http://127.0.0.1:9".to_owned()], NEVER);
+    let TestOutcome::Delivered { place } = sink.deliver_test(&test).await else { panic!("one took it") };
+    assert!(place.contains("; but posting to Alertmanager at 127.0.0.1:9: "), "{place}");
 }
 
 #[tokio::test]
