@@ -244,7 +244,7 @@ impl Fanout {
     pub fn resolve(&self, resolved: &ResolvedIncident, last: &Finding) {
         for queue in &self.queues {
             if let Some(incidents) = queue.resolved.as_ref().filter(|_| (queue.matches)(last)) {
-                incidents.push(resolved.clone());
+                incidents.push(resolved.clone(), last);
             }
         }
     }
@@ -340,9 +340,10 @@ impl SinkQueue {
         let (orders, incoming) = mpsc::unbounded_channel();
         let courier =
             tokio::spawn(Courier::new(&route, Arc::clone(&books), leadership.clone()).run(incoming));
-        let resolved = route
-            .send_resolved
-            .then(|| ResolvedQueue::start(&route, leadership.clone(), metrics.open_resolved(&route.name)));
+        let resolved = route.send_resolved.then(|| {
+            let account = metrics.open_resolved(&route.name);
+            ResolvedQueue::start(&route, Arc::clone(&books), leadership.clone(), account)
+        });
         let is_prompt = route.grouping == Grouping::NONE;
         Self {
             matches: route.matches,

@@ -1,7 +1,7 @@
 //! What waits for one sink: each finding in a [`PendingDelivery`], all of them counted in [`QueueBooks`].
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet, btree_map::Entry},
     mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -13,7 +13,7 @@ use std::{
 use finding::Finding;
 use sinks::{Delivery, MoreKills, stdout::line};
 use tokio::{
-    sync::Notify,
+    sync::{Notify, futures::Notified},
     time::{Instant, timeout_at},
 };
 
@@ -51,6 +51,10 @@ pub(super) struct QueueBooks {
 struct QueueState {
     /// Deliveries that wait.
     waiting: usize,
+    /// How many of them are of each group.
+    groups: BTreeMap<ContainerKey, usize>,
+    /// How many ends of incidents of each group are to be told.
+    ends: BTreeMap<ContainerKey, usize>,
     /// Pods that are told apart in counts.
     counted_pods: usize,
     /// Since when the queue has had no room for lists, and the sink has stored nothing.
@@ -103,18 +107,46 @@ impl QueueBooks {
         self.state().waiting < self.capacity.div_ceil(2)
     }
 
-    fn enter(&self) {
+    /// Takes in that an incident is over, which the sink is to be told.
+    pub(super) fn open_end(&self, key: ContainerKey) {
+        *self.state().ends.entry(key).or_default() += 1;
+    }
+
+    /// Takes in that the sink is not to be told any more that an incident is over.
+    pub(super) fn close_end(&self, key: ContainerKey) {
+        take_one(&mut self.state().ends, key);
+    }
+
+    /// Returns whether an incident is still over: it isn't after another kill.
+    pub(super) fn is_over(&self, key: ContainerKey) -> bool {
+        self.state().ends.contains_key(&key)
+    }
+
+    /// Returns whether findings of a group wait.
+    pub(super) fn is_waited_for(&self, key: ContainerKey) -> bool {
+        self.state().groups.contains_key(&key)
+    }
+
+    /// Waits until the next finding is settled.
+    pub(super) fn settled(&self) -> Notified<'_> {
+        self.settled.notified()
+    }
+
+    fn enter(&self, key: ContainerKey) {
         let mut state = self.state();
         state.waiting += 1;
+        *state.groups.entry(key).or_default() += 1;
+        state.ends.remove(&key);
         self.account.set_used(state.waiting);
         if !self.has_room(&state) {
             state.stuck_since.get_or_insert_with(Instant::now);
         }
     }
 
-    fn leave(&self, counted_pods: usize, is_stored: bool) {
+    fn leave(&self, key: ContainerKey, counted_pods: usize, is_stored: bool) {
         let mut state = self.state();
         state.waiting -= 1;
+        take_one(&mut state.groups, key);
         self.account.set_used(state.waiting);
         state.counted_pods -= counted_pods;
         if self.has_room(&state) {
@@ -133,6 +165,16 @@ impl QueueBooks {
     /// Each change is complete in itself, so a panic leaves nothing half-done.
     fn state(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts one less of a key, which is left out at 0.
+fn take_one(counts: &mut BTreeMap<ContainerKey, usize>, key: ContainerKey) {
+    if let Entry::Occupied(mut count) = counts.entry(key) {
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
+        }
     }
 }
 
@@ -170,10 +212,11 @@ enum PendingEnd {
 impl PendingDelivery {
     /// Lets a finding wait that the sink's account already counts as waiting.
     pub(super) fn new(finding: Arc<Finding>, books: &Arc<QueueBooks>, ledger: Option<LedgerEntry>) -> Self {
-        books.enter();
+        let key = books.keys.container(&finding);
+        books.enter(key);
         let owed = ledger.as_ref().filter(|_| books.remembers).map(|entry| entry.owed.clone());
         Self {
-            key: books.keys.container(&finding),
+            key,
             delivery: Delivery { owed, ..Delivery::new(finding) },
             ledger,
             since: Instant::now(),
@@ -295,7 +338,7 @@ impl Drop for PendingDelivery {
             self.end_left("the courier ended too early; this is a bug");
         }
         let stored = [DeliveryOutcome::Delivered, DeliveryOutcome::Duplicate].map(PendingEnd::Settled);
-        self.books.leave(self.pods.len(), stored.contains(&self.end));
+        self.books.leave(self.key, self.pods.len(), stored.contains(&self.end));
     }
 }
 

@@ -72,6 +72,36 @@ async fn at_the_end_what_waits_is_told_within_the_grace() {
     assert!(begun.elapsed() <= 3 * SECOND);
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_kills_of_an_incident_are_told_before_its_end_and_hold_up_no_other() {
+    let sink = FakeSink::new(NARROW, [FakeBehaviour::FailsFor("shop"), FakeBehaviour::Succeeds]);
+    let (fanout, metrics) = begin(&sink);
+    fanout.send(finding("shop", "app", 0));
+    sleep(5 * SECOND / 2).await;
+    fanout.resolve(&ResolvedIncident::full(), &finding("shop", "app", 0));
+    fanout.resolve(&ResolvedIncident::full(), &finding("shop", "other", 0));
+    sleep(SECOND / 10).await;
+    assert_eq!((told(&metrics, "delivered"), shown(&metrics, "team").delivered), (1, 0), "the other alone");
+    sleep(10 * SECOND).await;
+    assert_eq!((told(&metrics, "delivered"), shown(&metrics, "team").delivered), (2, 1));
+    let (killed, ended) = (sink.calls()[1].0, sink.resolved.lock().unwrap()[1].0);
+    assert!(killed < ended, "{killed:?} {ended:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_another_kill_the_end_of_an_incident_is_not_told() {
+    let sink = FakeSink::new(NARROW, [FakeBehaviour::FailsInPart(vec![retry()]), FakeBehaviour::Succeeds]);
+    let (fanout, metrics) = begin(&sink);
+    fanout.resolve(&ResolvedIncident::full(), &finding("shop", "app", 0));
+    sleep(SECOND / 2).await;
+    fanout.send(finding("shop", "app", 1));
+    sleep(60 * SECOND).await;
+    assert_eq!((told(&metrics, "delivered"), told(&metrics, "filtered")), (0, 1));
+    fanout.resolve(&ResolvedIncident::full(), &finding("shop", "app", 1));
+    sleep(60 * SECOND).await;
+    assert_eq!(told(&metrics, "delivered"), 1);
+}
+
 /// A kill that an earlier run found so long ago.
 fn found_before(minutes: i64, kills: u64) -> Finding {
     let at = |minutes| Timestamp::now() - jiff::SignedDuration::from_mins(minutes);
