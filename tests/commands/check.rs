@@ -21,27 +21,27 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 /// Part of every webhook's URL here.
-const SECRET: &str = "hunter2";
+pub const SECRET: &str = "hunter2";
 
 const MESSAGE: &str = "This is a test of kubernetes-oom-event-generator: nothing was killed";
 
 /// What one run printed, and how it ended.
-struct Checked {
-    stdout: String,
-    stderr: String,
-    code: Option<i32>,
+pub struct Checked {
+    pub stdout: String,
+    pub stderr: String,
+    pub code: Option<i32>,
 }
 
 impl Checked {
     /// The line of a sink.
-    fn line(&self, sink: &str) -> &str {
+    pub fn line(&self, sink: &str) -> &str {
         let line = self.stdout.lines().find(|line| line.starts_with(&format!("{sink} (")));
         line.unwrap_or_else(|| panic!("no line of {sink} in\n{}\n{}", self.stdout, self.stderr))
     }
 }
 
 /// Runs `check`, and sees that it prints neither a webhook's URL nor the kubeconfig's token.
-async fn check(kubeconfig: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Checked {
+pub async fn check(kubeconfig: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Checked {
     let home = TempDir::new().unwrap();
     let mut command = command();
     command.arg("check").args(arguments).env("HOME", home.path()).env("KUBECONFIG", kubeconfig);

@@ -3,5 +3,6 @@
 mod causes;
 mod check;
 mod config;
+mod receivers;
 mod replay;
 mod scan;
