@@ -265,6 +265,11 @@ impl CommandLine {
     }
 }
 
+/// Returns the command line as clap knows it, to make completions for shells of.
+pub fn command() -> clap::Command {
+    CommandLine::command()
+}
+
 fn parse_namespace(name: &str) -> Result<String, &'static str> {
     if is_namespace_name(name) {
         Ok(name.to_owned())
