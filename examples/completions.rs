@@ -2,7 +2,12 @@
 //!
 //!     cargo run --example completions -- FOLDER
 
-use std::{env, error::Error, fs};
+use std::{
+    env,
+    error::Error,
+    fs,
+    io::{self, Write},
+};
 
 use clap_complete::{Shell, generate_to};
 use kubernetes_oom_event_generator::cli::command;
@@ -13,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(&folder)?;
     for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
         let path = generate_to(shell, &mut command(), env!("CARGO_PKG_NAME"), &folder)?;
-        println!("{}", path.display());
+        writeln!(io::stdout(), "{}", path.display())?;
     }
     Ok(())
 }

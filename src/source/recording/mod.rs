@@ -4,6 +4,7 @@
 //! | what stands there | is read as |
 //! |---|---|
 //! | `{"type":…,"object":…}` of `--watch --output-watch-events` | that change |
+//! | the same with a list in it, as kubectl prints what it watches from if that is more than 500 objects | that change of each of its items |
 //! | an object, of `get -o json`, with or without `--watch` | its newest state |
 //! | an object with `items`, such as a `List` or a `PodList` | its items, one after the other |
 //! | a JSON array, of `jq --slurp` | what stands in it, one after the other |
@@ -24,7 +25,10 @@ mod shape;
 mod text;
 mod values;
 
-use std::io::{self, BufRead};
+use std::{
+    collections::VecDeque,
+    io::{self, BufRead},
+};
 
 pub use contents::RecordingContents;
 use jiff::Timestamp;
@@ -81,6 +85,8 @@ pub type Recorded = (Observation, Option<Timestamp>);
 /// follows an error.
 pub struct Recording<R> {
     values: RecordedValues<R>,
+    /// What a list in a change showed besides what was taken of it so far.
+    waiting: VecDeque<Recorded>,
     is_over: bool,
     contents: RecordingContents,
 }
@@ -106,9 +112,21 @@ struct RecordedChange<'a> {
     received_at: Option<Timestamp>,
 }
 
+/// The list in a change.
+#[derive(Deserialize)]
+struct RecordedList<'a> {
+    #[serde(borrow)]
+    items: Vec<&'a RawValue>,
+}
+
 /// Reads a recording.
 pub fn read<R: BufRead>(input: R) -> Recording<R> {
-    Recording { values: RecordedValues::new(input), is_over: false, contents: RecordingContents::default() }
+    Recording {
+        values: RecordedValues::new(input),
+        waiting: VecDeque::new(),
+        is_over: false,
+        contents: RecordingContents::default(),
+    }
 }
 
 impl<R> Recording<R> {
@@ -133,8 +151,30 @@ impl<R> Recording<R> {
             change.map_err(|error| value.malformed(json, &error))?;
         let json = object.get();
         let said = ObjectType::of(json).map_err(|error| value.malformed(json, &error))?;
+        if let (Some(items_are), Ok(list)) = (said.clone().of_items(), serde_json::from_str(json)) {
+            let RecordedList { items } = list;
+            for item in items {
+                let item = item.get();
+                let taken = self.take_item(&items_are, item, r#type, received_at);
+                self.waiting.extend(taken.map_err(|error| value.malformed(item, &error))?);
+            }
+            return Ok(self.waiting.pop_front());
+        }
         let known = said.or_guessed(json, None).unwrap_or(said);
         self.take_object(&known, json, r#type, received_at).map_err(|error| value.malformed(json, &error))
+    }
+
+    /// Counts an item of a list in a change, as [`take_object`](Self::take_object) does.
+    fn take_item(
+        &mut self,
+        items_are: &ObjectType,
+        json: &str,
+        change: ChangeKind,
+        received_at: Option<Timestamp>,
+    ) -> serde_json::Result<Option<Recorded>> {
+        let said = ObjectType::of(json)?;
+        let known = said.or_guessed(json, Some(items_are)).unwrap_or(said);
+        self.take_object(&known, json, change, received_at)
     }
 
     /// Counts an object to which this happened. Returns what it shows, if it is of a kind that is needed.
@@ -174,6 +214,9 @@ impl<R: BufRead> Iterator for Recording<R> {
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.is_over {
+            if let Some(recorded) = self.waiting.pop_front() {
+                return Some(Ok(recorded));
+            }
             let taken = match self.values.next_value() {
                 Ok(Some(value)) => self.take_value(&value),
                 Ok(None) => break,

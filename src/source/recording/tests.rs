@@ -1,5 +1,7 @@
 use std::iter;
 
+use serde_json::json;
+
 use super::*;
 
 const POD: &str =
@@ -26,6 +28,18 @@ fn utf16(text: &str, bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
 #[test]
 fn pretty_printed_and_one_a_line_read_the_same() {
     assert_eq!(count(format!("{POD}\n\n{}\n{POD}{POD}", pretty(POD))), 4);
+}
+
+#[test]
+fn a_list_in_a_change_is_that_change_of_each_item() {
+    let pod = |name| json!({"metadata": {"name": name, "namespace": "n", "uid": name}});
+    let list = |items| json!({"type": "ADDED", "receivedAt": "2026-03-01T12:00:00Z", "object": {"kind": "PodList", "apiVersion": "v1", "items": items}});
+    let text = format!("{}\n{}{POD}", list(json!([pod("a"), pod("b"), pod("c")])), list(json!([])));
+    let recorded: Vec<_> = all(&text).into_iter().map(Result::unwrap).collect();
+    assert_eq!(recorded.len(), 4);
+    assert_eq!(recorded.iter().filter(|(_, at)| at.is_some()).count(), 3);
+    let wrong = all(&list(json!([pod("a"), {"metadata": 5}])).to_string());
+    assert!(matches!(wrong.as_slice(), [Err(RecordingError::Malformed { line: 1, .. })]), "{wrong:?}");
 }
 
 #[test]
