@@ -22,7 +22,7 @@
 
 use std::num::NonZeroU64;
 
-use finding::Finding;
+use finding::{Finding, Restarted};
 use jiff::Timestamp;
 
 use super::{
@@ -78,7 +78,7 @@ impl RememberedContainer {
             is_final = shown.is_final(reading);
             let before = LimitBefore { limit: self.limit, ordinal: self.restart_count };
             unobserved = self.count(reading);
-            found.extend(self.confirm(reading));
+            found.extend(self.confirm(reading, shown, is_final));
             for end in reading.kills() {
                 let key = shown.key(&end);
                 if !self.knows(key) {
@@ -143,16 +143,24 @@ impl RememberedContainer {
         ended.saturating_sub(u32::try_from(seen).unwrap_or(u32::MAX))
     }
 
-    /// Returns the pending kill if the status shows an instance after it.
-    fn confirm(&mut self, reading: &StatusReading<'_>) -> Option<Finding> {
+    /// Returns the pending kill if the status shows an instance after it, or an Event told of one while the
+    /// Events of a mirror pod that was deleted proved nothing.
+    fn confirm(
+        &mut self,
+        reading: &StatusReading<'_>,
+        shown: &ShownContainer<'_>,
+        is_final: bool,
+    ) -> Option<Finding> {
         let kills = self.kills.as_mut()?;
         let pending = kills.pending.as_ref()?;
         let next = match reading.kills().find(|end| pending.is_shown_as(end)) {
             Some(end) => end.successor,
             None => reading.instances().find(|instance| pending.precedes(instance)),
-        }?;
+        };
+        let told = || shown.told_start(|start| pending.is_followed_by(start), kills.count_fell || is_final);
+        let restarted = next.map(Restarted::from).or_else(told)?;
         let mut pending = kills.pending.take()?;
-        pending.finding.restarted = Some(next.into());
+        pending.finding.restarted = Some(restarted);
         Some(kills.settle(*pending))
     }
 
@@ -173,6 +181,8 @@ impl RememberedContainer {
         match kill {
             NewKill::NoNews(key) => kills.remember(key),
             NewKill::Decided(kill) => return Some(kills.settle(kill)),
+            // What shows an earlier kill than the one that is pending is a status that came late.
+            NewKill::Pending(kill) if kills.pending.as_ref().is_some_and(|other| kill.is_before(other)) => {}
             NewKill::Pending(kill) => kills.pending = Some(Box::new(kill)),
         }
         None

@@ -74,6 +74,16 @@ impl ShownContainer<'_> {
         self.is_over() || reading.standing_end().is_some_and(is_final)
     }
 
+    /// Returns a start like that of which an Event told, unless Events prove nothing.
+    pub(super) fn told_start(
+        &self,
+        is_like_that: impl Fn(ToldStart) -> bool,
+        proves_nothing: bool,
+    ) -> Option<Restarted> {
+        let mut starts = self.past.told_starts(self.pod, &self.status.name);
+        starts.find(|start| !proves_nothing && is_like_that(*start)).map(|start| start.restarted())
+    }
+
     /// Finds out what is known of a kill that the container's memory doesn't know. `count_fell` says
     /// whether its `restartCount` ever fell. Returns nothing if the container won't start again and such kills
     /// aren't reported.
@@ -86,9 +96,8 @@ impl ShownContainer<'_> {
         before: LimitBefore,
     ) -> Option<NewKill> {
         let ended = end.terminated.finished_at;
-        let mut starts = self.past.told_starts(self.pod, &self.status.name);
-        let told = starts.find(|start| !is_final && !count_fell && start.is_after(end.ordinal, ended));
-        let restarted = end.successor.map(Restarted::from).or(told.map(|start| start.restarted()));
+        let told = || self.told_start(|start| start.is_after(end.ordinal, ended), count_fell || is_final);
+        let restarted = end.successor.map(Restarted::from).or_else(told);
         let is_decided = restarted.is_some() || is_final;
         if restarted.is_none() && is_final && !self.settings.report_unrestarted {
             return None;
@@ -161,6 +170,12 @@ impl PendingKill {
         let is_counted_later = instance.ordinal > self.ordinal;
         let is_seen_later = instance.newest_time.is_some_and(|time| is_later(time, killed.finished_at));
         is_other && (is_counted_later || is_seen_later)
+    }
+
+    /// Returns whether the other kill is later, by their times.
+    pub(super) fn is_before(&self, other: &Self) -> bool {
+        let ended = |kill: &Self| kill.finding.killed.finished_at;
+        ended(self).zip(ended(other)).is_some_and(|(this, other)| this < other)
     }
 
     /// Returns whether this Pod takes the place of the killed one, which had the same namespace and name: nothing

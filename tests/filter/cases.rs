@@ -482,6 +482,14 @@ fn a_stale_status_is_no_start_after_a_pending_kill() {
 }
 
 #[test]
+fn a_stale_status_with_the_same_count_takes_the_place_of_no_pending_kill() {
+    let mut case = Case::new();
+    let stale = case.status(&["app T(0,a)"]);
+    case.sees(&["app W(0)+L(b)"]).observe(Observation::Changed(Scope::WHOLE, stale)).finds(&[]);
+    case.sees(&["app R(2,d)+L(c)"]).finds(&["b", "c"]);
+}
+
+#[test]
 fn a_stale_status_of_the_same_second_is_no_start_after_a_pending_kill() {
     let mut case = Case::new();
     case.pace = SignedDuration::ZERO;
@@ -811,6 +819,15 @@ fn a_mirror_pod_that_is_made_anew_leaves_its_kill_pending() {
     assert_eq!(case.found[0].restarted.as_ref().unwrap().restart_count, Some(1));
     case.deleted(&["app R(1,b)+L(a)"]);
     assert_eq!(case.filter.remembered(), 0);
+}
+
+#[test]
+fn a_start_that_is_told_while_a_mirror_pod_is_gone_counts_once_it_is_back() {
+    let mut case = Case::new();
+    case.pod.mirror = Some("static".into());
+    case.sees(&["app T(1,b)"]).deleted(&["app T(1,b)"]).started("app").finds(&[]);
+    case.pod.uid = "uid-2".into();
+    case.sees(&["app W(1)+L(b)"]).finds(&["b"]);
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub struct ModelContainer {
     next_count: Option<u32>,
     /// It isn't started sooner than that.
     pub not_before: i64,
-    /// How often its count fell.
+    /// How often its count fell, or began anew.
     pub falls: u32,
     /// Whether each end so far was shown in its order, under its number.
     pub is_plain: bool,
@@ -251,7 +251,9 @@ impl ModelContainer {
     }
 
     fn count_to(&mut self, count: u32) {
-        self.falls += u32::from(count < self.shown.count);
+        // A later instance may have the count of the first, too.
+        let begins_anew = count == 0 && self.instances.len() > 1;
+        self.falls += u32::from(begins_anew || count < self.shown.count);
         self.shown.count = count;
     }
 

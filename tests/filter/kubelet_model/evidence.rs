@@ -41,8 +41,11 @@ pub struct Evidence {
     pub history: HashSet<KillName>,
     /// The kills that must be found by what was delivered last.
     pub due: Vec<KillName>,
-    /// The instances that a status showed to be killed, and whether one that was older than one before.
+    /// The instances that a status showed to be killed, and whether it was a watch that showed it first, or
+    /// one that was older than one before.
     pub shown: HashMap<(ContainerPlace, usize), bool>,
+    /// The Pods that showed a status older than one before, and times that don't tell.
+    pub unordered: HashSet<usize>,
     /// The Pods that were seen to be over or gone.
     pub over: HashSet<usize>,
     /// The containers that were seen to have ended for good.
@@ -179,6 +182,10 @@ impl Evidence {
         };
         let is_stale = snapshot.version < known_pod.version;
         known_pod.version = known_pod.version.max(snapshot.version);
+        if is_stale && cluster.pods[snapshot.pod].quirk == Quirk::UnsetTimes {
+            self.unordered.insert(snapshot.pod);
+            known_pod.containers.values_mut().for_each(|known| known.pending.clear());
+        }
         if snapshot.is_over() {
             self.over.insert(snapshot.pod);
         }
@@ -204,7 +211,7 @@ impl Evidence {
             let first = if is_first { shown.ended } else { 0 };
             let new = || KnownContainer { first, ..KnownContainer::default() };
             let known = known_pod.containers.entry(number).or_insert_with(new);
-            self.kills_shown(truth, shown, known, is_stale);
+            self.kills_shown(truth, shown, known, horizon.is_none(), is_stale);
             known.was_resized |= shown.given.is_some() && shown.given != snapshot.asked[number + 1];
             self.limits_shown(truth, snapshot, shown, is_stale);
             self.ends_shown(truth, shown, known, is_stale);
@@ -213,8 +220,10 @@ impl Evidence {
                 self.finals.insert(truth.place);
             }
             // Without IDs and times all kills of a container are one, and nothing tells when it was:
-            // there is no evidence of anything.
-            if !is_stale && truth.pod.quirk != Quirk::VirtualWithoutTimes {
+            // there is no evidence of anything. Nor is there where nothing tells which status is older.
+            let is_vague =
+                truth.pod.quirk == Quirk::VirtualWithoutTimes || self.unordered.contains(&snapshot.pod);
+            if !is_stale && !is_vague {
                 self.new_kills(truth, shown, known, is_final, horizon);
                 self.confirm(truth, shown, known, is_final);
                 if is_final {
@@ -275,10 +284,11 @@ impl Evidence {
         truth: TrueContainer<'_>,
         shown: &ShownStatus,
         known: &mut KnownContainer,
+        is_late: bool,
         is_stale: bool,
     ) {
         for instance in shown.records().filter_map(ShownEnd::kill) {
-            *self.shown.entry((truth.place, instance)).or_default() |= is_stale;
+            *self.shown.entry((truth.place, instance)).or_insert(is_late) |= is_stale;
             known.was_killed = true;
         }
         known.restarted |= shown.count > 0 || known.was_killed;
@@ -299,7 +309,10 @@ impl Evidence {
         unseen.is_vague |= pod.quirk == Quirk::VirtualWithoutTimes || (is_stale && !has_times);
         if !is_stale {
             let (count, falls) = self.counts.entry(place).or_default();
-            *falls += u32::from(shown.count < *count);
+            // A status without an instance has no times, and may be an older one.
+            let shows_any =
+                shown.records().filter_map(|record| record.instance).chain(shown.current()).count();
+            *falls += u32::from(shown.count < *count && shows_any > 0);
             *count = shown.count;
             known.ends.extend(shown.records().filter_map(|record| record.instance));
             let missed = (known.first..shown.ended).filter(|instance| !known.ends.contains(instance));
@@ -321,11 +334,12 @@ impl Evidence {
         for instance in shown.records().filter_map(ShownEnd::kill) {
             let killed = truth.kill(instance);
             // While a container waits that the runtime lost, nobody can tell whose count it is.
-            let is_unclear = shown.state == ShownState::Waiting && shown.count != instances[instance].count;
+            let is_waiting = shown.state == ShownState::Waiting && !is_final;
+            let ended = truth.end(instance);
+            let is_unclear = is_waiting && shown.count != instances[instance].count && !is_old(ended);
             if is_unclear || self.settled.contains(&killed) || self.history.contains(&killed) {
                 continue;
             }
-            let ended = truth.end(instance);
             let next = shown.current().filter(|next| *next != instance);
             let next = next.map(|next| &instances[next]).filter(|next| next.started.is_some());
             let mut told = self.started(truth).filter(|_| next.is_none() && !is_final).peekable();
