@@ -16,7 +16,7 @@ use kube::Client;
 use settings::spell;
 use sinks::{Grouping, SinkBuildError, SinkContext};
 use thiserror::Error;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use self::detection::Detection;
@@ -36,6 +36,10 @@ use crate::{
 
 /// How often the pipeline reports progress to the health check.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long lists wait for the API server to say which rights there are. Findings from before it does are not
+/// in the ledger.
+const RIGHTS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why the pipeline failed.
 #[derive(Debug, Error)]
@@ -102,21 +106,23 @@ pub async fn run(
         rights: None,
     };
     let mut heartbeat = heartbeat();
-    // Lists wait until it is known where the ledger may be kept.
+    // Lists wait until it is known where the ledger may be kept, but not for long.
     let (mut rights, mut rights_known) = (pin!(rights::ask(&client, &config)), false);
+    let (mut patience, mut lists_wait) = (pin!(sleep(RIGHTS_PATIENCE)), true);
     let ended = loop {
         tokio::select! {
             () = stop.asked() => break Ok(()),
             rights = &mut rights, if !rights_known => {
-                rights_known = true;
+                (rights_known, lists_wait) = (true, false);
                 stages.learn_rights(rights);
             }
-            () = stages.duty.changes(), if rights_known => stages.change_duty().await,
+            () = &mut patience, if lists_wait => lists_wait = false,
+            () = stages.duty.changes(), if !lists_wait => stages.change_duty().await,
             _ = heartbeat.tick() => stages.beat(),
             () = stages.fanout.room_for_list(stages.backlog.waits_until()), if !stages.backlog.is_empty() => {
                 stages.send_backlog();
             }
-            observation = stages.observations.next(rights_known && stages.backlog.is_empty()) => {
+            observation = stages.observations.next(!lists_wait && stages.backlog.is_empty()) => {
                 let Some(observation) = observation else { break Err(PipelineError::Source) };
                 stages.take_in(observation);
             }

@@ -20,7 +20,7 @@
 //! | `request`, `failure` | one request, and why it failed |
 //! | `answer`, `messages`, `items` | its answer, cut into the messages of a watch or the objects of a list as they come |
 //! | `decode`, `intake` | what they say |
-//! | `report` | what the outside is told of a watch |
+//! | `report`, `trouble` | what the outside is told of a watch, and of what all watches share |
 
 mod answer;
 mod backoff;
@@ -41,6 +41,7 @@ mod request;
 mod server_clock;
 mod setbacks;
 mod sync_moment;
+mod trouble;
 mod watch;
 
 pub use failure::RequestFailure;

@@ -6,15 +6,13 @@ use kube::Client;
 
 use super::{
     Observation, Scope,
-    answer::ByteBudget,
     intake::{ApiObject, Watched},
     objects::{Event, NAMESPACE_OF_NODE_EVENTS, Pod},
     outlet::{Observations, Outlet},
     read_back::{OWN_EVENTS_SELECTOR, OwnEvents, ReadBack},
     report::WatchReport,
-    request::{Endpoint, ListShape},
+    request::{Endpoint, ListShape, WatchedServer},
     scopes,
-    server_clock::ServerClock,
     watch::ResourceWatch,
 };
 use crate::{
@@ -39,17 +37,14 @@ pub fn observe(
     readiness: &Readiness,
 ) -> Observations {
     let (outlet, mut observations) = Outlet::new();
-    let clock = ServerClock::default();
-    let budget = ByteBudget::new();
+    let server = WatchedServer::new(client);
     for (number, namespace) in (0..).zip(scopes(namespaces)) {
         let endpoint = |name, resource, selector| Endpoint {
-            client: client.clone(),
+            server: server.clone(),
             name,
             resource,
             namespace: namespace.clone(),
             selector,
-            clock: clock.clone(),
-            budget: budget.clone(),
         };
         let own_events = || {
             let endpoint = endpoint("own events", "events", Some(OWN_EVENTS_SELECTOR));
@@ -74,7 +69,7 @@ pub fn observe(
         observations.spawn(started.run());
     }
     if namespaces.is_empty() {
-        observations.spawn(node_events(client, clock, budget, &outlet, metrics).run());
+        observations.spawn(node_events(server, &outlet, metrics).run());
     }
     observations
 }
@@ -82,21 +77,13 @@ pub fn observe(
 /// Returns the watch of Events about nodes. It asks for those of one namespace, because an API server decodes
 /// all Events of a watch's namespaces for it. That it is broken is logged and counted, but the program is ready
 /// all the same.
-fn node_events(
-    client: &Client,
-    clock: ServerClock,
-    budget: ByteBudget,
-    outlet: &Outlet,
-    metrics: &Metrics,
-) -> ResourceWatch<NodeEvents> {
+fn node_events(server: WatchedServer, outlet: &Outlet, metrics: &Metrics) -> ResourceWatch<NodeEvents> {
     let endpoint = Endpoint {
-        client: client.clone(),
+        server,
         name: "warnings about nodes",
         resource: "events",
         namespace: Some(NAMESPACE_OF_NODE_EVENTS.to_owned()),
         selector: Some(NODE_WARNINGS_SELECTOR),
-        clock,
-        budget,
     };
     let watched = NodeEvents { counters: metrics.node_ooms() };
     watch(watched, endpoint, outlet, metrics, &Readiness::new())

@@ -7,13 +7,11 @@ use kube::Client;
 
 use super::{
     Observation, Scope,
-    answer::ByteBudget,
     failure::{FailureKind, RequestFailure},
     intake::Watched,
     observe::{Pods, watch},
     outlet::Outlet,
-    request::{Endpoint, ListCursor},
-    server_clock::ServerClock,
+    request::{Endpoint, ListCursor, WatchedServer},
     watch::ResourceWatch,
 };
 use crate::{health::Readiness, metrics::Metrics};
@@ -37,13 +35,11 @@ pub async fn list_pods(
     mut take: impl FnMut(Observation),
 ) -> Result<(), RequestFailure> {
     let endpoint = Endpoint {
-        client: client.clone(),
+        server: WatchedServer::new(client),
         name: "pods",
         resource: "pods",
         namespace: namespace.map(str::to_owned),
         selector: None,
-        clock: ServerClock::default(),
-        budget: ByteBudget::new(),
     };
     let (outlet, mut observations) = Outlet::new();
     let pods = watch(Pods::of(Scope::WHOLE), endpoint, &outlet, &Metrics::new(), &Readiness::new());

@@ -8,19 +8,15 @@ use untrusted::one_line;
 use super::{
     answer::MAX_PART_BYTES,
     decode::DecodeError,
-    failure::{FailureKind, RequestFailure},
+    failure::{FailureCause, FailureKind, RequestFailure},
     request::Endpoint,
+    trouble::{LOG_QUIET, LOGGED_KINDS, SharedTrouble},
 };
 use crate::{
     health::{Readiness, WatchHealthHandle},
     logging::LogThrottle,
     metrics::{Metrics, WatchMetrics, WatchedResource},
 };
-
-/// How long the log is quiet about trouble that lasts.
-const LOG_QUIET: Duration = Duration::from_mins(10);
-/// How many kinds of trouble are remembered, so that kinds that take turns are logged once each.
-const LOGGED_KINDS: usize = 16;
 
 /// What the outside is told of one watch.
 pub(super) struct WatchReport {
@@ -32,6 +28,7 @@ pub(super) struct WatchReport {
     health: Option<WatchHealthHandle>,
     metrics: WatchMetrics,
     failures: LogThrottle<FailureKind>,
+    trouble: SharedTrouble,
     undecodable: LogThrottle<()>,
     has_watched: bool,
     /// Whether it is listed anew though all is well.
@@ -50,6 +47,7 @@ impl WatchReport {
             health: Some(readiness.register(endpoint.to_string(), resource == WatchedResource::Pods)),
             metrics: metrics.watch(resource),
             failures: LogThrottle::new(LOG_QUIET, Duration::ZERO, LOGGED_KINDS),
+            trouble: endpoint.server.trouble.clone(),
             undecodable: LogThrottle::new(LOG_QUIET, LOG_QUIET, 1),
             name: endpoint.to_string(),
             is_namespaced: endpoint.namespace.is_some(),
@@ -125,7 +123,7 @@ impl WatchReport {
     /// Tells that the watch works again.
     pub(super) fn works(&mut self) {
         self.health.iter().for_each(WatchHealthHandle::works);
-        if self.failures.well() {
+        if self.failures.well() | self.trouble.said().well() {
             tracing::info!("watching {} again", self.name);
         }
     }
@@ -140,7 +138,12 @@ impl WatchReport {
                 health.broken(failure.to_string());
             }
         }
-        if self.failures.admits(failure.kind(), Instant::now()) {
+        let now = Instant::now();
+        let is_news = match &failure.cause {
+            FailureCause::NotSent(error) => self.trouble.said().admits(one_line(&error.to_string()), now),
+            _ => self.failures.admits(failure.kind(), now),
+        };
+        if is_news {
             tracing::warn!("{failure} (trying again)");
         } else {
             tracing::debug!("{failure}");

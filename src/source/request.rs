@@ -24,14 +24,38 @@ use super::{
     messages::WatchMessages,
     server_clock::ServerClock,
     sync_moment::SyncMoment,
+    trouble::SharedTrouble,
 };
 
 /// What makes an answer hold metadata alone.
 const METADATA_LIST: &str = ";as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
+/// The API server, and what all watches of it share. Clones are the same.
+#[derive(Clone)]
+pub(super) struct WatchedServer {
+    pub client: Client,
+    /// What its answers say of the time.
+    pub clock: ServerClock,
+    /// What may be held of its answers.
+    pub budget: ByteBudget,
+    /// What keeps requests from being sent.
+    pub trouble: SharedTrouble,
+}
+
+impl WatchedServer {
+    pub(super) fn new(client: &Client) -> Self {
+        Self {
+            client: client.clone(),
+            clock: ServerClock::default(),
+            budget: ByteBudget::new(),
+            trouble: SharedTrouble::new(),
+        }
+    }
+}
+
 /// What is listed and watched.
 pub(super) struct Endpoint {
-    pub client: Client,
+    pub server: WatchedServer,
     /// What people call it: `pods`, `events` or `own events`.
     pub name: &'static str,
     /// `pods` or `events`.
@@ -40,10 +64,6 @@ pub(super) struct Endpoint {
     pub namespace: Option<String>,
     /// Which objects the API server is to select.
     pub selector: Option<&'static str>,
-    /// What its answers say of the time.
-    pub clock: ServerClock,
-    /// What all answers share.
-    pub budget: ByteBudget,
 }
 
 /// What is wanted of a list.
@@ -143,7 +163,7 @@ impl Endpoint {
 
     fn bytes(&self, answer: Response<Body>) -> AnswerBytes {
         let pieces = answer.into_body().into_data_stream().map_err(io::Error::other);
-        AnswerBytes::new(pieces.boxed(), self.budget.clone())
+        AnswerBytes::new(pieces.boxed(), self.server.budget.clone())
     }
 
     fn path(&self) -> String {
@@ -167,10 +187,10 @@ impl Endpoint {
         let accept = format!("{PROTOBUF}{parameter}, application/json{json}");
         let accept = HeaderValue::try_from(accept).map_err(|error| unsent(error.into()))?;
         request.headers_mut().insert(ACCEPT, accept);
-        match send(&self.client, request).await {
+        match send(&self.server.client, request).await {
             Ok(response) => {
                 if let Some(date) = untrusted::date(response.headers()) {
-                    self.clock.heard(date, Timestamp::now());
+                    self.server.clock.heard(date, Timestamp::now());
                 }
                 Ok(response)
             }

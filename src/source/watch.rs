@@ -144,7 +144,7 @@ impl<W: Watched> ResourceWatch<W> {
         let PageEnd { version, next } = loop {
             let part = page.next().await.map_err(|error| self.endpoint.failed("list", error.into()))?;
             if std::mem::take(&mut begins) {
-                let in_sync = self.endpoint.clock.at(self.in_sync.timestamp());
+                let in_sync = self.endpoint.server.clock.at(self.in_sync.timestamp());
                 self.outlet.listed(self.watched.list_begins(in_sync)).await;
             }
             let object = match part {

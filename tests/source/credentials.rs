@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use support::{
+    behaviour::Behaviour,
     eventually,
     program::{PATIENCE, Program},
     sockets::{Authority, FakeCluster},
@@ -119,6 +120,25 @@ async fn a_credential_plugin_that_hangs_at_the_start_leaves_the_endpoint_up_and_
     });
     said.await.unwrap_or_else(|error| panic!("{error}\n{}", program.stderr()));
     assert!(program.get("/healthz").await.unwrap().contains("200 OK"));
-    assert!(program.get("/readyz").await.unwrap().contains("503 "));
+    let not_ready = eventually("all watches in want of it", PATIENCE, async || {
+        let readyz = program.get("/readyz").await.unwrap();
+        assert!(readyz.contains("503 "), "{readyz}");
+        (readyz.matches("the credential plugin sleep takes too long").count() > 1).then_some(())
+    });
+    not_ready.await.unwrap_or_else(|error| panic!("{error}\n{}", program.stderr()));
+    let said = program.stderr();
+    assert_eq!(said.matches("the credential plugin sleep takes too long").count(), 1, "{said}");
+    assert_eq!(program.stop().await, Some(0));
+}
+
+#[tokio::test]
+async fn kills_are_told_though_nobody_says_which_rights_there_are() {
+    let cluster = FakeCluster::new();
+    cluster.server.misbehave(Behaviour::says(201, "{}"), |asked| asked.review.is_some());
+    let address = cluster.server.listen(None).await;
+    cluster.write_kubeconfig(&format!("http://{address}"), &json!({}), &json!({}));
+    cluster.server.put("pods", restarted("cart", 1));
+    let program = cluster.program().await;
+    cluster.finds(&program, &["cart-0"]).await;
     assert_eq!(program.stop().await, Some(0));
 }
