@@ -186,3 +186,27 @@ async fn a_kill_is_on_the_page_as_soon_as_it_is_found_unless_the_page_is_off() -
     assert!(program.get("/").await.unwrap().ends_with("See /metrics, /healthz and /readyz.\n"));
     Ok(())
 }
+
+#[tokio::test]
+async fn the_page_shows_after_a_crash_what_the_events_remember() -> Result<(), Error> {
+    let cluster = ControlPlane::shared().await?;
+    let namespace = cluster.namespace("page-again").await?;
+    let include = ("OOM_NAMESPACES__INCLUDE", namespace.name());
+    let mut program = Program::ready(&cluster.kubeconfig(), &[], &[include]).await;
+    kill_once(&namespace, "cart").await;
+    eventually("the Event", PATIENCE, async || {
+        let events = namespace.events("PreviousContainerWasOOMKilled").await.unwrap();
+        (events.len() == 1).then_some(())
+    })
+    .await?;
+    program.signal("KILL").await;
+    program.ended().await;
+    // Nothing else tells of it now.
+    namespace.delete_pod("cart").await?;
+    let program = Program::ready(&cluster.kubeconfig(), &[], &[include]).await;
+    let page = program.get("/").await.unwrap();
+    for words in ["Pod cart", "<b>1 kill</b>", "it reached its own memory limit"] {
+        assert!(page.contains(words), "{words} is not in {page}");
+    }
+    Ok(())
+}
