@@ -24,6 +24,7 @@
 //! | starts that Events tell of | `BUCKETS = 1024` of four each | `src/filter/starts.rs` | an older one is forgotten |
 //! | the pause that a sink asks for | `MAX_RETRY_AFTER = Duration::from_hours(24)` | `src/fanout/courier.rs` | it is called earlier |
 //! | findings that wait for a sink | `MAX_CAPACITY = 1_000_000` and `queue_capacity` | `src/config/mod.rs` | a finding is dropped, and logged whole |
+//! | the memory of those that wait for all sinks | `MAX_QUEUED_BYTES = 8 << 20` | `src/fanout/queue.rs` | the same; each sink has an equal share |
 //! | an error that the API server answers with | `MAX_BODY_BYTES = 16 * 1024`, `BODY_TIMEOUT = Duration::from_secs(30)` | `cluster/src/refusal.rs` | only its status counts |
 //! | the beginning of an answer of the API server | `ANSWER_TIMEOUT = Duration::from_secs(30)` | `cluster/src/lib.rs` | the request has failed |
 //! | what is read at a time of a connection to it | `MAX_BUFFER_BYTES = 32 * 1024` | `cluster/src/transport.rs` | the rest is read later |
@@ -52,7 +53,7 @@
 //! | mirror pods that were deleted | `MAX_MIRRORS = 1024` | `src/filter/past.rs` | the oldest is forgotten |
 //! | mirror pods that are kept after they were deleted | `MAX_ORPHANS = 64` | `src/filter/pods.rs` | the oldest is forgotten |
 //! | nodes that ran out of memory | `MAX_NODE_OOMS = 1024` | `src/filter/nodes.rs` | the oldest is forgotten |
-//! | incidents | `MAX_INCIDENTS = 4096`, `MAX_KILLED_PODS = 128`, `MAX_INSTANCES = 8`, `MAX_LIMITS = 8`, `MAX_RECENT = 200` | `src/incidents/mod.rs`, `src/incidents/running.rs`, `src/incidents/running.rs`, `src/incidents/limits.rs`, `src/incidents/day.rs` | the oldest is forgotten |
+//! | incidents | `MAX_INCIDENTS = 2048`, `MAX_KILLED_PODS = 128`, `MAX_INSTANCES = 4`, `MAX_LIMITS = 8`, `MAX_RECENT = 200` | `src/incidents/mod.rs`, `src/incidents/running.rs`, `src/incidents/running.rs`, `src/incidents/limits.rs`, `src/incidents/day.rs` | the oldest is forgotten |
 //! | findings that are known to the ledger | `MAX_KNOWN = 16 * 1024`, `MAX_RECOVERED_PER_NAMESPACE = 8 * 1024` | `src/fanout/ledger/known.rs` | the rest is not recovered |
 //! | Pods of a group that are told apart | `MAX_NAMED_PODS = 200` | `src/fanout/rhythm.rs` | further ones are no news |
 //! | an answer about a right or the Lease | `MAX_ANSWER_BYTES = 64 * 1024`, `MAX_REFUSALS = 10` | `cluster/src/lib.rs`, `src/pipeline/rights.rs` | the right is unknown, or the request has failed |
@@ -61,7 +62,7 @@
 //! | how long a new leader reads own Events | `MAX_CATCH_UP_TIME = Duration::from_mins(1)` | `src/pipeline/duty.rs` | it delivers, and some findings may be told twice |
 //! | an answer of a receiver | `MAX_ANSWER_BYTES = 4096`, `MAX_SHOWN_CHARS = 200` | `sinks/src/receiver/client.rs`, `sinks/src/receiver/mask.rs` | the rest is not read |
 //! | a request of a webhook | `MAX_BATCH = 200`, `MAX_BODY_BYTES = 1 << 20`, `MAX_FUEL = 200_000` | `sinks/src/webhook.rs`, `sinks/src/webhook/body.rs` | it is refused when the program starts, or the finding is |
-//! | alerts that are sent again | `MAX_ACTIVE_ALERTS = 4096` | `sinks/src/alertmanager/active.rs` | the oldest is not sent again |
+//! | alerts that are sent again | `MAX_ACTIVE_ALERTS = 1024` | `sinks/src/alertmanager/active.rs` | the oldest is not sent again |
 //! | parts of a message to Slack | `MAX_PROSE_BYTES = 700`, `MAX_COMMAND_BYTES = 700`, `MAX_LINK_BYTES = 1_000`, `MAX_EXPLAINED_WORKLOADS = 10` | `sinks/src/slack/mrkdwn.rs`, `sinks/src/slack/mrkdwn.rs`, `sinks/src/slack/link.rs`, `sinks/src/slack/message.rs` | they are cut, or left out |
 //! | series of `node_oom_total` | `MAX_NODES = 1000`, `MAX_LABEL_BYTES = 253` | `src/metrics/nodes.rs` | the oldest is forgotten; a label is cut |
 //! | the page | `MAX_SHOWN_INCIDENTS = 200`, `MAX_INCIDENTS_BYTES = 512 * 1024`, `MAX_SHOWN_REASONS = 20` | `src/page/mod.rs` | the rest is a count |

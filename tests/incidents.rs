@@ -6,7 +6,7 @@ use finding::{Finding, Workload};
 use jiff::{SignedDuration, Timestamp};
 use kubernetes_oom_event_generator::incidents::Incidents;
 
-const INCIDENTS: usize = 4096;
+const INCIDENTS: usize = 2048;
 const KILLS: usize = 100_000;
 const MIB: u64 = 1 << 20;
 

@@ -13,6 +13,7 @@ mod memory;
 mod message;
 mod quantity;
 mod resolved;
+mod size;
 mod test_finding;
 mod text;
 

@@ -96,7 +96,7 @@ pub(super) struct Courier {
 
 impl Courier {
     pub(super) fn new(route: &Route, books: Arc<QueueBooks>, leadership: Leadership) -> Self {
-        let max_groups = books.capacity.saturating_mul(2);
+        let max_groups = books.capacity;
         let sink = Arc::clone(&route.sink);
         Self {
             calls: DeliveryCalls::new(Arc::clone(&books.sink), Arc::clone(&sink), leadership.clone()),
@@ -167,11 +167,12 @@ impl Courier {
     }
 
     /// Takes in a finding, and makes room for it if too much waits.
-    fn take_in(&mut self, pending: PendingDelivery) {
+    fn take_in(&mut self, mut pending: PendingDelivery) {
         let key = pending.key;
+        pending.take_in();
         self.schedule.add(pending, Instant::now());
         let carried = self.calls.findings().count();
-        while self.schedule.len() + carried > self.books.capacity {
+        while self.schedule.len() + carried > self.books.capacity || self.books.takes_too_much() {
             let before = self.schedule.len();
             if let Some(excess) = self.schedule.reduce(key) {
                 excess.lose(DeliveryOutcome::Dropped, "dropped, because the sink's queue is full");

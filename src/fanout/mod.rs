@@ -41,7 +41,7 @@ pub use self::ledger::{Ledger, LedgerRights};
 use self::{
     courier::{Courier, CourierOrder},
     ledger::LedgerEntry,
-    queue::{PendingDelivery, QueueBooks},
+    queue::{MAX_QUEUED_BYTES, PendingDelivery, QueueBooks},
     resolutions::ResolvedQueue,
     rhythm::ToldBefore,
 };
@@ -152,7 +152,11 @@ impl Fanout {
     /// Starts a courier for each route, in the current Tokio runtime. They deliver only while this replica
     /// leads. Opens an account for each sink in `metrics`, so call it once for them.
     pub fn start(routes: Vec<Route>, metrics: Arc<Metrics>, leadership: &Leadership) -> Self {
-        let queues = routes.into_iter().map(|route| SinkQueue::start(route, &metrics, leadership)).collect();
+        let max_bytes = MAX_QUEUED_BYTES / routes.len().max(1);
+        let queues = routes
+            .into_iter()
+            .map(|route| SinkQueue::start(route, max_bytes, &metrics, leadership))
+            .collect();
         Self { metrics, queues, ledger: None }
     }
 
@@ -331,11 +335,16 @@ impl Fanout {
 }
 
 impl SinkQueue {
-    fn start(route: Route, metrics: &Metrics, leadership: &Leadership) -> Self {
+    fn start(route: Route, max_bytes: usize, metrics: &Metrics, leadership: &Leadership) -> Self {
         let capacity = u64::try_from(route.queue_capacity).unwrap_or(u64::MAX);
         let account = metrics.open_account(&route.name, capacity);
-        let books =
-            QueueBooks::new(route.name.as_str().into(), route.remembers, account, route.queue_capacity);
+        let books = QueueBooks::new(
+            route.name.as_str().into(),
+            route.remembers,
+            account,
+            route.queue_capacity,
+            max_bytes,
+        );
         let books = Arc::new(books);
         let (orders, incoming) = mpsc::unbounded_channel();
         let courier =

@@ -26,6 +26,9 @@ use crate::{
 /// The most Pods that are told apart in all counts of a queue together.
 const MAX_COUNTED_PODS: usize = 16 * 1024;
 
+/// How many bytes the findings in all queues may take, as if none were in several.
+pub(super) const MAX_QUEUED_BYTES: usize = 8 << 20;
+
 /// How long a full queue may store nothing before a list no longer waits for it.
 const STUCK_AFTER: Duration = Duration::from_mins(1);
 
@@ -38,6 +41,8 @@ pub(super) struct QueueBooks {
     pub(super) account: SinkAccount,
     /// How many findings may wait.
     pub(super) capacity: usize,
+    /// How many bytes they may take.
+    max_bytes: usize,
     /// Findings that were dropped or given up.
     pub(super) undelivered: AtomicU64,
     /// Findings that are left to the next start.
@@ -55,6 +60,10 @@ struct QueueState {
     groups: BTreeMap<ContainerKey, usize>,
     /// How many ends of incidents of each group are to be told.
     ends: BTreeMap<ContainerKey, usize>,
+    /// What they take, in bytes.
+    bytes: usize,
+    /// What those of them take that the courier has taken in, in bytes.
+    held_bytes: usize,
     /// Pods that are told apart in counts.
     counted_pods: usize,
     /// Since when the queue has had no room for lists, and the sink has stored nothing.
@@ -62,12 +71,19 @@ struct QueueState {
 }
 
 impl QueueBooks {
-    pub(super) fn new(sink: Arc<str>, remembers: bool, account: SinkAccount, capacity: usize) -> Self {
+    pub(super) fn new(
+        sink: Arc<str>,
+        remembers: bool,
+        account: SinkAccount,
+        capacity: usize,
+        max_bytes: usize,
+    ) -> Self {
         Self {
             sink,
             remembers,
             account,
             capacity,
+            max_bytes,
             undelivered: AtomicU64::new(0),
             handed_over: AtomicU64::new(0),
             keys: KeyMaker::default(),
@@ -104,7 +120,13 @@ impl QueueBooks {
 
     /// Returns whether what was read back may come in: whether half of the queue is free.
     pub(super) fn has_room_to_recover(&self) -> bool {
-        self.state().waiting < self.capacity.div_ceil(2)
+        let state = self.state();
+        state.waiting < self.capacity.div_ceil(2) && state.bytes < self.max_bytes / 2
+    }
+
+    /// Returns whether what the courier has taken in takes too much memory.
+    pub(super) fn takes_too_much(&self) -> bool {
+        self.state().held_bytes > self.max_bytes
     }
 
     /// Takes in that an incident is over, which the sink is to be told.
@@ -132,9 +154,10 @@ impl QueueBooks {
         self.settled.notified()
     }
 
-    fn enter(&self, key: ContainerKey) {
+    fn enter(&self, key: ContainerKey, bytes: usize) {
         let mut state = self.state();
         state.waiting += 1;
+        state.bytes += bytes;
         *state.groups.entry(key).or_default() += 1;
         state.ends.remove(&key);
         self.account.set_used(state.waiting);
@@ -143,11 +166,20 @@ impl QueueBooks {
         }
     }
 
-    fn leave(&self, key: ContainerKey, counted_pods: usize, is_stored: bool) {
+    fn leave(
+        &self,
+        key: ContainerKey,
+        bytes: usize,
+        held_bytes: usize,
+        counted_pods: usize,
+        is_stored: bool,
+    ) {
         let mut state = self.state();
         state.waiting -= 1;
         take_one(&mut state.groups, key);
         self.account.set_used(state.waiting);
+        state.bytes -= bytes;
+        state.held_bytes -= held_bytes;
         state.counted_pods -= counted_pods;
         if self.has_room(&state) {
             state.stuck_since = None;
@@ -159,7 +191,7 @@ impl QueueBooks {
     }
 
     fn has_room(&self, state: &QueueState) -> bool {
-        state.waiting < self.capacity - self.capacity / 4
+        state.waiting < self.capacity - self.capacity / 4 && state.bytes < self.max_bytes - self.max_bytes / 4
     }
 
     /// Each change is complete in itself, so a panic leaves nothing half-done.
@@ -196,6 +228,10 @@ pub(super) struct PendingDelivery {
     pub(super) reason: Option<String>,
     /// The Pods of [`Delivery::more`], by hashes of their UIDs.
     pods: HashSet<u64>,
+    /// What it takes, about.
+    bytes: usize,
+    /// Whether the courier has taken it in.
+    is_held: bool,
     books: Arc<QueueBooks>,
     ledger: Option<LedgerEntry>,
     end: PendingEnd,
@@ -212,8 +248,9 @@ enum PendingEnd {
 impl PendingDelivery {
     /// Lets a finding wait that the sink's account already counts as waiting.
     pub(super) fn new(finding: Arc<Finding>, books: &Arc<QueueBooks>, ledger: Option<LedgerEntry>) -> Self {
+        let bytes = size_of::<Self>() + finding.memory_bytes();
         let key = books.keys.container(&finding);
-        books.enter(key);
+        books.enter(key, bytes);
         let owed = ledger.as_ref().filter(|_| books.remembers).map(|entry| entry.owed.clone());
         Self {
             key,
@@ -224,9 +261,17 @@ impl PendingDelivery {
             pauses: 0,
             reason: None,
             pods: HashSet::new(),
+            bytes,
+            is_held: false,
             books: Arc::clone(books),
             end: PendingEnd::None,
         }
+    }
+
+    /// Takes in that the courier holds it from now on.
+    pub(super) fn take_in(&mut self) {
+        self.is_held = true;
+        self.books.state().held_bytes += self.bytes;
     }
 
     /// Returns a hash that tells its Pod from the few others of its group.
@@ -338,7 +383,8 @@ impl Drop for PendingDelivery {
             self.end_left("the courier ended too early; this is a bug");
         }
         let stored = [DeliveryOutcome::Delivered, DeliveryOutcome::Duplicate].map(PendingEnd::Settled);
-        self.books.leave(self.key, self.pods.len(), stored.contains(&self.end));
+        let held_bytes = if self.is_held { self.bytes } else { 0 };
+        self.books.leave(self.key, self.bytes, held_bytes, self.pods.len(), stored.contains(&self.end));
     }
 }
 

@@ -16,7 +16,8 @@ pub(super) struct FairQueue {
 /// The deliveries of a namespace.
 #[derive(Debug, Default)]
 struct NamespaceQueue {
-    workloads: HashMap<u64, VecDeque<PendingDelivery>>,
+    // Most workloads have one, and a queue has room for four.
+    workloads: HashMap<u64, VecDeque<Box<PendingDelivery>>>,
     /// The workloads that have any, that whose turn it is first.
     turns: VecDeque<u64>,
 }
@@ -33,7 +34,7 @@ impl FairQueue {
             namespace.turns.push_back(key.workload);
             VecDeque::new()
         });
-        workload.push_back(pending);
+        workload.push_back(Box::new(pending));
     }
 
     /// Returns whether a namespace that `may` go has any.
@@ -68,7 +69,7 @@ impl FairQueue {
             self.namespaces.remove(&namespace);
             self.turns.retain(|other| *other != namespace);
         }
-        pending
+        pending.map(|pending| *pending)
     }
 }
 
@@ -82,6 +83,6 @@ impl NamespaceQueue {
         } else {
             self.turns.push_back(key);
         }
-        pending
+        pending.map(|pending| *pending)
     }
 }

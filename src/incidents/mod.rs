@@ -47,7 +47,7 @@ use crate::{
 pub const QUIET_AFTER: Duration = Duration::from_hours(1);
 
 /// How many incidents are remembered.
-const MAX_INCIDENTS: usize = 4096;
+const MAX_INCIDENTS: usize = 2048;
 
 /// An incident that is over.
 #[derive(Clone, Debug)]

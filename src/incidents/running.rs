@@ -9,7 +9,7 @@ use crate::source::objects::Pod;
 const MAX_KILLED_PODS: usize = 128;
 
 /// How many running instances of an incident are remembered.
-const MAX_INSTANCES: usize = 8;
+const MAX_INSTANCES: usize = 4;
 
 /// The Pods of an incident.
 #[derive(Debug, Default)]

@@ -124,7 +124,7 @@ pub async fn run(
             }
             observation = stages.observations.next(!lists_wait && stages.backlog.is_empty()) => {
                 let Some(observation) = observation else { break Err(PipelineError::Source) };
-                stages.take_in(observation);
+                stages.take_in(observation).await;
             }
         }
     };

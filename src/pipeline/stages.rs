@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use kube::Client;
 use sinks::kubernetes::EventLedger;
-use tokio::time::Instant;
+use tokio::{task::coop::consume_budget, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -87,7 +87,11 @@ impl Stages<'_> {
     }
 
     /// Takes in an observation, and delivers or keeps what is found by it.
-    pub(super) fn take_in(&mut self, observation: Observation) {
+    ///
+    /// # Cancel safety
+    ///
+    /// What is found and not yet delivered is lost.
+    pub(super) async fn take_in(&mut self, observation: Observation) {
         let is_of_list = self.backlog.notice(&observation);
         if let Some(record) = record_of(&observation, self.config) {
             if self.duty.recovers() {
@@ -100,7 +104,13 @@ impl Stages<'_> {
         self.duty.notice(&observation, &mut self.backlog, &self.detection);
         let found = self.detection.observe(observation, Timestamp::now());
         for finding in found.into_iter().filter_map(|finding| self.duty.admit(finding)) {
-            if is_of_list { self.backlog.push(finding, Instant::now()) } else { self.fanout.send(finding) }
+            if is_of_list {
+                self.backlog.push(finding, Instant::now());
+            } else {
+                self.fanout.send(finding);
+            }
+            // Of a Pod with a thousand kills, the couriers take in some before the next ones come.
+            consume_budget().await;
         }
     }
 

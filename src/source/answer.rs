@@ -17,6 +17,8 @@ use tokio_util::bytes::{Buf, Bytes};
 pub(super) const MAX_PART_BYTES: usize = 16 * 1024 * 1024;
 /// How much each answer may gather without asking.
 const FREE_BYTES: usize = 64 * 1024;
+/// By how much room grows for a large part of unknown length.
+const GROWTH_BYTES: usize = 1024 * 1024;
 
 /// What an answer is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,6 +203,9 @@ impl AnswerBytes {
         }
         if length.is_some() {
             self.gathered.reserve_exact(expected - self.gathered.len());
+        } else if self.gathered.capacity() < at_least && expected > FREE_BYTES {
+            // Twice as much would be a second object.
+            self.gathered.reserve_exact(self.piece.len().max(GROWTH_BYTES));
         }
         Ok(())
     }

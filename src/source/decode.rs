@@ -11,7 +11,11 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::{answer::AnswerEncoding, objects::ObjectMetadata};
+use super::{
+    answer::AnswerEncoding,
+    mend::{from_json, read_json},
+    objects::ObjectMetadata,
+};
 
 /// Why something can't be decoded.
 #[derive(Debug, Error)]
@@ -60,7 +64,7 @@ impl<'a> EncodedObject<'a> {
     /// Decodes it.
     pub(super) fn decode<O: DeserializeOwned + WireMessage>(self) -> Result<O, DecodeError> {
         match self {
-            Self::Json(json) => Ok(from_json(json)?),
+            Self::Json(json) => Ok(read_json(json)?),
             Self::Protobuf(bytes) => Ok(O::decode(bytes)?),
         }
     }
@@ -68,7 +72,7 @@ impl<'a> EncodedObject<'a> {
     /// Returns its metadata, if they can be read.
     pub(super) fn metadata(self) -> Option<ObjectMetadata> {
         match self {
-            Self::Json(json) => from_json(json).ok().map(|AnyObject { metadata }| metadata),
+            Self::Json(json) => read_json(json).ok().map(|AnyObject { metadata }| metadata),
             Self::Protobuf(bytes) => {
                 // They come first, so that they can be read though what follows can't.
                 let (_, fields) = WireFields(bytes).next_field().ok()??;
@@ -118,12 +122,4 @@ impl<'a> WatchMessage<'a, EncodedObject<'a>> {
             EncodedObject::Protobuf(bytes) => Refusal::of_protobuf(bytes),
         }
     }
-}
-
-/// Decodes JSON.
-///
-/// It checks the whole for UTF-8 first: that is faster than string by string, and all that is decoded
-/// then shares one kind of reader, which halves its code.
-fn from_json<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, serde_json::Error> {
-    serde_json::from_str(str::from_utf8(json).map_err(serde::de::Error::custom)?)
 }

@@ -28,6 +28,7 @@ mod decode;
 mod failure;
 mod intake;
 mod items;
+mod mend;
 mod messages;
 pub mod objects;
 pub mod observe;

@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is what it is for")]
 
 mod cluster;
+mod hostile;
 mod instructions;
 mod life;
 mod limits;
@@ -80,6 +81,7 @@ enum Part {
     Size,
     Memory,
     Rest,
+    Hostile,
     Instructions,
     Speed,
     Delay,
@@ -111,7 +113,13 @@ impl Options {
 
     fn includes(&self, part: Part) -> bool {
         match self.only.as_slice() {
-            [] => !self.quick || matches!(part, Part::Size | Part::Memory | Part::Rest | Part::Instructions),
+            [] => {
+                !self.quick
+                    || matches!(
+                        part,
+                        Part::Size | Part::Memory | Part::Rest | Part::Hostile | Part::Instructions
+                    )
+            }
             only => only.contains(&part),
         }
     }
@@ -148,6 +156,7 @@ fn measure(options: &Options) -> Outcome<bool> {
             Part::Size => run.size(),
             Part::Memory => run.memory(),
             Part::Rest => run.rest(),
+            Part::Hostile => hostile::measure(&run),
             Part::Instructions => instructions::count(&run),
             Part::Speed => run.speed(),
             Part::Delay => run.delay(),

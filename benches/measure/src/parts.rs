@@ -29,7 +29,7 @@ pub struct Run<'a> {
 
 impl Run<'_> {
     /// What each program comes to.
-    fn each<T>(&self, measure: impl FnMut(&&Path) -> Outcome<T>) -> Outcome<Vec<T>> {
+    pub fn each<T>(&self, measure: impl FnMut(&&Path) -> Outcome<T>) -> Outcome<Vec<T>> {
         self.programs.iter().map(measure).collect()
     }
 

@@ -44,6 +44,16 @@ impl RunningProcess {
         Ok(Self { child, leash: Some(leash), log: PathBuf::new() })
     }
 
+    /// Starts a client that finds the cluster in `~/.kube/config` of this home directory.
+    pub fn at_home(command: &mut Command, home: &Path) -> Outcome<Self> {
+        let path = env::var_os("PATH").unwrap_or_default();
+        command.env_clear().env("PATH", path).env("HOME", home).env("OOM_SERVER__LISTEN", "127.0.0.1:0");
+        let log = home.join("log");
+        let mut client = Self::start(command.stdout(Stdio::null()).stderr(fs::File::create(&log)?))?;
+        client.log = log;
+        Ok(client)
+    }
+
     /// The CPU time that it has used, in seconds, to a hundredth.
     pub fn cpu(&self) -> Outcome<f64> {
         cpu(self.child.id())
@@ -144,20 +154,14 @@ impl ServerProcess {
     }
 
     fn run(&mut self, command: &mut Command) -> Outcome<RunningProcess> {
-        let path = env::var_os("PATH").unwrap_or_default();
-        let home = self.dir.path();
-        command.env_clear().env("PATH", path).env("HOME", home).env("OOM_SERVER__LISTEN", "127.0.0.1:0");
-        let log = home.join("log");
-        let mut client =
-            RunningProcess::start(command.stdout(Stdio::null()).stderr(fs::File::create(&log)?))?;
-        client.log.clone_from(&log);
+        let mut client = RunningProcess::at_home(command, self.dir.path())?;
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE && client.child.try_wait()?.is_none() {
             if self.watched(&[Resource::Pods, Resource::Events])? {
                 return Ok(client);
             }
         }
-        let said = fs::read_to_string(log).unwrap_or_default();
+        let said = fs::read_to_string(&client.log).unwrap_or_default();
         let program = command.get_program().display();
         Err(format!("{program} ended, or doesn't watch the cluster after {PATIENCE:?}. It said:\n{said}")
             .into())

@@ -283,8 +283,16 @@ impl Store for SyntheticStore {
 
 const NOT_FOUND: &str = r#"{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","message":"not found","code":404}"#;
 
-/// Answers for ever. In `dir` it writes a kubeconfig, `address` and `ca.pem`.
+/// Answers for ever. In `dir` it writes what [`open`] does.
 pub async fn serve(server: &Server, dir: &Path) -> Result<Infallible, Box<dyn Error>> {
+    open(server, dir).await?;
+    // The answer to this tells that all is written.
+    crate::say(&())?;
+    std::future::pending().await
+}
+
+/// Lets a server listen, and writes a kubeconfig, `address` and `ca.pem` in `dir`.
+pub async fn open<S: Store>(server: &ApiServer<S>, dir: &Path) -> Result<(), Box<dyn Error>> {
     let authority = Authority::new();
     let address = server.listen(Some(authority.certify())).await;
     fs::write(dir.join("ca.pem"), authority.pem())?;
@@ -300,9 +308,7 @@ pub async fn serve(server: &Server, dir: &Path) -> Result<Infallible, Box<dyn Er
             dir.join("ca.pem").display()
         ),
     )?;
-    // The answer to this tells that all is written.
-    crate::say(&())?;
-    std::future::pending().await
+    Ok(())
 }
 
 /// What was asked of the server so far.

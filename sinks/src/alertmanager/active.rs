@@ -8,7 +8,7 @@ use super::alert::{Alert, AlertLabels};
 
 /// The most alerts that are remembered, some 1 KB each. Those that are forgotten are not sent again, unless there is
 /// another kill.
-const MAX_ACTIVE_ALERTS: usize = 4096;
+const MAX_ACTIVE_ALERTS: usize = 1024;
 
 /// The alerts that have not ended, by their labels.
 #[derive(Debug, Default)]

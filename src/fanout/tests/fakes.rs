@@ -40,7 +40,13 @@ pub(crate) fn finding(namespace: &str, container: &str, number: usize) -> Arc<Fi
 /// The finding as it waits for a sink whose books nobody reads.
 pub(super) fn pending_for(finding: Finding) -> PendingDelivery {
     static BOOKS: LazyLock<Arc<QueueBooks>> = LazyLock::new(|| {
-        Arc::new(QueueBooks::new("test".into(), false, Metrics::new().open_account("test", 4096), 4096))
+        Arc::new(QueueBooks::new(
+            "test".into(),
+            false,
+            Metrics::new().open_account("test", 4096),
+            4096,
+            8 << 20,
+        ))
     });
     PendingDelivery::new(Arc::new(finding), &BOOKS, None)
 }

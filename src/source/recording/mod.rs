@@ -38,7 +38,7 @@ use shape::ObjectType;
 use thiserror::Error;
 use values::{RecordedValue, RecordedValues};
 
-use super::{Observation, Scope, objects::Event};
+use super::{Observation, Scope, mend::read_json, objects::Event};
 
 /// Why a recording can't be read any further.
 #[derive(Debug, Error)]
@@ -191,13 +191,13 @@ impl<R> Recording<R> {
         let group_and_kind = known.group_and_kind();
         let observation = match (group_and_kind, change) {
             (("", "Pod"), ChangeKind::Added | ChangeKind::Modified) => {
-                Some(Observation::Changed(Scope::WHOLE, serde_json::from_str(json)?))
+                Some(Observation::Changed(Scope::WHOLE, read_json(json.as_bytes())?))
             }
             (("", "Pod"), ChangeKind::Deleted) => {
-                Some(Observation::Deleted(Scope::WHOLE, serde_json::from_str(json)?))
+                Some(Observation::Deleted(Scope::WHOLE, read_json(json.as_bytes())?))
             }
             (("" | "events.k8s.io", "Event"), ChangeKind::Added | ChangeKind::Modified) => {
-                witness(serde_json::from_str(json)?)
+                witness(read_json(json.as_bytes())?)
             }
             _ => None,
         };

@@ -12,6 +12,7 @@ pub mod api_server;
 pub mod behaviour;
 pub mod browser;
 mod control_plane;
+pub mod hostile;
 pub mod log;
 pub mod pod_dsl;
 pub mod program;

@@ -69,7 +69,7 @@ impl Store for Etcd {
 }
 
 impl Etcd {
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         let now = EtcdBackup { version: 1000, objects: BTreeMap::new(), changes: Vec::new(), compacted: 0 };
         Self(Arc::new(Mutex::new(EtcdState { now, watches: Vec::new() })))
     }
