@@ -5,13 +5,14 @@
 //! | another holds the Lease | reads it every second |
 //! | the Lease has not changed for 15 s | takes it |
 //! | nobody holds the Lease, or this replica itself does | takes it at once |
-//! | the Lease is gone for 15 s, or was not there at the start | creates it, and leads 10 s after it knows that |
+//! | the Lease is gone for 15 s, or was not there at the start | creates it, and leads once a renewal succeeds that it sent 10 s after it knew that |
 //! | this replica leads | renews the Lease every 5 s; after a failure, every second |
 //! | it sent the last renewal that succeeded 10 s ago, or another holds the Lease | leads no longer |
 //!
 //! So two replicas never lead at a time: whoever takes the Lease waited longer than its holder leads. No
 //! replica compares its clock with another's: each measures how long it has seen no change. Whoever deletes
-//! the Lease hides its holder; therefore the one that creates it anew waits until that holder has given up.
+//! the Lease hides its holder; therefore the one that creates it anew waits until that holder has given up, and
+//! then has to find the Lease as it left it: a holder that created it anew as well leads on.
 
 use std::time::Duration;
 
@@ -64,19 +65,17 @@ pub enum LeaseAnswer {
     Failed,
 }
 
-/// From when until when a replica leads, unless it renews its Lease or learns of another holder.
+/// Until when a replica leads, unless it renews its Lease or learns of another holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Term {
-    /// When it begins.
-    pub from: Instant,
     /// When it ends.
     pub until: Instant,
 }
 
 impl Term {
-    /// Returns whether it has begun and not ended.
+    /// Returns whether it has not ended.
     pub fn covers(self, now: Instant) -> bool {
-        self.from <= now && now < self.until
+        now < self.until
     }
 }
 
@@ -124,14 +123,9 @@ impl ElectionState {
         }
     }
 
-    /// Returns the current or next term of this replica.
+    /// Returns the current or last term of this replica.
     pub fn term(&self) -> Option<Term> {
         self.term
-    }
-
-    /// Returns whether a term of this replica has not ended, though it may not have begun.
-    fn holds_term(&self, now: Instant) -> bool {
-        self.term.is_some_and(|term| now < term.until)
     }
 
     /// Returns whether this replica leads.
@@ -139,10 +133,15 @@ impl ElectionState {
         self.term.is_some_and(|term| term.covers(now))
     }
 
-    /// Returns the Lease, if this replica holds it as far as it knows.
+    /// Returns the Lease if this replica may give it up: if it holds the Lease as far as it knows, and has led by
+    /// it. Whoever takes what is given up doesn't wait, so a creator that still waits for a holder gives nothing up.
     pub fn held(&self) -> Option<&LeaseState> {
         match &self.lease {
-            KnownLease::Stored(lease) if lease.holder.as_ref() == Some(&self.identity) => Some(lease),
+            KnownLease::Stored(lease)
+                if self.term.is_some() && lease.holder.as_ref() == Some(&self.identity) =>
+            {
+                Some(lease)
+            }
             _ => None,
         }
     }
@@ -165,7 +164,7 @@ impl ElectionState {
                 if is_own || is_due { LeaseRequest::Hold(lease.clone()) } else { LeaseRequest::Read }
             }
             KnownLease::NeverSeen => LeaseRequest::Create,
-            KnownLease::Gone if is_due || self.holds_term(now) => LeaseRequest::Create,
+            KnownLease::Gone if is_due || self.leads(now) => LeaseRequest::Create,
             KnownLease::Gone | KnownLease::Unknown => LeaseRequest::Read,
         };
         let at = self.not_before.max(now);
@@ -182,18 +181,19 @@ impl ElectionState {
         }
         match answer {
             LeaseAnswer::Stored(lease) if is_write => {
-                self.note_creation(&lease, now);
-                let from = match (self.term, self.created) {
-                    (Some(term), _) if self.holds_term(now) => term.from,
-                    (_, Some(created)) => now.max(created + TENURE),
-                    (_, None) => now,
-                };
-                self.term = Some(Term { from, until: sent + TENURE });
+                self.note_creation(request, &lease, now);
                 self.not_before = sent + RENEWAL_INTERVAL;
+                match self.created.map(|created| created + TENURE) {
+                    Some(proof) if sent < proof && !self.leads(now) => {
+                        self.term = None;
+                        self.not_before = self.not_before.min(proof);
+                    }
+                    _ => self.term = Some(Term { until: sent + TENURE }),
+                }
                 self.see(KnownLease::Stored(lease), now);
             }
             LeaseAnswer::Stored(lease) => {
-                self.note_creation(&lease, now);
+                self.note_creation(request, &lease, now);
                 let is_own = lease.holder.as_ref() == Some(&self.identity);
                 if is_own || lease.holder.is_none() {
                     self.not_before = now;
@@ -205,7 +205,7 @@ impl ElectionState {
             LeaseAnswer::Missing => {
                 self.created = None;
                 let never_seen = matches!(self.lease, KnownLease::Unknown | KnownLease::NeverSeen);
-                if never_seen || self.holds_term(now) {
+                if never_seen || self.leads(now) {
                     self.not_before = now;
                 }
                 self.see(if never_seen { KnownLease::NeverSeen } else { KnownLease::Gone }, now);
@@ -218,10 +218,19 @@ impl ElectionState {
         }
     }
 
-    /// Takes note of a Lease that this replica has created, also where it got no answer then.
-    fn note_creation(&mut self, lease: &LeaseState, now: Instant) {
+    /// Takes note of a Lease that this replica has created, also where it got no answer then. What was known of the
+    /// creation holds only for the Lease that was known: another of this replica's making may have taken its place.
+    fn note_creation(&mut self, request: &LeaseRequest, lease: &LeaseState, now: Instant) {
         let is_created = lease.transitions == 0 && lease.holder.as_ref() == Some(&self.identity);
-        self.created = is_created.then(|| self.created.unwrap_or(now));
+        let is_known = match request {
+            LeaseRequest::Create => false,
+            LeaseRequest::Hold(_) => true,
+            LeaseRequest::Read => {
+                matches!(&self.lease, KnownLease::Stored(known) if known.version == lease.version)
+            }
+        };
+        let known = self.created.filter(|_| is_known);
+        self.created = is_created.then(|| known.unwrap_or(now));
     }
 
     fn see(&mut self, lease: KnownLease, now: Instant) {

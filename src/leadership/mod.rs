@@ -72,18 +72,12 @@ impl Leadership {
     pub async fn gained(&self) {
         let Some(mut term) = self.term.clone() else { return };
         loop {
-            let current = *term.borrow_and_update();
-            let from = match current.map(|term| (term, Instant::now())) {
-                Some((term, now)) if term.covers(now) => return,
-                Some((term, now)) if now < term.from => Some(term.from),
-                _ => None,
-            };
-            tokio::select! {
-                changed = term.changed() => if changed.is_err() {
-                    // The election has ended, so nothing is gained any more.
-                    pending::<()>().await;
-                },
-                () = sleep_until(from.unwrap_or_else(Instant::now)), if from.is_some() => {}
+            if term.borrow_and_update().is_some_and(|term| term.covers(Instant::now())) {
+                return;
+            }
+            if term.changed().await.is_err() {
+                // The election has ended, so nothing is gained any more.
+                pending::<()>().await;
             }
         }
     }

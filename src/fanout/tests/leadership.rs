@@ -9,8 +9,7 @@ use crate::leadership::Term;
 const TERM: Duration = Duration::from_secs(10);
 
 fn term() -> Term {
-    let now = Instant::now();
-    Term { from: now, until: now + TERM }
+    Term { until: Instant::now() + TERM }
 }
 
 #[tokio::test(start_paused = true)]
