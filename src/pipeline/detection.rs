@@ -50,9 +50,12 @@ impl Detection {
         conclusions.into_iter().filter_map(|conclusion| self.conclude(conclusion)).collect()
     }
 
-    /// Takes in what an earlier run found, so that incidents count on.
+    /// Takes in what an earlier run found, so that incidents count on. The same Event may be read several times,
+    /// so it has to come before its observation.
     pub fn remember(&mut self, finding: &Finding, now: Timestamp) {
-        self.incidents.remember(finding, now);
+        if !self.was_reported(finding) {
+            self.incidents.remember(finding, now);
+        }
     }
 
     /// Returns the incidents that are over, unless the program can't see the cluster, or only has for less than a

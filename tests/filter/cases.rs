@@ -702,6 +702,19 @@ fn a_kill_whose_event_stands_in_the_cluster_was_reported() {
 }
 
 #[test]
+fn the_filter_tells_which_of_its_findings_an_event_tells_of() {
+    let mut case = Case::new();
+    case.sees(&["app R(1,b)+L(a)"]).finds(&["a"]);
+    let finding = case.found[0].clone();
+    assert!(!case.filter.was_reported(&finding));
+    let event = finding::event_name("cart", &finding.id);
+    case.observe(Observation::Reported { namespace: "other".into(), event: event.clone(), record: None });
+    assert!(!case.filter.was_reported(&finding));
+    case.observe(Observation::Reported { namespace: "shop".into(), event, record: None });
+    assert!(case.filter.was_reported(&finding));
+}
+
+#[test]
 fn a_kill_whose_event_is_named_by_its_id_alone_was_reported() {
     let event = finding::event_name("cart", &KillId::new(&[&id("a")]));
     for (namespace, expected) in [("shop", vec![]), ("other", vec!["a"])] {
