@@ -24,7 +24,7 @@
 //! | starts that Events tell of | `BUCKETS = 1024` of four each | `src/filter/starts.rs` | an older one is forgotten |
 //! | the pause that a sink asks for | `MAX_RETRY_AFTER = Duration::from_hours(24)` | `src/fanout/courier.rs` | it is called earlier |
 //! | findings that wait for a sink | `MAX_CAPACITY = 1_000_000` and `queue_capacity` | `src/config/mod.rs` | a finding is dropped, and logged whole |
-//! | the memory of those that wait for all sinks | `MAX_QUEUED_BYTES = 8 << 20` | `src/fanout/queue.rs` | the same; each sink has an equal share |
+//! | the memory of those that wait | `MAX_QUEUED_BYTES = 8 << 20` | `src/fanout/queue.rs` | the same; each of several sinks has half of it |
 //! | an error that the API server answers with | `MAX_BODY_BYTES = 16 * 1024`, `BODY_TIMEOUT = Duration::from_secs(30)` | `cluster/src/refusal.rs` | only its status counts |
 //! | the beginning of an answer of the API server | `ANSWER_TIMEOUT = Duration::from_secs(30)` | `cluster/src/lib.rs` | the request has failed |
 //! | what is read at a time of a connection to it | `MAX_BUFFER_BYTES = 32 * 1024` | `cluster/src/transport.rs` | the rest is read later |

@@ -152,7 +152,7 @@ impl Fanout {
     /// Starts a courier for each route, in the current Tokio runtime. They deliver only while this replica
     /// leads. Opens an account for each sink in `metrics`, so call it once for them.
     pub fn start(routes: Vec<Route>, metrics: Arc<Metrics>, leadership: &Leadership) -> Self {
-        let max_bytes = MAX_QUEUED_BYTES / routes.len().max(1);
+        let max_bytes = MAX_QUEUED_BYTES / routes.len().clamp(1, 2);
         let queues = routes
             .into_iter()
             .map(|route| SinkQueue::start(route, max_bytes, &metrics, leadership))

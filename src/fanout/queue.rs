@@ -26,7 +26,8 @@ use crate::{
 /// The most Pods that are told apart in all counts of a queue together.
 const MAX_COUNTED_PODS: usize = 16 * 1024;
 
-/// How many bytes the findings in all queues may take, as if none were in several.
+/// How many bytes the findings in the only queue may take. Each of several has half of that: most findings wait in all
+/// of them, and take the memory once.
 pub(super) const MAX_QUEUED_BYTES: usize = 8 << 20;
 
 /// How long a full queue may store nothing before a list no longer waits for it.
