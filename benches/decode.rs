@@ -8,6 +8,7 @@ mod objects;
 #[path = "measure/src/shapes.rs"]
 mod shapes;
 
+use ::cluster::protobuf::{WireFields, WireMessage};
 use divan::{Bencher, counter::BytesCount};
 use jiff::Timestamp;
 use kubernetes_oom_event_generator::{
@@ -19,56 +20,59 @@ use kubernetes_oom_event_generator::{
         objects::{Event, Pod},
     },
 };
-use objects::{Container, Moment, Sight, Spelling};
-use serde::Deserialize;
-
-/// Pods to a page, as the program asks for them.
-const PAGE: u64 = 50;
-
-#[derive(Deserialize)]
-struct ListBody {
-    items: Vec<Pod>,
-}
+use objects::{Container, Encoding, Moment, Place, Sight, Spelling};
+use serde::de::DeserializeOwned;
 
 fn main() {
     divan::main();
 }
 
-fn pod(number: u64, sight: Sight) -> Vec<u8> {
+const ENCODINGS: [Encoding; 2] = [Encoding::Protobuf, Encoding::Json];
+
+/// A Pod as it stands in a list, in Protobuf without the head of its field.
+fn pod(encoding: Encoding, number: u64, sight: Sight) -> Vec<u8> {
     let mut spelled = Vec::new();
     let container = Container { restarts: 1, sight };
-    Spelling::new().pod(
-        &mut spelled,
-        &objects::SpelledPod { number, container, version: 1 },
-        &Moment::now(),
-        true,
-    );
-    spelled
+    let pod = objects::SpelledPod { number, container, version: 1 };
+    Spelling::new(encoding).pod(&mut spelled, &pod, &Moment::now(), Place::Listed);
+    without_head(encoding, spelled)
+}
+
+fn without_head(encoding: Encoding, spelled: Vec<u8>) -> Vec<u8> {
+    match encoding {
+        Encoding::Json => spelled,
+        Encoding::Protobuf => {
+            let field = WireFields(&spelled).next_field().unwrap();
+            field.map(|(_, value)| value.bytes().to_vec()).unwrap_or_default()
+        }
+    }
+}
+
+fn decode<T: DeserializeOwned + WireMessage>(encoding: Encoding, bytes: &[u8]) -> T {
+    match encoding {
+        Encoding::Json => serde_json::from_str(str::from_utf8(bytes).unwrap()).unwrap(),
+        Encoding::Protobuf => T::decode(bytes).unwrap(),
+    }
 }
 
 /// By the shape of the Pod.
-#[divan::bench(args = [0, 1, 2, 3])]
-fn a_pod(bencher: Bencher<'_, '_>, number: u64) {
-    let spelled = pod(number, Sight::Running);
-    let decode = || serde_json::from_str::<Box<Pod>>(str::from_utf8(&spelled).unwrap()).unwrap();
-    bencher.counter(BytesCount::of_slice(&spelled)).bench(decode);
+#[divan::bench(args = ENCODINGS.into_iter().flat_map(|encoding| [0, 1, 2, 3].map(|number| Given(encoding, number))))]
+fn a_pod(bencher: Bencher<'_, '_>, Given(encoding, number): Given) {
+    let spelled = pod(encoding, number, Sight::Running);
+    bencher.counter(BytesCount::of_slice(&spelled)).bench(|| decode::<Box<Pod>>(encoding, &spelled));
 }
 
-#[divan::bench]
-fn an_event(bencher: Bencher<'_, '_>) {
+/// An encoding, and the number of a Pod.
+#[derive(Clone, Copy, Debug)]
+struct Given(Encoding, u64);
+
+#[divan::bench(args = ENCODINGS)]
+fn an_event(bencher: Bencher<'_, '_>, encoding: Encoding) {
     let mut spelled = Vec::new();
     let pod = objects::SpelledPod { number: 1, container: Container::default(), version: 1 };
-    Spelling::new().started(&mut spelled, &pod, &Moment::now());
-    let decode = || serde_json::from_str::<Event>(str::from_utf8(&spelled).unwrap()).unwrap();
-    bencher.counter(BytesCount::of_slice(&spelled)).bench(decode);
-}
-
-#[divan::bench]
-fn a_page(bencher: Bencher<'_, '_>) {
-    let pods: Vec<_> = (0..PAGE).map(|number| pod(number, Sight::Running)).collect();
-    let page = [br#"{"items":["#.to_vec(), pods.join(&b','), b"]}".to_vec()].concat();
-    let decode = || serde_json::from_str::<ListBody>(str::from_utf8(&page).unwrap()).unwrap().items;
-    bencher.counter(BytesCount::of_slice(&page)).bench(decode);
+    Spelling::new(encoding).started(&mut spelled, &pod, &Moment::now(), Place::Listed);
+    let spelled = without_head(encoding, spelled);
+    bencher.counter(BytesCount::of_slice(&spelled)).bench(|| decode::<Event>(encoding, &spelled));
 }
 
 /// By what a change shows of a Pod that the filter knows.
@@ -77,7 +81,7 @@ fn the_filter(bencher: Bencher<'_, '_>, sight: Sight) {
     let config = Config::load(None, &[], []).map(|loaded| loaded.config);
     let settings = pipeline::settings(&config.unwrap_or_else(|_| panic!("the defaults hold")));
     let observation = |sight| {
-        let pod = serde_json::from_slice(&pod(0, sight)).unwrap();
+        let pod = decode(Encoding::Json, &pod(Encoding::Json, 0, sight));
         Observation::Changed(Scope::WHOLE, pod)
     };
     let (first, then) = (observation(Sight::Running), observation(sight));

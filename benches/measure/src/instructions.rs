@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use crate::{
     Outcome,
+    objects::Encoding,
     orders::{Order, Resource},
     parts::Run,
     process::ServerProcess,
@@ -18,16 +19,21 @@ const TOLERANCE: f64 = 1.05;
 /// So many of each.
 const COUNT: u32 = 10_000;
 
-/// The instructions for a Pod that is listed, a Pod that changes, and an Event.
+/// The instructions for a Pod that is listed, a Pod that changes, and an Event, in either encoding.
 pub fn count(run: &Run<'_>) -> Outcome<Vec<Row>> {
     let program = run.programs.first().ok_or("there is no program")?;
-    let few = instructions(program, 1000, None)?;
-    let many = instructions(program, 1000 + COUNT, None)?;
-    let pods = instructions(program, 1000, Some(Resource::Pods))?;
-    let events = instructions(program, 1000, Some(Resource::Events))?;
-    let found: BTreeMap<String, f64> = [("Pod listed", many), ("Pod changed", pods), ("Event", events)]
-        .map(|(name, all)| (name.to_owned(), ((all - few) / f64::from(COUNT)).round()))
-        .into();
+    let mut found = BTreeMap::new();
+    for encoding in [Encoding::Protobuf, Encoding::Json] {
+        let count = |pods, then| instructions(program, encoding, pods, then);
+        let few = count(1000, None)?;
+        let many = count(1000 + COUNT, None)?;
+        let pods = count(1000, Some(Resource::Pods))?;
+        let events = count(1000, Some(Resource::Events))?;
+        found
+            .extend([("Pod listed", many), ("Pod changed", pods), ("Event", events)].map(|(name, all)| {
+                (format!("{name}, {encoding}"), ((all - few) / f64::from(COUNT)).round())
+            }));
+    }
     if run.options.accept {
         fs::write(ACCEPTED, serde_json::to_string_pretty(&found)? + "\n")?;
     }
@@ -43,8 +49,8 @@ pub fn count(run: &Run<'_>) -> Outcome<Vec<Row>> {
 }
 
 /// All that the program takes to list so many Pods, and then perhaps [`COUNT`] changes.
-fn instructions(program: &Path, pods: u32, then: Option<Resource>) -> Outcome<f64> {
-    let mut server = ServerProcess::start(usize::try_from(pods)?)?;
+fn instructions(program: &Path, encoding: Encoding, pods: u32, then: Option<Resource>) -> Outcome<f64> {
+    let mut server = ServerProcess::start(usize::try_from(pods)?, encoding)?;
     let client = server.under_callgrind(program)?;
     let changes = if then.is_some() { COUNT.into() } else { 0 };
     let order = Order::Flood { resource: then.unwrap_or(Resource::Pods), changes, then_kill: true };

@@ -54,6 +54,10 @@ pub async fn obey(server: &Server, order: Order) -> Result<Value, serde_json::Er
 }
 
 async fn flood(server: &Server, resource: Resource, changes: u64, then_kill: bool) -> bool {
+    // Before that nobody knows in what.
+    if !server.await_watches(&[resource], PATIENCE).await {
+        return false;
+    }
     let target = server.cluster().target();
     let name = server.cluster().name(target);
     server.kills().told.remove(&name);

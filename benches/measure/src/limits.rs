@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ::cluster::protobuf::{PROTOBUF, WireError, WireFields, WireMessage, WireValue, open_envelope};
 use k8s_openapi::api::core::v1;
 use kube::{Api, Client, Config, config::Kubeconfig};
 use kubernetes_oom_event_generator::source::objects::{Event, Pod};
@@ -21,16 +22,23 @@ use rustls::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 
-use crate::{Outcome, cluster::SyntheticCluster, objects::Moment, orders::Resource, process::cpu, say};
+use crate::{
+    Outcome,
+    cluster::SyntheticCluster,
+    objects::{Encoding, Moment, Sight},
+    orders::Resource,
+    process::cpu,
+    say,
+};
 
 /// What is read.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub enum What {
     /// All pages of the list of Pods.
     List,
-    /// Lines of a watch of Pods.
+    /// Messages of a watch of Pods.
     Pods,
-    /// Lines of a watch of Events.
+    /// Messages of a watch of Events.
     Events,
 }
 
@@ -56,66 +64,128 @@ type Stream = BufReader<StreamOwned<ClientConnection, TcpStream>>;
 
 /// Reads so many objects off a connection and decodes each, as the program does and with nothing
 /// around it. Says the CPU seconds that it took.
-pub fn read(what: What, count: u64, dir: &Path) -> Outcome<()> {
+pub fn read(what: What, encoding: Encoding, count: u64, dir: &Path) -> Outcome<()> {
     let mut stream = connect(dir)?;
     let watch = |stream: &mut Stream, resource: &str| {
-        // Of HTTP/1.0, so that lines come as they are.
-        write!(stream.get_mut(), "GET /api/v1/{resource}?watch=true HTTP/1.0\r\n\r\n")?;
+        // Of HTTP/1.0, so that messages come as they are.
+        let accept = accept(encoding);
+        write!(stream.get_mut(), "GET /api/v1/{resource}?watch=true HTTP/1.0\r\naccept: {accept}\r\n\r\n")?;
         head(stream)
     };
     let begun;
     match what {
         What::List => {
             begun = cpu(process::id())?;
-            pages(&mut stream)?;
+            pages(&mut stream, encoding)?;
         }
         What::Pods => {
             watch(&mut stream, "pods")?;
             begun = cpu(process::id())?;
-            lines::<Box<Pod>>(&mut stream, count)?;
+            messages::<Box<Pod>>(&mut stream, encoding, count)?;
         }
         What::Events => {
             watch(&mut stream, "events")?;
             begun = cpu(process::id())?;
-            lines::<Event>(&mut stream, count)?;
+            messages::<Event>(&mut stream, encoding, count)?;
         }
     }
     say(&(cpu(process::id())? - begun))
 }
 
-fn lines<T: DeserializeOwned>(stream: &mut Stream, count: u64) -> Outcome<()> {
-    let mut line = Vec::new();
+/// What to ask for the encoding with.
+pub fn accept(encoding: Encoding) -> &'static str {
+    match encoding {
+        Encoding::Json => "application/json",
+        Encoding::Protobuf => PROTOBUF,
+    }
+}
+
+fn messages<T: DeserializeOwned + WireMessage>(
+    stream: &mut Stream,
+    encoding: Encoding,
+    count: u64,
+) -> Outcome<()> {
+    let mut message = Vec::new();
     for _ in 0..count {
-        line.clear();
-        stream.read_until(b'\n', &mut line)?;
-        decode::<T>(&line)?;
+        message.clear();
+        match encoding {
+            Encoding::Json => drop(stream.read_until(b'\n', &mut message)?),
+            Encoding::Protobuf => {
+                let mut length = [0; 4];
+                stream.read_exact(&mut length)?;
+                message.resize(usize::try_from(u32::from_be_bytes(length))?, 0);
+                stream.read_exact(&mut message)?;
+            }
+        }
+        decode::<T>(encoding, &message)?;
     }
     Ok(())
 }
 
-fn decode<T: DeserializeOwned>(line: &[u8]) -> Outcome<()> {
-    let Line { r#type, object } = serde_json::from_slice::<Line<'_, T>>(line)?;
-    black_box((r#type, object));
+fn decode<T: DeserializeOwned + WireMessage>(encoding: Encoding, message: &[u8]) -> Outcome<()> {
+    match encoding {
+        Encoding::Json => {
+            let Line { r#type, object } = serde_json::from_slice::<Line<'_, T>>(message)?;
+            black_box((r#type, object));
+        }
+        Encoding::Protobuf => {
+            let (word, object) = WireValue::Bytes(message).entry().ok_or("no message")?;
+            let (object, _) = object.entry().ok_or("no object")?;
+            black_box((word, T::decode(open_envelope(object.bytes())?)?));
+        }
+    }
     Ok(())
 }
 
-fn pages(stream: &mut Stream) -> Outcome<()> {
+fn pages(stream: &mut Stream, encoding: Encoding) -> Outcome<()> {
+    let accept = accept(encoding);
     let mut next = String::new();
     let mut body = Vec::new();
     loop {
         write!(
             stream.get_mut(),
-            "GET /api/v1/pods?limit=100&continue={next} HTTP/1.1\r\nhost: localhost\r\n\r\n"
+            "GET /api/v1/pods?limit=100&continue={next} HTTP/1.1\r\nhost: localhost\r\naccept: {accept}\r\n\r\n"
         )?;
         body.resize(head(stream)?, 0);
         stream.read_exact(&mut body)?;
-        let ReadPage { metadata, items } = serde_json::from_slice::<ReadPage<Box<Pod>>>(&body)?;
-        black_box(items);
-        next = metadata.r#continue;
+        next = match encoding {
+            Encoding::Json => json_page::<Box<Pod>>(&body)?,
+            Encoding::Protobuf => {
+                protobuf_page(&body, |object| Box::<Pod>::decode(object).map(|pod| drop(black_box(pod))))?
+            }
+        };
         if next.is_empty() {
             return Ok(());
         }
     }
+}
+
+/// Reads a page in JSON. The answer is what to ask for the next with.
+pub fn json_page<T: DeserializeOwned>(body: &[u8]) -> Outcome<String> {
+    let ReadPage { metadata, items } = serde_json::from_slice::<ReadPage<T>>(body)?;
+    black_box(items);
+    Ok(metadata.r#continue)
+}
+
+/// Reads a page in Protobuf, and each object in it. The answer is what to ask for the next with.
+pub fn protobuf_page(body: &[u8], mut each: impl FnMut(&[u8]) -> Result<(), WireError>) -> Outcome<String> {
+    let mut list = WireFields(open_envelope(body)?);
+    let mut next = String::new();
+    while let Some((number, value)) = list.next_field()? {
+        match number {
+            1 => {
+                let mut metadata = WireFields(value.bytes());
+                while let Some((number, value)) = metadata.next_field()? {
+                    if number == 3 {
+                        next = value.text().into_owned();
+                    }
+                }
+            }
+            2 => each(value.bytes())?,
+            _ => {}
+        }
+    }
+    Ok(next)
 }
 
 /// Reads what stands before a body. The answer is the body's length, if it is said.
@@ -143,25 +213,30 @@ fn connect(dir: &Path) -> Outcome<Stream> {
     Ok(BufReader::with_capacity(64 * 1024, StreamOwned::new(connection, stream)))
 }
 
-/// Decodes so many lines that stand in memory, a hundred different ones over and over. The answer is
+/// Decodes so many messages that stand in memory, a hundred different ones over and over. The answer is
 /// how many a CPU second.
-pub fn decode_from_memory(resource: Resource, count: u64) -> Outcome<f64> {
+pub fn decode_from_memory(resource: Resource, encoding: Encoding, count: u64) -> Outcome<f64> {
     let mut cluster = SyntheticCluster::new(1000, 0);
+    cluster.speak(encoding);
     let moment = Moment::now();
-    let mut spelled = Vec::new();
+    let mut messages = Vec::new();
     for _ in 0..100 {
+        let mut message = Vec::new();
         match resource {
-            Resource::Pods => cluster.change(&mut spelled, &moment),
-            Resource::Events => cluster.start(&mut spelled, &moment),
-        };
+            Resource::Pods => cluster.killed(&mut message, messages.len(), Sight::Running, &moment),
+            Resource::Events => cluster.started(&mut message, messages.len(), &moment),
+        }
+        if encoding == Encoding::Protobuf {
+            message.drain(..4);
+        }
+        messages.push(message);
     }
     let begun = cpu(process::id())?;
-    let lines = spelled.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let mut decoded = 0;
-    for line in lines.cycle().take(usize::try_from(count)?) {
+    for message in messages.iter().cycle().take(usize::try_from(count)?) {
         match resource {
-            Resource::Pods => decode::<Box<Pod>>(line)?,
-            Resource::Events => decode::<Event>(line)?,
+            Resource::Pods => decode::<Box<Pod>>(encoding, message)?,
+            Resource::Events => decode::<Event>(encoding, message)?,
         }
         decoded += 1;
     }

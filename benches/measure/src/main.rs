@@ -5,6 +5,7 @@
 //! Goals of memory, size and requests decide the exit status; times only with `--strict`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is what it is for")]
 
+mod api_server;
 mod cluster;
 mod hostile;
 mod instructions;
@@ -16,6 +17,7 @@ mod parts;
 mod process;
 mod server;
 mod shapes;
+mod speed;
 mod table;
 
 use std::{
@@ -30,6 +32,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use objects::Encoding;
 use server::{Server, SyntheticStore};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -84,6 +87,7 @@ enum Part {
     Hostile,
     Instructions,
     Speed,
+    ApiServer,
     Delay,
     Day,
 }
@@ -93,13 +97,13 @@ enum Part {
 #[command(hide = true)]
 enum Role {
     #[command(hide = true)]
-    Serve { dir: PathBuf, pods: usize },
+    Serve { dir: PathBuf, pods: usize, encoding: Encoding },
     #[command(hide = true)]
     Idle { dir: PathBuf },
     #[command(hide = true)]
     Post { count: usize, every: u64, dir: PathBuf },
     #[command(hide = true)]
-    Read { what: limits::What, count: u64, dir: PathBuf },
+    Read { what: limits::What, encoding: Encoding, count: u64, dir: PathBuf },
 }
 
 impl Options {
@@ -158,7 +162,8 @@ fn measure(options: &Options) -> Outcome<bool> {
             Part::Rest => run.rest(),
             Part::Hostile => hostile::measure(&run),
             Part::Instructions => instructions::count(&run),
-            Part::Speed => run.speed(),
+            Part::Speed => speed::measure(&run),
+            Part::ApiServer => api_server::measure(&run),
             Part::Delay => run.delay(),
             Part::Day => run.day(),
         };
@@ -181,8 +186,11 @@ async fn play(role: Role) -> Outcome<()> {
     let provider = rustls::crypto::ring::default_provider().install_default();
     provider.map_err(|_| "TLS was set up before")?;
     match role {
-        Role::Serve { dir, pods } => {
+        Role::Serve { dir, pods, encoding } => {
             let server = Server::of(SyntheticStore::new(cluster::SyntheticCluster::new(pods, pods)));
+            if encoding == Encoding::Json {
+                server.speak_json();
+            }
             tokio::select! {
                 ended = server::serve(&server, &dir) => ended.map(|_| ()),
                 ended = obey(&server) => ended,
@@ -190,7 +198,7 @@ async fn play(role: Role) -> Outcome<()> {
         }
         Role::Idle { dir } => limits::idle(&dir).await,
         Role::Post { count, every, dir } => limits::post(count, Duration::from_millis(every), &dir).await,
-        Role::Read { what, count, dir } => limits::read(what, count, &dir),
+        Role::Read { what, encoding, count, dir } => limits::read(what, encoding, count, &dir),
     }
 }
 

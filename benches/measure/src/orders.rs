@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::objects::Encoding;
+
 /// What is to happen in the cluster.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Order {
@@ -41,6 +43,10 @@ pub struct Tally {
     pub watches: u64,
     /// Lists, of whatever length, and anything else but watches.
     pub others: u64,
+    /// Lists of Pods, page by page.
+    pub pages: u64,
     /// Both ways, TLS included.
     pub bytes: u64,
+    /// What was answered in last.
+    pub encoding: Encoding,
 }

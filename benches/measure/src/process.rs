@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use crate::{
     Outcome,
+    objects::Encoding,
     orders::{Order, Resource},
 };
 
@@ -111,11 +112,12 @@ pub struct ServerProcess {
 }
 
 impl ServerProcess {
-    /// One that has so many Pods, and as many Events.
-    pub fn start(pods: usize) -> Outcome<Self> {
+    /// One that has so many Pods, and as many Events. It answers in JSON alone, or in Protobuf to whoever accepts
+    /// that.
+    pub fn start(pods: usize, encoding: Encoding) -> Outcome<Self> {
         let dir = tempfile::tempdir()?;
         let mut command = Command::new(env::current_exe()?);
-        command.arg("serve").arg(dir.path()).arg(pods.to_string());
+        command.arg("serve").arg(dir.path()).arg(pods.to_string()).arg(encoding.to_string());
         let mut process = RunningProcess::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
         let orders = process.child.stdin.take().ok_or("no stdin")?;
         let answers = BufReader::new(process.child.stdout.take().ok_or("no stdout")?);

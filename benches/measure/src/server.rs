@@ -17,9 +17,10 @@ use std::{
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http::{Response, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::{
-    api_server::{AnswerBody, ApiServer, Asked, Store, streamed, whole},
+    api_server::{AnswerBody, ApiServer, Asked, Store, in_protobuf, streamed, whole},
+    protobuf::{self, WirePart},
     sockets::Authority,
 };
 use tokio::{
@@ -29,6 +30,7 @@ use tokio::{
 
 use crate::{
     cluster::{Page, SyntheticCluster},
+    objects::Encoding,
     orders::{Resource, Tally},
 };
 
@@ -180,20 +182,14 @@ impl SyntheticStore {
         let is_cached = asked.query.get("resourceVersion").is_some_and(|version| version == "0");
         let limit = number("limit").filter(|limit| *limit > 0 && !is_cached).unwrap_or(all);
         let end = all.min(begin + limit);
-        let next = if end < all {
-            format!(r#","continue":"{end}","remainingItemCount":{}"#, all - end)
-        } else {
-            String::new()
-        };
         // client-go takes a list of another kind for an empty one.
         let kind = match resource {
             Resource::Pods => "PodList",
             Resource::Events => "EventList",
         };
-        let head = format!(
-            r#"{{"kind":"{kind}","apiVersion":"v1","metadata":{{"resourceVersion":"{}"{next}}},"items":["#,
-            cluster.version()
-        );
+        let head =
+            ListHead { kind, version: cluster.version(), next: (end < all).then_some((end, all - end)) };
+        let encoding = cluster.encoding();
         drop(cluster);
         let items = move |store: &Self, out: &mut Vec<u8>, begin: usize, end: usize| {
             let page = Page { begin, limit: end - begin };
@@ -202,6 +198,12 @@ impl SyntheticStore {
                 Resource::Events => store.cluster().listed_events(out, &page),
             }
         };
+        if encoding == Encoding::Protobuf {
+            let mut spelled = Vec::with_capacity((end - begin) * MAX_OBJECT_BYTES);
+            items(self, &mut spelled, begin, end);
+            return in_protobuf(whole(StatusCode::OK, head.around(spelled)));
+        }
+        let head = head.in_json();
         if end - begin <= 1000 {
             let mut page = Vec::with_capacity((end - begin) * MAX_OBJECT_BYTES + head.len() + 2);
             page.extend(head.into_bytes());
@@ -223,8 +225,12 @@ impl SyntheticStore {
     }
 
     fn watch(&self, resource: Resource, asked: &Asked) -> Response<AnswerBody> {
+        let encoding = self.cluster().encoding();
         let (sender, mut chunks) = mpsc::channel::<Chunk>(4);
-        self.feed(resource).0.send_replace(Some(sender.clone()));
+        // Nothing happens to nodes, whose watch must not take the place of that of containers' starts.
+        if !asked.is_of_nodes() {
+            self.feed(resource).0.send_replace(Some(sender.clone()));
+        }
         let lasting = Duration::from_secs(asked.number("timeoutSeconds").unwrap_or(1800));
         let allowed = asked.query.get("allowWatchBookmarks").is_some_and(|allowed| allowed == "true");
         let bookmarks = resource == Resource::Pods && allowed;
@@ -244,13 +250,50 @@ impl SyntheticStore {
         });
         let store = self.clone();
         let chunks = stream::poll_fn(move |context| chunks.poll_recv(context));
-        streamed(chunks.map(move |Chunk { lines, confirms }| {
+        let answer = streamed(chunks.map(move |Chunk { lines, confirms }| {
             // From here it goes through TLS to the socket at once.
             if let Some(name) = confirms {
                 store.kills().confirmed.insert(name, Instant::now());
             }
             lines
-        }))
+        }));
+        if encoding == Encoding::Protobuf { in_protobuf(answer) } else { answer }
+    }
+}
+
+/// What a page of a list says beside its objects.
+struct ListHead {
+    kind: &'static str,
+    version: u64,
+    /// Where the next page begins, and how many objects are left.
+    next: Option<(usize, usize)>,
+}
+
+impl ListHead {
+    fn in_json(&self) -> String {
+        let next =
+            self.next.map(|(begin, left)| format!(r#","continue":"{begin}","remainingItemCount":{left}"#));
+        format!(
+            r#"{{"kind":"{}","apiVersion":"v1","metadata":{{"resourceVersion":"{}"{}}},"items":["#,
+            self.kind,
+            self.version,
+            next.unwrap_or_default()
+        )
+    }
+
+    /// Returns the list with these objects, in Protobuf.
+    fn around(&self, objects: Vec<u8>) -> Vec<u8> {
+        let (next, left) = self.next.unzip();
+        let metadata = json!({
+            "resourceVersion": self.version.to_string(),
+            "continue": next.map(|next| next.to_string()).unwrap_or_default(),
+            "remainingItemCount": left,
+        });
+        let metadata = protobuf::message("ListMeta", &metadata);
+        protobuf::written(&protobuf::envelope(
+            self.kind,
+            vec![WirePart::Field(1, metadata), WirePart::Bytes(objects)],
+        ))
     }
 }
 
@@ -266,6 +309,10 @@ impl Store for SyntheticStore {
             }
             _ => return not_found(),
         };
+        if asked.object.is_none() && asked.name.is_none() {
+            let is_protobuf = asked.accepts_protobuf();
+            self.cluster().speak(if is_protobuf { Encoding::Protobuf } else { Encoding::Json });
+        }
         match (&asked.object, &asked.name) {
             (Some(event), _) => {
                 self.told(asked, event);
@@ -315,5 +362,7 @@ pub async fn open<S: Store>(server: &ApiServer<S>, dir: &Path) -> Result<(), Box
 pub fn tally(server: &Server) -> Tally {
     let asked = server.asked();
     let watches = asked.iter().filter(|asked| asked.watches()).count() as u64;
-    Tally { watches, others: asked.len() as u64 - watches, bytes: server.bytes() }
+    let pages = asked.iter().filter(|asked| asked.is_list("pods") && !asked.is_of_version()).count() as u64;
+    let encoding = server.cluster().encoding();
+    Tally { watches, pages, others: asked.len() as u64 - watches, bytes: server.bytes(), encoding }
 }

@@ -1,4 +1,4 @@
-//! Four shapes of Pods, spelled as an API server does, `managedFields` and all: 6-10 KB each. What
+//! Four shapes of Pods, spelled as an API server does, `managedFields` and all: 6-10 KB of JSON each. What
 //! differs between Pods of a shape is a gap, such as `<namespace>`.
 
 /// What tells one shape from another.
@@ -18,11 +18,15 @@ const SHAPES: [Shape; 4] = [
 ];
 
 /// The Event that tells of the start of a Pod's first container.
-pub const STARTED: &str = r#"{"kind":"Event","apiVersion":"v1","metadata":{"name":"<workload>-<suffix>.<version>","namespace":"<namespace>","uid":"11111111-0000-4000-8000-000000000000","resourceVersion":"<version>","creationTimestamp":"<now>","managedFields":[{"manager":"kubelet","operation":"Update","apiVersion":"v1","time":"<now>","fieldsType":"FieldsV1","fieldsV1":{"f:count":{},"f:firstTimestamp":{},"f:involvedObject":{},"f:lastTimestamp":{},"f:message":{},"f:reason":{},"f:reportingComponent":{},"f:reportingInstance":{},"f:source":{"f:component":{},"f:host":{}},"f:type":{}}}]},"involvedObject":{"kind":"Pod","namespace":"<namespace>","name":"<workload>-<suffix>","uid":"<uid>","apiVersion":"v1","resourceVersion":"<version>","fieldPath":"spec.containers{app}"},"reason":"Started","message":"Started container app","source":{"component":"kubelet","host":"<node>"},"firstTimestamp":"<now>","lastTimestamp":"<now>","count":<starts>,"type":"Normal","eventTime":null,"reportingComponent":"kubelet","reportingInstance":"<node>"}"#;
+pub const STARTED: &str = r#""metadata":{"name":"<workload>-<suffix>.<version>","namespace":"<namespace>","uid":"11111111-0000-4000-8000-000000000000","resourceVersion":"<version>","creationTimestamp":"<now>","managedFields":[{"manager":"kubelet","operation":"Update","apiVersion":"v1","time":"<now>","fieldsType":"FieldsV1","fieldsV1":{"f:count":{},"f:firstTimestamp":{},"f:involvedObject":{},"f:lastTimestamp":{},"f:message":{},"f:reason":{},"f:reportingComponent":{},"f:reportingInstance":{},"f:source":{"f:component":{},"f:host":{}},"f:type":{}}}]},"involvedObject":{"kind":"Pod","namespace":"<namespace>","name":"<workload>-<suffix>","uid":"<uid>","apiVersion":"v1","resourceVersion":"<version>","fieldPath":"spec.containers{app}"},"reason":"Started","message":"Started container app","source":{"component":"kubelet","host":"<node>"},"firstTimestamp":"<now>","lastTimestamp":"<now>","count":<starts>,"type":"Normal","eventTime":null,"reportingComponent":"kubelet","reportingInstance":"<node>""#;
 
-/// All shapes, without the brace that ends them and whatever stands before their metadata.
-pub fn all() -> Vec<String> {
-    SHAPES.iter().map(|shape| format!("{},{},{}", metadata(shape), spec(shape), status(shape))).collect()
+/// How many shapes there are.
+pub const COUNT: usize = SHAPES.len();
+
+/// The fields of a Pod of this shape.
+pub fn pod(shape: usize) -> String {
+    let shape = &SHAPES[shape];
+    format!("{},{},{}", metadata(shape), spec(shape), status(shape))
 }
 
 fn list<T: AsRef<str>>(items: impl IntoIterator<Item = T>) -> String {
@@ -95,7 +99,13 @@ fn status(shape: &Shape) -> String {
     let conditions = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
     let runs = |name: &&str| {
         if *name == "app" {
-            return container_status(name, "<state>", "<lastState>", "<restarts>", "<containerID>");
+            return container_status(
+                name,
+                "<state>",
+                "<lastState>",
+                "<restarts>",
+                "containerd://<containerID>",
+            );
         }
         let state = r#""running":{"startedAt":"2026-11-01T08:00:01Z"}"#;
         container_status(name, state, "", "0", "containerd://<hash>")

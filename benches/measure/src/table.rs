@@ -19,6 +19,7 @@ pub struct Row {
 #[derive(Clone, Copy)]
 pub enum Goal {
     AtMost(f64),
+    AtLeast(f64),
     /// At most so many times the limit.
     TimesLimit(f64),
     /// At least so much of the limit.
@@ -77,6 +78,7 @@ impl Row {
         let program = self.program?;
         Some(match goal {
             Goal::AtMost(most) => program <= most * slack,
+            Goal::AtLeast(least) => program * slack >= least,
             Goal::TimesLimit(times) => program <= self.limit? * times * slack,
             Goal::OfLimit(part) => program * slack >= self.limit? * part,
         })
@@ -96,6 +98,7 @@ impl Goal {
     fn shown(self, unit: Unit) -> String {
         match self {
             Self::AtMost(most) => format!("at most {}", unit.shown(most)),
+            Self::AtLeast(least) => format!("at least {}", unit.shown(least)),
             Self::TimesLimit(times) => format!("at most {times} x limit"),
             Self::OfLimit(part) => format!("at least {part} x limit"),
         }
@@ -133,7 +136,7 @@ impl fmt::Display for Row {
         });
         write!(
             f,
-            "{:50} {:>10} {:>10} {:>6} {:>10} {:>6} {:>6}  {}",
+            "{:56} {:>10} {:>10} {:>6} {:>10} {:>6} {:>6}  {}",
             self.name,
             value(self.program),
             value(self.against),
@@ -149,7 +152,7 @@ impl fmt::Display for Row {
 /// What stands above the rows.
 pub fn head() -> String {
     format!(
-        "{:50} {:>10} {:>10} {:>6} {:>10} {:>6} {:>6}  {}",
+        "{:56} {:>10} {:>10} {:>6} {:>10} {:>6} {:>6}  {}",
         "", "program", "against", "ratio", "limit", "ratio", "server", "goal"
     )
 }
