@@ -57,11 +57,7 @@ impl DeliveryCalls {
         let (sink, limit) = (Arc::clone(&self.sink), self.limits.timeout);
         let leadership = self.leadership.clone();
         let task = self.tasks.spawn(async move {
-            let answer = leadership.while_leading(timeout(limit, sink.deliver(&deliveries))).await?;
-            Some(answer.unwrap_or_else(|_elapsed| {
-                let reason = format!("no answer within {limit:?}; it may have arrived all the same");
-                vec![AttemptOutcome::Retry { reason, after: None }; deliveries.len()]
-            }))
+            answer(&leadership, limit, deliveries.len(), sink.deliver(&deliveries)).await
         });
         self.carried.insert(task.id(), CarriedBatch { batch, began: now });
     }
@@ -108,7 +104,7 @@ impl DeliveryCalls {
                 outcomes.len(),
                 batch.len()
             ),
-            Err(error) => format!("the sink panicked; please report this bug: {error}"),
+            Err(error) => panicked(error),
         };
         let outcomes = outcomes.unwrap_or_default();
         if outcomes.len() > batch.len() {
@@ -163,4 +159,24 @@ impl DeliveryCalls {
     pub(super) fn findings(&self) -> impl Iterator<Item = &PendingDelivery> {
         self.carried.values().flat_map(|call| &call.batch)
     }
+}
+
+/// Returns what a sink answers to a call about so many, or that all are to be tried again if there is no answer in
+/// time; `None` once another replica leads.
+pub(super) async fn answer(
+    leadership: &Leadership,
+    limit: Duration,
+    number: usize,
+    call: impl Future<Output = Vec<AttemptOutcome>>,
+) -> Option<Vec<AttemptOutcome>> {
+    let answer = leadership.while_leading(timeout(limit, call)).await?;
+    Some(answer.unwrap_or_else(|_elapsed| {
+        let reason = format!("no answer within {limit:?}; it may have arrived all the same");
+        vec![AttemptOutcome::Retry { reason, after: None }; number]
+    }))
+}
+
+/// Returns why what a panicking sink was told is refused.
+pub(super) fn panicked(error: &JoinError) -> String {
+    format!("the sink panicked; please report this bug: {error}")
 }

@@ -59,14 +59,14 @@ struct QueueState {
     waiting: usize,
     /// How many of them are of each group.
     groups: BTreeMap<ContainerKey, usize>,
-    /// How many ends of incidents of each group are to be told.
-    ends: BTreeMap<ContainerKey, usize>,
     /// What they take, in bytes.
     bytes: usize,
     /// What those of them take that the courier has taken in, in bytes.
     held_bytes: usize,
     /// Pods that are told apart in counts.
     counted_pods: usize,
+    /// How many ends of incidents of each group are to be told.
+    ends: BTreeMap<ContainerKey, usize>,
     /// Since when the queue has had no room for lists, and the sink has stored nothing.
     stuck_since: Option<Instant>,
 }

@@ -10,10 +10,15 @@ use sinks::{AttemptOutcome, Sink, SinkLimits};
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until},
 };
 
-use super::{Route, courier::PAUSES, queue::QueueBooks};
+use super::{
+    Route,
+    calls::{answer, panicked},
+    courier::PAUSES,
+    queue::QueueBooks,
+};
 use crate::{
     incidents::ContainerKey,
     leadership::Leadership,
@@ -175,26 +180,14 @@ impl ResolvedTeller {
     async fn attempt(&self, resolved: Vec<ResolvedIncident>) -> Option<Vec<AttemptOutcome>> {
         let (sink, limit, number) = (Arc::clone(&self.sink), self.limits.timeout, resolved.len());
         let leadership = self.leadership.clone();
-        let call =
-            tokio::spawn(
-                async move { leadership.while_leading(timeout(limit, sink.resolve(&resolved))).await },
-            );
-        let (mut outcomes, missing) = match call.await.map(Option::transpose) {
-            Ok(Ok(outcomes)) => {
-                let outcomes = outcomes?;
-                let reason = "the sink answered too few outcomes; please report this bug".to_owned();
-                (outcomes, AttemptOutcome::Refused { reason })
+        let call = async move { answer(&leadership, limit, number, sink.resolve(&resolved)).await };
+        let (mut outcomes, reason) = match tokio::spawn(call).await {
+            Ok(outcomes) => {
+                (outcomes?, "the sink answered too few outcomes; please report this bug".to_owned())
             }
-            Ok(Err(_elapsed)) => {
-                let reason = format!("no answer within {limit:?}; it may have arrived all the same");
-                (Vec::new(), AttemptOutcome::Retry { reason, after: None })
-            }
-            Err(error) => {
-                let reason = format!("the sink panicked; please report this bug: {error}");
-                (Vec::new(), AttemptOutcome::Refused { reason })
-            }
+            Err(error) => (Vec::new(), panicked(&error)),
         };
-        outcomes.resize(number, missing);
+        outcomes.resize(number, AttemptOutcome::Refused { reason });
         Some(outcomes)
     }
 

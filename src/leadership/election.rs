@@ -180,22 +180,12 @@ impl ElectionState {
             self.no_write_before = sent + RETRY_INTERVAL;
         }
         match answer {
-            LeaseAnswer::Stored(lease) if is_write => {
-                self.note_creation(request, &lease, now);
-                self.not_before = sent + RENEWAL_INTERVAL;
-                match self.created.map(|created| created + TENURE) {
-                    Some(proof) if sent < proof && !self.leads(now) => {
-                        self.term = None;
-                        self.not_before = self.not_before.min(proof);
-                    }
-                    _ => self.term = Some(Term { until: sent + TENURE }),
-                }
-                self.see(KnownLease::Stored(lease), now);
-            }
             LeaseAnswer::Stored(lease) => {
                 self.note_creation(request, &lease, now);
                 let is_own = lease.holder.as_ref() == Some(&self.identity);
-                if is_own || lease.holder.is_none() {
+                if is_write {
+                    self.written(sent, now);
+                } else if is_own || lease.holder.is_none() {
                     self.not_before = now;
                 } else {
                     self.term = None;
@@ -215,6 +205,18 @@ impl ElectionState {
                 self.not_before = now;
             }
             LeaseAnswer::Failed => {}
+        }
+    }
+
+    /// Takes in that a write succeeded, so that this replica holds the Lease.
+    fn written(&mut self, sent: Instant, now: Instant) {
+        self.not_before = sent + RENEWAL_INTERVAL;
+        match self.created.map(|created| created + TENURE) {
+            Some(proof) if sent < proof && !self.leads(now) => {
+                self.term = None;
+                self.not_before = self.not_before.min(proof);
+            }
+            _ => self.term = Some(Term { until: sent + TENURE }),
         }
     }
 
